@@ -1,0 +1,38 @@
+//! The lake: files in, rows out, SQL. The only crate that names DataFusion.
+//!
+//! Data files are written first, under names never used before, and become rows when a commit of the
+//! catalog lists them. Reading starts from a pinned list of files and needs no database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::Clock;
+use model::ports::{Catalog, Objects};
+
+/// The lake of one data folder.
+#[derive(Clone)]
+pub struct Lake {
+    /// Datasets, commits and files.
+    pub(crate) catalog: Arc<dyn Catalog>,
+    /// Where data files are written: durable, create-only.
+    pub(crate) objects: Arc<dyn Objects>,
+    /// The same place, for reading.
+    pub(crate) reader: Arc<dyn object_store::ObjectStore>,
+    /// A local folder for spilled rows, on the same disk as the data.
+    pub(crate) scratch: PathBuf,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Lake {
+    /// Wires a lake together. Does no I/O.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        objects: Arc<dyn Objects>,
+        reader: Arc<dyn object_store::ObjectStore>,
+        scratch: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { catalog, objects, reader, scratch, clock }
+    }
+}

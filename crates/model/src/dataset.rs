@@ -1,0 +1,297 @@
+//! What the lake holds: datasets, commits, batches and data files.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId, WorkspaceId};
+use crate::schema::Schema;
+
+/// The name of the virtual column that holds a row's commit number (`uint64`).
+pub const COMMIT_COLUMN: &str = "_commit";
+
+/// The name of the virtual column that holds the time of a row's commit (`timestamp(us, UTC)`).
+pub const COMMIT_TIME_COLUMN: &str = "_commit_time";
+
+/// Whether rows are events that are only appended, or fragments of records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetKind {
+    /// Appended rows.
+    #[default]
+    Event,
+    /// Fragments of profiles, accounts or segments.
+    Record,
+}
+
+impl DatasetKind {
+    /// Returns the kind as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// A named table of a workspace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Stays the same for the dataset's life; a dropped name used again gets another id.
+    pub id: DatasetId,
+    /// The workspace it belongs to.
+    pub workspace: WorkspaceId,
+    /// The name, unique among the workspace's datasets and views.
+    pub name: String,
+    /// Events or records.
+    pub kind: DatasetKind,
+    /// The column that says when a row happened, if there is one.
+    pub time_column: Option<String>,
+    /// The newest schema; no fields before the first import without a given schema.
+    pub schema: Schema,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A dataset that a commit creates, or that `dataset create` makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDataset {
+    /// The id minted for it.
+    pub id: DatasetId,
+    /// The name.
+    pub name: String,
+    /// Events or records.
+    pub kind: DatasetKind,
+    /// The time column, if there is one.
+    pub time_column: Option<String>,
+    /// The schema it starts with.
+    pub schema: Schema,
+}
+
+/// A named SQL query over datasets and other views.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The name, unique among the workspace's datasets and views.
+    pub name: String,
+    /// One `SELECT`.
+    pub sql: String,
+    /// The time column that `--since` and `--until` use.
+    pub time_column: Option<String>,
+    /// Whether a window applies to the rows that go in or that come out.
+    pub window: Window,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Where a view's time window applies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// To the rows of the datasets that the view reads, before it aggregates.
+    Input,
+    /// To the rows that the view returns.
+    #[default]
+    Output,
+}
+
+/// What a commit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitKind {
+    /// Adds rows.
+    Append,
+    /// Adds rows in place of others.
+    Replace,
+    /// Takes a batch back.
+    Revert,
+    /// Removes a person's rows.
+    Erase,
+    /// Rewrites files; adds and removes no rows.
+    Compact,
+    /// Removes old rows.
+    Expire,
+    /// Only fixes a time.
+    Mark,
+}
+
+impl CommitKind {
+    /// Returns the kind as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Replace => "replace",
+            Self::Revert => "revert",
+            Self::Erase => "erase",
+            Self::Compact => "compact",
+            Self::Expire => "expire",
+            Self::Mark => "mark",
+        }
+    }
+}
+
+/// One atomic change of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its place in the workspace's order.
+    pub number: CommitNumber,
+    /// `max(previous, clock)`: never runs against the number.
+    pub time: DateTime<Utc>,
+    /// What it does.
+    pub kind: CommitKind,
+    /// The dataset it changes; none for a mark.
+    pub dataset: Option<DatasetId>,
+    /// The batches it closes.
+    pub batches: Vec<BatchId>,
+    /// Rows added.
+    pub rows: u64,
+    /// Bytes of the files added.
+    pub bytes: u64,
+    /// Files added.
+    pub files: u64,
+}
+
+/// From `first_row` of a file on, rows belong to `commit`, until the next entry's first row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRun {
+    /// The commit.
+    pub commit: CommitNumber,
+    /// The commit's time.
+    pub time: DateTime<Utc>,
+    /// The first row of the file that belongs to it.
+    pub first_row: u64,
+}
+
+/// Least and greatest value and the number of nulls of one column of a file.
+///
+/// Shape: values as JSON numbers, or strings for text and timestamps; absent where not known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ColumnStatistics {
+    /// The least value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<serde_json::Value>,
+    /// The greatest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<serde_json::Value>,
+    /// Rows without a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nulls: Option<u64>,
+}
+
+/// An immutable Parquet object of the lake that is written and durable but not yet committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewFile {
+    /// The id minted for it.
+    pub id: FileId,
+    /// The batch its rows came in.
+    pub batch: BatchId,
+    /// Where it lies in the lake's object store.
+    pub key: ObjectKey,
+    /// The schema its columns have.
+    pub schema_id: SchemaId,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// SHA-256 of the object, bare lower-case hex.
+    pub sha256: String,
+    /// The compression codec of its column chunks (`zstd`, `snappy`).
+    pub codec: String,
+    /// Statistics of top-level columns.
+    pub statistics: BTreeMap<String, ColumnStatistics>,
+}
+
+/// A data file as the catalog knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Its id.
+    pub id: FileId,
+    /// The dataset whose rows it holds.
+    pub dataset: DatasetId,
+    /// The batch its rows came in.
+    pub batch: BatchId,
+    /// Where it lies in the lake's object store.
+    pub key: ObjectKey,
+    /// The schema its columns have.
+    pub schema_id: SchemaId,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// SHA-256 of the object, bare lower-case hex.
+    pub sha256: String,
+    /// The compression codec of its column chunks.
+    pub codec: String,
+    /// The commit that added it.
+    pub added: CommitNumber,
+    /// The commit that removed it, if one did.
+    pub removed: Option<CommitNumber>,
+    /// Which commit each of its rows belongs to; never empty, first entry at row 0.
+    pub runs: Vec<CommitRun>,
+    /// Statistics of top-level columns.
+    pub statistics: BTreeMap<String, ColumnStatistics>,
+}
+
+/// A dataset as it was right after commit `at`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The dataset, with the schema that it had at `at`.
+    pub dataset: Dataset,
+    /// The commit.
+    pub at: CommitNumber,
+    /// The files alive at `at`, in the order of their first commit, then of arrival.
+    pub files: Vec<DataFile>,
+    /// Every schema that one of the files has.
+    pub schemas: BTreeMap<SchemaId, Schema>,
+}
+
+/// A change to be made by one commit. All of it happens or none of it.
+#[derive(Clone, Debug)]
+pub struct NewCommit {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// What the commit does.
+    pub kind: CommitKind,
+    /// The dataset it changes.
+    pub dataset: DatasetId,
+    /// The dataset to be made by the same commit, if it does not exist yet. If another process made a
+    /// dataset of that name first, the answer is [`crate::ports::CatalogError::Moved`].
+    pub create: Option<NewDataset>,
+    /// The schema the writer saw and the one the dataset has afterwards (the same, or more columns).
+    /// If the dataset's schema is no longer the one seen, the answer is `Moved`.
+    pub schema: Option<SchemaStep>,
+    /// The batch that the commit closes.
+    pub batch: Option<BatchId>,
+    /// Durable files to be added.
+    pub files: Vec<NewFile>,
+    /// Makes a repeat return the first answer.
+    pub key: Option<IngestKey>,
+}
+
+/// A step from one schema to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchemaStep {
+    /// The schema that the writer saw.
+    pub seen: SchemaId,
+    /// The schema afterwards.
+    pub next: Schema,
+}
+
+/// An idempotency key of an import, with what it was used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestKey {
+    /// The client's key, unique in a dataset.
+    pub key: String,
+    /// SHA-256 over what was sent; the same key with another is refused.
+    pub fingerprint: String,
+}
+
+/// What a commit came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It was made now.
+    New(Commit),
+    /// The key was used before with the same content: the first answer. The caller's files are not
+    /// part of the lake and may be deleted.
+    Repeated(Commit),
+}

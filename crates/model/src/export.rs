@@ -1,0 +1,95 @@
+//! Saved exports and what a run is asked to do.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::format::FormatSpec;
+use crate::ids::{CommitNumber, ExportId, RunId, WorkspaceId};
+use crate::relation::Relation;
+
+/// What stays the same from run to run: relation, format and place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// What is exported.
+    pub relation: Relation,
+    /// As what.
+    pub format: FormatSpec,
+    /// Where to: a URL of a known scheme, local folders as an absolute `file://` URL.
+    pub destination: String,
+}
+
+impl Definition {
+    /// Returns the words of the first difference to `other`: which property, what it is here and there.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        fn text<T: Serialize>(value: &T) -> String {
+            serde_json::to_string(value).expect("a definition has only string keys")
+        }
+        let (a, b) = (&self.relation, &other.relation);
+        let (x, y) = (&a.selection, &b.selection);
+        let pairs = [
+            ("relation", text(&a.source), text(&b.source)),
+            ("columns", text(&x.columns), text(&y.columns)),
+            ("filter", text(&x.filter), text(&y.filter)),
+            ("since", text(&x.since), text(&y.since)),
+            ("until", text(&x.until), text(&y.until)),
+            ("format", text(&self.format), text(&other.format)),
+            ("destination", text(&self.destination), text(&other.destination)),
+        ];
+        pairs.into_iter().find(|(_, here, there)| here != there)
+    }
+}
+
+/// A saved, named export with its cursor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Export {
+    /// Its id.
+    pub id: ExportId,
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// Its name, unique in the workspace.
+    pub name: String,
+    /// What it does.
+    pub definition: Definition,
+    /// The last sealed `to` commit; 0 before the first.
+    pub cursor: CommitNumber,
+    /// The run that moved the cursor last.
+    pub last_run: Option<RunId>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Whether a run moves a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Advance {
+    /// From the cursor on; sealing moves it.
+    Cursor,
+    /// A range that was delivered before, once more; the cursor stays.
+    Again,
+    /// A run without a cursor.
+    None,
+}
+
+/// A run to be opened. In one transaction the ledger reads the head, settles the range, saves the
+/// export on its first use, and pins what the run needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRun {
+    /// The id minted for it.
+    pub id: RunId,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The name of the saved export; none for a run without a cursor.
+    pub export: Option<String>,
+    /// What it does.
+    pub definition: Definition,
+    /// Whether it moves a cursor.
+    pub advance: Advance,
+    /// The exclusive lower end; the cursor (or 0) without it.
+    pub from: Option<CommitNumber>,
+    /// The inclusive upper end; the head without it.
+    pub to: Option<CommitNumber>,
+    /// When it is opened.
+    pub now: DateTime<Utc>,
+    /// Who opens it: names a process for people, not for locking.
+    pub owner: String,
+}

@@ -1,0 +1,27 @@
+//! The words of Sluice and the ports between its crates.
+//!
+//! An export is a pinned range of commits of a relation, cut into a fixed list of parts, encoded,
+//! delivered, and sealed by a manifest. This crate says what each of those nouns is, which state may
+//! follow which, and which traits the other crates implement. It does no I/O and knows no async
+//! runtime, no database and no query engine.
+
+pub mod clock;
+pub mod dataset;
+pub mod digest;
+pub mod export;
+pub mod failure;
+pub mod format;
+pub mod ids;
+pub mod limits;
+pub mod manifest;
+pub mod part;
+pub mod ports;
+pub mod relation;
+pub mod run;
+pub mod schema;
+
+pub use clock::Clock;
+pub use failure::{Code, Failure, Fault, PortError};
+pub use ids::{
+    BatchId, CommitNumber, DatasetId, ExportId, FileId, ObjectKey, RunId, SchemaId, WorkspaceId,
+};

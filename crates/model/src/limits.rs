@@ -1,0 +1,102 @@
+//! Every limit, once, with its unit and its reason. Whatever grows with input has one or streams.
+
+/// Bytes of text in one gzip or zstd member. Fixed, so that the same rows give the same bytes for any
+/// number of threads; large enough that restarting the compressor's window costs under 1 %.
+pub const MEMBER_BYTES: usize = 1 << 20;
+
+/// Rows that one encoder task turns into text at once. Part of the encoder id.
+pub const CHUNK_ROWS: usize = 4096;
+
+/// Bytes of decoded rows per chunk at which a chunk ends before it has `CHUNK_ROWS` rows: rows of a
+/// megabyte must not make a chunk of gigabytes.
+pub const CHUNK_BYTES: u64 = 8 << 20;
+
+/// Bytes of rows and encoded text in flight in one process, over all parts.
+pub const IN_FLIGHT_BYTES: usize = 128 << 20;
+
+/// Bytes up to which a file is held in memory and put in one create-only call.
+pub const PUT_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of one encoded file that a plan aims at when no `--file-size` is given.
+pub const PART_BYTES_TARGET: u64 = 256 << 20;
+
+/// Parts of one run; beyond it the plan asks for larger files.
+pub const PARTS_MAX: usize = 1_000_000;
+
+/// Parts written to the ledger in one transaction.
+pub const PARTS_PER_INSERT: usize = 500;
+
+/// Files that a manifest lists inside itself; a larger list goes to a JSON Lines sidecar.
+pub const MANIFEST_FILES_MAX: usize = 50_000;
+
+/// Bytes of a manifest that `verify` reads.
+pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Manifests that `verify --chain` follows.
+pub const CHAIN_MAX: usize = 100_000;
+
+/// Rows read to estimate the encoded bytes of a row.
+pub const SAMPLE_ROWS: usize = 8192;
+
+/// Times one delivery step is tried in all before the run fails.
+pub const DELIVERY_TRIES: u32 = 5;
+
+/// Milliseconds of the first pause between tries; doubles each time.
+pub const RETRY_PAUSE_MS: u64 = 100;
+
+/// Seconds that a run's lease lasts without being renewed.
+pub const LEASE_SECONDS: i64 = 30;
+
+/// Rows of one row group of a data file.
+pub const ROW_GROUP_ROWS: usize = 250_000;
+
+/// Bytes of one row group of a data file, in memory.
+pub const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Bytes of one data file that an import writes; a larger import makes several files.
+pub const DATA_FILE_BYTES: u64 = 512 << 20;
+
+/// Bytes of one line or record of text input; a longer one is an error that names its line.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Columns of a dataset, nested ones included.
+pub const COLUMNS_MAX: usize = 10_000;
+
+/// Nesting of types.
+pub const NESTING_MAX: usize = 32;
+
+/// Characters of the name of a dataset, view or export.
+pub const NAME_CHARS_MAX: usize = 128;
+
+/// Characters of one SQL text or expression; the planner's work grows with it.
+pub const SQL_CHARS_MAX: usize = 100_000;
+
+/// Views that refer to views, in depth.
+pub const VIEW_DEPTH_MAX: usize = 16;
+
+/// Seconds that one `sql` query or one staging may take.
+pub const SQL_SECONDS: u64 = 3600;
+
+/// Bytes of memory that one SQL query may hold before it spills or fails.
+pub const SQL_MEMORY_BYTES: usize = 256 << 20;
+
+/// Bytes that one SQL query may spill to disk.
+pub const SQL_SPILL_BYTES: u64 = 16 << 30;
+
+/// Bytes of one value that a growing SQL function (`repeat`, `lpad`, …) may make.
+pub const SQL_VALUE_BYTES: u64 = 16 << 20;
+
+/// Bytes that staging one relation may write.
+pub const STAGED_BYTES_MAX: u64 = 64 << 30;
+
+/// Rejected rows that `--partial` describes; the import fails beyond it.
+pub const REJECTED_ROWS_MAX: u64 = 1_000_000;
+
+/// Files in one import.
+pub const IMPORT_FILES_MAX: usize = 10_000;
+
+/// Characters of an idempotency key.
+pub const KEY_CHARS_MAX: usize = 255;
+
+/// Bytes of one path component that a name template may render; what common file systems take.
+pub const FILE_NAME_BYTES_MAX: usize = 200;

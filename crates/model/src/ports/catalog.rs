@@ -1,0 +1,151 @@
+//! Datasets, views, commits and data files.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::dataset::{Commit, Committed, Dataset, NewCommit, NewDataset, Snapshot, View};
+use crate::failure::{Code, Failure, Fault};
+use crate::ids::{CommitNumber, WorkspaceId};
+
+/// What the lake holds, in one total order of commits per workspace.
+///
+/// Every call is one short transaction; none is held across I/O of the caller. Commit times come from
+/// the caller's clock and are raised to the previous commit's time where the clock ran back.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Returns the newest commit of the workspace and its time; `None` before the first.
+    async fn head(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<(CommitNumber, DateTime<Utc>)>, CatalogError>;
+
+    /// Makes a dataset without rows. The name must be free among datasets and views.
+    async fn create_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        new: &NewDataset,
+        now: DateTime<Utc>,
+    ) -> Result<Dataset, CatalogError>;
+
+    /// Returns the dataset of that name.
+    async fn dataset(&self, workspace: &WorkspaceId, name: &str) -> Result<Dataset, CatalogError>;
+
+    /// Returns every dataset, by name.
+    async fn datasets(&self, workspace: &WorkspaceId) -> Result<Vec<Dataset>, CatalogError>;
+
+    /// Takes the dataset out of sight; its files stay for runs that pinned them. The name is free again.
+    async fn drop_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), CatalogError>;
+
+    /// Makes a view. The name must be free among datasets and views.
+    async fn create_view(&self, workspace: &WorkspaceId, view: &View) -> Result<(), CatalogError>;
+
+    /// Returns the view of that name.
+    async fn view(&self, workspace: &WorkspaceId, name: &str) -> Result<View, CatalogError>;
+
+    /// Returns every view, by name.
+    async fn views(&self, workspace: &WorkspaceId) -> Result<Vec<View>, CatalogError>;
+
+    /// Removes a view.
+    async fn drop_view(&self, workspace: &WorkspaceId, name: &str) -> Result<(), CatalogError>;
+
+    /// Makes a commit: takes the workspace's head, assigns the next number, lists the files, closes the
+    /// batch, steps the schema, remembers the key. All in one transaction; durable when it returns.
+    ///
+    /// A repeat of a key with the same fingerprint changes nothing and returns the first commit.
+    async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError>;
+
+    /// Returns the commit that a key of this dataset was used for, and its fingerprint.
+    async fn key(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        key: &str,
+    ) -> Result<Option<(Commit, String)>, CatalogError>;
+
+    /// Returns the commits that changed the dataset, oldest first, up to `limit` after `after`.
+    async fn commits(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        after: CommitNumber,
+        limit: u32,
+    ) -> Result<Vec<Commit>, CatalogError>;
+
+    /// Returns the dataset as it was at commit `at`, or at the head. `at` beyond the head is `NotFound`.
+    async fn snapshot(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        at: Option<CommitNumber>,
+    ) -> Result<Snapshot, CatalogError>;
+}
+
+/// What went wrong in the catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The named thing does not exist.
+    #[error("no {what} `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    NotFound {
+        /// `dataset`, `view`, `commit` or `workspace`.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// The nearest name that exists.
+        nearest: Option<String>,
+    },
+    /// The name is taken.
+    #[error("the {what} `{name}` exists already")]
+    Exists {
+        /// `dataset` or `view`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The key was used with other content.
+    #[error(
+        "the key `{key}` was used before with other content, in commit {commit}; use a new key"
+    )]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// The commit it was used for.
+        commit: CommitNumber,
+    },
+    /// Something that the caller saw has changed since; look again and repeat.
+    #[error("the dataset changed while it was written to; try again")]
+    Moved,
+    /// The metadata database did not answer or refused.
+    #[error("the metadata database failed: {reason}")]
+    Database {
+        /// What it said, safe to show.
+        reason: String,
+        /// Whether asking again may work.
+        retry: bool,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Failure for CatalogError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => Code::NotFound,
+            Self::Exists { .. } | Self::KeyReused { .. } | Self::Moved => Code::Conflict,
+            Self::Database { retry: true, .. } => Code::Unavailable,
+            Self::Database { .. } => Code::Internal,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::NotFound { .. } | Self::Exists { .. } | Self::KeyReused { .. } => Fault::Request,
+            Self::Moved | Self::Database { .. } => Fault::Own,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Rows in, rows out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::Stream;
+use serde::Serialize;
+
+use crate::dataset::DatasetKind;
+use crate::failure::PortError;
+use crate::ids::{BatchId, CommitNumber, RunId, WorkspaceId};
+use crate::part::Input;
+use crate::relation::{BoundRelation, Relation};
+use crate::schema::Schema;
+
+/// Output rows with the input rows they came from.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The output rows.
+    pub batch: RecordBatch,
+    /// For each output row the number of input rows of the part up to and including it; ascending. So
+    /// cutting the output after row `i` cuts the input after `read[i]` rows.
+    pub read: Positions,
+    /// Input rows of the part consumed when this batch is done, dropped ones behind the last included.
+    pub read_after: u64,
+}
+
+/// See [`Rows::read`].
+#[derive(Clone, Debug)]
+pub enum Positions {
+    /// No row was dropped: row `i` is input row `first + i`, so `first + i + 1` rows are read.
+    Dense {
+        /// Input rows before this batch.
+        first: u64,
+    },
+    /// One entry per output row.
+    Sparse(Vec<u64>),
+}
+
+impl Positions {
+    /// Returns the number of input rows up to and including that of output row `row`.
+    pub fn read(&self, row: usize) -> u64 {
+        match self {
+            Self::Dense { first } => first + row as u64 + 1,
+            Self::Sparse(read) => read[row],
+        }
+    }
+}
+
+/// A stream of output rows in order. The input rows of the last batch's `read_after` are all of the part.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<Rows, PortError>> + Send>>;
+
+/// A stream of query results.
+pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, PortError>> + Send>>;
+
+/// Whether a relation that does not map rows one by one may be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Only check it; its rows stay unknown.
+    Check,
+    /// Compute it and write its result for this run.
+    Into(RunId),
+}
+
+/// A relation to be bound to a range of commits.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// What is asked for.
+    pub relation: Relation,
+    /// The exclusive lower end: only rows first added after it. 0 takes all.
+    pub from: CommitNumber,
+    /// The inclusive upper end: the snapshot.
+    pub to: CommitNumber,
+    /// What `now()` means.
+    pub now: DateTime<Utc>,
+    /// Whether to compute what cannot be mapped row by row.
+    pub stage: Stage,
+}
+
+/// A relation bound to a range of commits.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// How input rows become output rows.
+    pub relation: BoundRelation,
+    /// The input rows, in order, after pruning. Empty for an unstaged shuffle under `Stage::Check`.
+    pub inputs: Vec<Input>,
+    /// Whether it maps rows of one dataset one by one, which an incremental export needs.
+    pub row_by_row: bool,
+    /// Commits of kind replace or revert in the range.
+    pub reset: Vec<CommitNumber>,
+}
+
+/// Input rows to be turned into output rows; needs no database.
+#[derive(Clone, Debug)]
+pub struct ReadTask {
+    /// How.
+    pub relation: Arc<BoundRelation>,
+    /// Which.
+    pub inputs: Vec<Input>,
+}
+
+/// Binds relations and reads them.
+#[async_trait]
+pub trait Relations: Send + Sync {
+    /// Resolves names, types and ranges; refuses volatile functions; prunes files that cannot match.
+    ///
+    /// Incremental ranges (`from > 0`) need a relation that maps the rows of one dataset one by one.
+    async fn bind(&self, bind: &Bind) -> Result<Bound, PortError>;
+
+    /// Returns how many rows come out of a bound relation that was not computed, by running it.
+    async fn count(&self, bind: &Bind) -> Result<u64, PortError>;
+
+    /// Reads input rows in order. Touches no database.
+    async fn read(&self, task: &ReadTask) -> Result<RowStream, PortError>;
+
+    /// Removes what was staged for a run; fine if there is nothing.
+    async fn unstage(&self, run: &RunId) -> Result<(), PortError>;
+}
+
+/// Hears how far something has come.
+pub trait Progress: Send + Sync + fmt::Debug {
+    /// Adds rows and bytes to what is done.
+    fn add(&self, rows: u64, bytes: u64);
+}
+
+/// The form of input files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputFormat {
+    /// By name and content.
+    Auto,
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+    /// One JSON array of objects, or objects one after another.
+    Json,
+    /// CSV with a header.
+    Csv,
+}
+
+/// A file to be imported.
+#[derive(Clone, Debug)]
+pub struct ImportFile {
+    /// What to call it in messages.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// An import: several files, one commit or none.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The dataset's name; made if absent.
+    pub dataset: String,
+    /// The kind, if the dataset is made.
+    pub kind: DatasetKind,
+    /// The time column, if the dataset is made; text in it is read as time.
+    pub time_column: Option<String>,
+    /// The columns, if the dataset is made; inferred without.
+    pub schema: Option<Schema>,
+    /// The files, in order.
+    pub files: Vec<ImportFile>,
+    /// Their form.
+    pub format: InputFormat,
+    /// Makes a repeat return the first answer.
+    pub key: Option<String>,
+    /// Import the good rows and write the bad ones, with reasons, to this file (JSON Lines).
+    pub rejects: Option<PathBuf>,
+}
+
+/// What an import came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImportReport {
+    /// The dataset's name.
+    pub dataset: String,
+    /// Whether the dataset was made by it.
+    pub created: bool,
+    /// The commit.
+    pub commit: CommitNumber,
+    /// The commit's time.
+    pub time: DateTime<Utc>,
+    /// The batch; none for a repeat.
+    pub batch: Option<BatchId>,
+    /// Rows added.
+    pub rows: u64,
+    /// Bytes of the data files.
+    pub bytes: u64,
+    /// Rows rejected.
+    pub rejected: u64,
+    /// Where the rejected rows are.
+    pub rejects: Option<PathBuf>,
+    /// Whether the key was used before and nothing was done now.
+    pub repeated: bool,
+}
+
+/// Takes files in.
+#[async_trait]
+pub trait Ingest: Send + Sync {
+    /// Imports files in one commit. Durable when it returns; on an error nothing has changed.
+    async fn import(
+        &self,
+        import: &Import,
+        progress: Arc<dyn Progress>,
+    ) -> Result<ImportReport, PortError>;
+}
+
+/// Answers SQL.
+#[async_trait]
+pub trait Query: Send + Sync {
+    /// Runs one `SELECT` over the workspace's datasets and views at the head, bounded in memory, time and
+    /// spilled bytes. The schema is known before the first row.
+    async fn sql(
+        &self,
+        workspace: &WorkspaceId,
+        sql: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(Schema, SqlStream), PortError>;
+
+    /// Checks that a view's text is one `SELECT` over known names; returns its columns.
+    async fn check_view(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+        sql: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Schema, PortError>;
+}

@@ -1,0 +1,320 @@
+//! Saved exports, runs, parts, intents and pins.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::export::{Export, NewRun};
+use crate::failure::{Code, Failure, Fault};
+use crate::ids::{CommitNumber, RunId, WorkspaceId};
+use crate::part::{Part, PartId, Receipt};
+use crate::run::{FrozenManifest, Intent, Plan, Run, RunState};
+
+/// A run that was opened, and the lease its opener holds.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The run, in state `planning`.
+    pub run: Run,
+    /// The lease.
+    pub lease: Lease,
+}
+
+/// The right to write to one run. A later lease of the same run makes every write with this one fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The run.
+    pub run: RunId,
+    /// The number every write names; ascends with each holder.
+    pub epoch: u64,
+}
+
+/// What was planned, what is written, and what is sealed. Only the coordinator writes it.
+///
+/// Every call is one transaction and durable when it returns. Every call that takes a [`Lease`] fails
+/// with [`LedgerError::Fenced`] if the run has a newer epoch, and with [`LedgerError::State`] if the
+/// run's state does not allow it. Calls are idempotent: repeating one with the same content after a lost
+/// reply succeeds and changes nothing.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Opens a run: reads the head, settles the range, saves the export on its first use, inserts the
+    /// pin, takes the first lease (epoch 1).
+    ///
+    /// Shape: without `to` the head (0 before the first commit); without `from` the cursor, or 0. With
+    /// `Advance::Cursor` `from` must be the cursor (else `Overlap` or `Gap`), `to` must not be below it
+    /// (`Overlap`); `to == from` is an empty range and allowed. With `Advance::Again` the range must lie
+    /// within what was delivered (`to` at most the cursor, and the cursor is the default for `to`, 0 for
+    /// `from`). A `to` beyond the head is `NoCommit`. A definition that differs from the saved one is
+    /// `Differs`. An open run of the same export that moves its cursor is `Open`.
+    async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError>;
+
+    /// Takes the run over: epoch + 1. Fails with [`LedgerError::Leased`] while the lease is in force by
+    /// the database's clock, unless `holder_is_dead` (proven by a lock on the same host).
+    async fn take_over(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        owner: &str,
+        holder_is_dead: bool,
+    ) -> Result<Opened, LedgerError>;
+
+    /// Renews the lease for [`crate::limits::LEASE_SECONDS`]; returns whether the run was asked to stop.
+    async fn renew(&self, lease: &Lease) -> Result<bool, LedgerError>;
+
+    /// Gives the lease back, so that the next holder need not wait. Not an error if it is gone.
+    async fn release(&self, lease: &Lease) -> Result<(), LedgerError>;
+
+    /// Writes parts of a run in `planning`. A part that is there already must be equal.
+    async fn add_parts(&self, lease: &Lease, parts: &[Part]) -> Result<(), LedgerError>;
+
+    /// Removes every part of a run in `planning`: the plan of a holder that died is made anew.
+    async fn clear_parts(&self, lease: &Lease) -> Result<(), LedgerError>;
+
+    /// Fixes the plan: `planning → running`. The parts in the ledger must be as many as the plan says and
+    /// their rows must sum up to the plan's ([`LedgerError::Unbalanced`]).
+    async fn planned(&self, lease: &Lease, plan: &Plan) -> Result<(), LedgerError>;
+
+    /// Writes down which name a part is about to be written under, before it is.
+    async fn intend(&self, lease: &Lease, part: PartId, intent: &Intent)
+    -> Result<(), LedgerError>;
+
+    /// Notes a part as written. With `remainder` the part is cut after `receipt.rows_read` input rows and
+    /// the rest becomes that new part, in the same transaction; input rows of both together must be the
+    /// part's (`Unbalanced`). Without one `receipt.rows_read` must be the part's planned rows.
+    async fn finish_part(
+        &self,
+        lease: &Lease,
+        part: PartId,
+        receipt: &Receipt,
+        remainder: Option<&Part>,
+    ) -> Result<(), LedgerError>;
+
+    /// Fixes the manifest's bytes: `running → sealing`. Checks that every part is written, that rows read
+    /// are the rows planned, and that the manifest's totals are the sums of the receipts (`Unbalanced`).
+    async fn freeze(&self, lease: &Lease, manifest: &FrozenManifest) -> Result<(), LedgerError>;
+
+    /// Ends the seal: `sealing → sealed`, removes the pin, and with `Advance::Cursor` moves the cursor
+    /// from the run's `from` to its `to`.
+    async fn sealed(&self, lease: &Lease, now: DateTime<Utc>) -> Result<(), LedgerError>;
+
+    /// Ends the run as `failed` or `cancelled` with a reason and removes its pin. Not from `sealing`.
+    async fn end(
+        &self,
+        lease: &Lease,
+        state: RunState,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
+
+    /// Asks whoever holds the run to stop. Refused in `sealing` and in final states.
+    async fn ask_cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Run, LedgerError>;
+
+    /// Returns the run.
+    async fn run(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Run, LedgerError>;
+
+    /// Returns runs, newest first, up to `limit`, opened before `before` if given.
+    async fn runs(
+        &self,
+        workspace: &WorkspaceId,
+        before: Option<&RunId>,
+        limit: u32,
+    ) -> Result<Vec<Run>, LedgerError>;
+
+    /// Returns the run's parts in order, up to `limit` after `after`.
+    async fn parts(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        after: Option<PartId>,
+        limit: u32,
+    ) -> Result<Vec<Part>, LedgerError>;
+
+    /// Returns every name the run has written or may have written.
+    async fn intents(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+    ) -> Result<Vec<Intent>, LedgerError>;
+
+    /// Returns the saved export of that name.
+    async fn export(&self, workspace: &WorkspaceId, name: &str) -> Result<Export, LedgerError>;
+
+    /// Returns the open run that would move the export's cursor, if there is one.
+    async fn open_run_of(
+        &self,
+        workspace: &WorkspaceId,
+        export: &str,
+    ) -> Result<Option<Run>, LedgerError>;
+
+    /// Returns the sealed run of the export that moved its cursor to exactly `to`.
+    async fn sealed_at(
+        &self,
+        workspace: &WorkspaceId,
+        export: &str,
+        to: CommitNumber,
+    ) -> Result<Option<Run>, LedgerError>;
+}
+
+/// What went wrong in the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The named thing does not exist.
+    #[error("no {what} `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    NotFound {
+        /// `run` or `export`.
+        what: &'static str,
+        /// The id or name asked for.
+        name: String,
+        /// The nearest name that exists.
+        nearest: Option<String>,
+    },
+    /// A commit beyond the head was asked for.
+    #[error("no commit {asked}; the newest is {head}")]
+    NoCommit {
+        /// The commit asked for.
+        asked: CommitNumber,
+        /// The newest.
+        head: CommitNumber,
+    },
+    /// The range was delivered before.
+    #[error(
+        "`{export}` has delivered up to commit {cursor}; ({from}, {to}] overlaps that: leave the range out, or deliver it once more with `--again`"
+    )]
+    Overlap {
+        /// The export.
+        export: String,
+        /// Its cursor.
+        cursor: CommitNumber,
+        /// The range asked for, exclusive lower end.
+        from: CommitNumber,
+        /// The range asked for, inclusive upper end.
+        to: CommitNumber,
+    },
+    /// The range would leave commits undelivered.
+    #[error(
+        "`{export}` has delivered up to commit {cursor}; a run from {from} would leave a gap: leave `--from-commit` out"
+    )]
+    Gap {
+        /// The export.
+        export: String,
+        /// Its cursor.
+        cursor: CommitNumber,
+        /// The lower end asked for.
+        from: CommitNumber,
+    },
+    /// `--again` for something never delivered.
+    #[error(
+        "`{export}` has delivered up to commit {cursor}; ({from}, {to}] was not delivered, so it cannot be delivered again"
+    )]
+    NotDelivered {
+        /// The export.
+        export: String,
+        /// Its cursor.
+        cursor: CommitNumber,
+        /// The range asked for, exclusive lower end.
+        from: CommitNumber,
+        /// The range asked for, inclusive upper end.
+        to: CommitNumber,
+    },
+    /// The lower end is above the upper one.
+    #[error("the range ends at commit {to}, before it begins at {from}")]
+    Backwards {
+        /// The lower end.
+        from: CommitNumber,
+        /// The upper end.
+        to: CommitNumber,
+    },
+    /// The saved export was first used with another definition.
+    #[error(
+        "`{export}` is saved with {property} {saved}, not {asked}; repeat it as saved or use another name"
+    )]
+    Differs {
+        /// The export.
+        export: String,
+        /// What differs.
+        property: &'static str,
+        /// The saved value.
+        saved: String,
+        /// The value asked for.
+        asked: String,
+    },
+    /// The export has an open run.
+    #[error(
+        "`{export}` has an open run {run}; finish it with `run resume {run}` or stop it with `run cancel {run}`"
+    )]
+    Open {
+        /// The export.
+        export: String,
+        /// The open run.
+        run: RunId,
+    },
+    /// Somebody else holds the run.
+    #[error("the run {run} is being worked on by {owner}")]
+    Leased {
+        /// The run.
+        run: RunId,
+        /// Who holds it.
+        owner: String,
+    },
+    /// A later holder has taken the run over.
+    #[error("the run {run} was taken over by another process")]
+    Fenced {
+        /// The run.
+        run: RunId,
+    },
+    /// The run's state does not allow it.
+    #[error("the run {run} is {}; it cannot {wanted}", state.as_str())]
+    State {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: RunState,
+        /// What was wanted, as a verb: `be cancelled`.
+        wanted: &'static str,
+    },
+    /// What was written is not what was planned.
+    #[error("the run {run} does not add up: {what}")]
+    Unbalanced {
+        /// The run.
+        run: RunId,
+        /// Both sums.
+        what: String,
+    },
+    /// The metadata database did not answer or refused.
+    #[error("the metadata database failed: {reason}")]
+    Database {
+        /// What it said, safe to show.
+        reason: String,
+        /// Whether asking again may work.
+        retry: bool,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Failure for LedgerError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } | Self::NoCommit { .. } => Code::NotFound,
+            Self::Backwards { .. } => Code::Invalid,
+            Self::Overlap { .. }
+            | Self::Gap { .. }
+            | Self::NotDelivered { .. }
+            | Self::Differs { .. }
+            | Self::Open { .. }
+            | Self::Leased { .. }
+            | Self::Fenced { .. }
+            | Self::State { .. } => Code::Conflict,
+            Self::Database { retry: true, .. } => Code::Unavailable,
+            Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Fenced { .. } | Self::Unbalanced { .. } | Self::Database { .. } => Fault::Own,
+            _ => Fault::Request,
+        }
+    }
+}
