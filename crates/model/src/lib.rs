@@ -14,6 +14,7 @@ pub mod format;
 pub mod ids;
 pub mod limits;
 pub mod manifest;
+pub mod names;
 pub mod part;
 pub mod ports;
 pub mod relation;

@@ -100,3 +100,14 @@ pub const KEY_CHARS_MAX: usize = 255;
 
 /// Bytes of one path component that a name template may render; what common file systems take.
 pub const FILE_NAME_BYTES_MAX: usize = 200;
+
+/// Bytes of one line of JSON Lines that `verify` checks; a longer one is called broken. A row can be
+/// larger than an input record, but no reader of the file would take such a line.
+pub const VERIFY_LINE_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of text beyond what a manifest says at which `verify` stops to unpack a file: a small file
+/// must not keep it busy for days.
+pub const VERIFY_EXCESS_BYTES: u64 = 64 << 20;
+
+/// Differences that `verify` describes; the rest is counted.
+pub const VERIFY_DIFFERENCES_MAX: usize = 10_000;
