@@ -1,0 +1,171 @@
+//! Datasets, views, commits and data files: the store as a [`Catalog`].
+//!
+//! Each call is one transaction. A commit takes the workspace's head row first, so commits of one
+//! workspace wait for each other and their numbers are dense; whatever it decides by is read after that.
+
+mod commits;
+mod datasets;
+mod files;
+mod snapshot;
+mod views;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use model::dataset::{Commit, Committed, Dataset, NewCommit, NewDataset, Snapshot, View};
+use model::ports::{Catalog, CatalogError};
+use model::{CommitNumber, WorkspaceId};
+
+use crate::Store;
+use crate::database::{Error, Row, Transaction, args, transact};
+use crate::names::nearest;
+
+#[async_trait]
+impl Catalog for Store {
+    async fn head(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<(CommitNumber, DateTime<Utc>)>, CatalogError> {
+        head(&mut self.database.read().await?, workspace).await
+    }
+
+    async fn create_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        new: &NewDataset,
+        now: DateTime<Utc>,
+    ) -> Result<Dataset, CatalogError> {
+        transact!(self.database, CatalogError, |tx| datasets::create(tx, workspace, new, now))
+    }
+
+    async fn dataset(&self, workspace: &WorkspaceId, name: &str) -> Result<Dataset, CatalogError> {
+        datasets::by_name(&mut self.database.read().await?, workspace, name).await
+    }
+
+    async fn datasets(&self, workspace: &WorkspaceId) -> Result<Vec<Dataset>, CatalogError> {
+        datasets::all(&mut self.database.read().await?, workspace).await
+    }
+
+    async fn drop_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), CatalogError> {
+        transact!(self.database, CatalogError, |tx| datasets::drop(tx, workspace, name, now))
+    }
+
+    async fn create_view(&self, workspace: &WorkspaceId, view: &View) -> Result<(), CatalogError> {
+        transact!(self.database, CatalogError, |tx| views::create(tx, workspace, view))
+    }
+
+    async fn view(&self, workspace: &WorkspaceId, name: &str) -> Result<View, CatalogError> {
+        views::by_name(&mut self.database.read().await?, workspace, name).await
+    }
+
+    async fn views(&self, workspace: &WorkspaceId) -> Result<Vec<View>, CatalogError> {
+        views::all(&mut self.database.read().await?, workspace).await
+    }
+
+    async fn drop_view(&self, workspace: &WorkspaceId, name: &str) -> Result<(), CatalogError> {
+        transact!(self.database, CatalogError, |tx| views::drop(tx, workspace, name))
+    }
+
+    async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError> {
+        transact!(self.database, CatalogError, |tx| commits::commit(tx, new, now))
+    }
+
+    async fn key(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        key: &str,
+    ) -> Result<Option<(Commit, String)>, CatalogError> {
+        let tx = &mut self.database.read().await?;
+        let dataset = datasets::by_name(tx, workspace, dataset).await?;
+        commits::by_key(tx, workspace, &dataset.id, key).await
+    }
+
+    async fn commits(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        after: CommitNumber,
+        limit: u32,
+    ) -> Result<Vec<Commit>, CatalogError> {
+        let tx = &mut self.database.read().await?;
+        let dataset = datasets::by_name(tx, workspace, dataset).await?;
+        commits::of_dataset(tx, &dataset.id, after, limit).await
+    }
+
+    /// Takes a dataset's id too, also of a dropped one: a run that was opened before may go on.
+    async fn snapshot(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        at: Option<CommitNumber>,
+    ) -> Result<Snapshot, CatalogError> {
+        snapshot::read(&mut self.database.read().await?, workspace, dataset, at).await
+    }
+}
+
+async fn head(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+) -> Result<Option<(CommitNumber, DateTime<Utc>)>, CatalogError> {
+    let sql = "SELECT head, head_time FROM workspace WHERE id = $1";
+    let row = tx.first(sql, args![workspace.as_str()]).await?;
+    let row = row.ok_or_else(|| no_workspace(workspace))?;
+    let number = CommitNumber(row.count("head")?);
+    Ok(row.at_or_null("head_time")?.map(|time| (number, time)))
+}
+
+fn no_workspace(workspace: &WorkspaceId) -> CatalogError {
+    CatalogError::NotFound { what: "workspace", name: workspace.to_string(), nearest: None }
+}
+
+async fn check_workspace(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+) -> Result<(), CatalogError> {
+    head(tx, workspace).await.map(|_| ())
+}
+
+/// Returns the error for a name that no live dataset (or view) has.
+async fn no_relation(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    what: &'static str,
+    name: &str,
+) -> Result<CatalogError, CatalogError> {
+    let sql = "SELECT name FROM relation_name WHERE workspace = $1 AND kind = $2";
+    let names = texts(&tx.all(sql, args![workspace.as_str(), what]).await?, "name")?;
+    Ok(CatalogError::NotFound { what, name: name.into(), nearest: nearest(name, names) })
+}
+
+/// Takes a name for a dataset or a view; `Exists` if another one has it.
+async fn take_name(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+    dataset: Option<&str>,
+) -> Result<(), CatalogError> {
+    let kind = if dataset.is_some() { "dataset" } else { "view" };
+    let sql = "INSERT INTO relation_name (workspace, name, kind, dataset)
+               VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    let values = args![workspace.as_str(), name, kind, dataset];
+    if tx.execute(sql, values).await? == 1 {
+        return Ok(());
+    }
+    let sql = "SELECT kind FROM relation_name WHERE workspace = $1 AND name = $2";
+    let holder = tx.first(sql, args![workspace.as_str(), name]).await?;
+    let is_view = match holder {
+        Some(row) => row.text("kind")? == "view",
+        None => dataset.is_none(),
+    };
+    let what = if is_view { "view" } else { "dataset" };
+    Err(CatalogError::Exists { what, name: name.into() })
+}
+
+fn texts(rows: &[Row], column: &'static str) -> Result<Vec<String>, Error> {
+    rows.iter().map(|row| row.text(column)).collect()
+}

@@ -1,0 +1,252 @@
+//! Making commits and reading them back.
+//!
+//! Contract: the number is the head's plus one and the time never less than the one before, both taken by
+//! one `UPDATE` of the head row, which other commits of the workspace then wait for. A commit whose
+//! answer was lost may be repeated: its files are recognized by id, its key by fingerprint, and in
+//! either case the transaction is rolled back, so that the numbers stay dense.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use model::dataset::{Commit, CommitKind, Committed, NewCommit, NewDataset};
+use model::ports::CatalogError;
+use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
+
+use super::{datasets, files, no_workspace, texts};
+use crate::database::{Error, Row, Transaction, args, truncate};
+
+/// The columns of a commit.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT workspace, number, time, kind, dataset, row_count, byte_count, file_count
+             FROM lake_commit ",
+            $tail
+        )
+    };
+}
+
+pub(super) async fn commit(
+    tx: &mut Transaction,
+    new: &NewCommit,
+    now: DateTime<Utc>,
+) -> Result<Committed, CatalogError> {
+    let (number, time) = take_head(tx, &new.workspace, now).await?;
+    if let Some(first) = repeated(tx, new).await? {
+        tx.undo();
+        return Ok(first);
+    }
+    let dataset = (new.kind != CommitKind::Mark).then(|| new.dataset.clone());
+    if let Some(dataset) = &dataset {
+        settle(tx, new, number, time).await?;
+        files::check_schemas(tx, dataset, &new.files).await?;
+    }
+    let commit = Commit {
+        number,
+        time,
+        kind: new.kind,
+        dataset,
+        batches: new.batch.iter().cloned().collect(),
+        rows: new.files.iter().map(|file| file.rows).sum(),
+        bytes: new.files.iter().map(|file| file.bytes).sum(),
+        files: new.files.len() as u64,
+    };
+    insert(tx, &new.workspace, &commit).await?;
+    if let Some(batch) = &new.batch {
+        close_batch(tx, &new.workspace, batch, &commit).await?;
+    }
+    files::insert(tx, &new.dataset, &new.files, &commit).await?;
+    if let Some(key) = &new.key {
+        let sql = "INSERT INTO ingest_key (dataset, key, fingerprint, commit_number)
+                   VALUES ($1, $2, $3, $4)";
+        let values = args![new.dataset.as_str(), &key.key, &key.fingerprint, number.0];
+        tx.execute(sql, values).await?;
+    }
+    Ok(Committed::New(commit))
+}
+
+/// Takes the next number and its time, and with them the lock on the workspace's order.
+async fn take_head(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    now: DateTime<Utc>,
+) -> Result<(CommitNumber, DateTime<Utc>), CatalogError> {
+    let sql = "UPDATE workspace SET head = head + 1,
+                   head_time = CASE WHEN head_time > $2 THEN head_time ELSE $2 END
+               WHERE id = $1 RETURNING head, head_time";
+    let row = tx.first(sql, args![workspace.as_str(), truncate(now)]).await?;
+    let row = row.ok_or_else(|| no_workspace(workspace))?;
+    Ok((CommitNumber(row.count("head")?), row.at("head_time")?))
+}
+
+/// Returns the answer of the first time, if this is a repeat.
+async fn repeated(
+    tx: &mut Transaction,
+    new: &NewCommit,
+) -> Result<Option<Committed>, CatalogError> {
+    // Before the key: with the same files the first answer was lost on the way, and calling it
+    // `Repeated` would let the caller delete files that are part of the lake.
+    if let Some(file) = new.files.first()
+        && let Some(added) = files::added(tx, &new.dataset, &file.id).await?
+    {
+        return Ok(Some(Committed::New(by_number(tx, &new.workspace, added).await?)));
+    }
+    let Some(key) = &new.key else { return Ok(None) };
+    let Some((commit, fingerprint)) = by_key(tx, &new.workspace, &new.dataset, &key.key).await?
+    else {
+        return Ok(None);
+    };
+    if fingerprint != key.fingerprint {
+        return Err(CatalogError::KeyReused { key: key.key.clone(), commit: commit.number });
+    }
+    Ok(Some(Committed::Repeated(commit)))
+}
+
+/// Makes the dataset if asked to, holds it, and steps its schema.
+async fn settle(
+    tx: &mut Transaction,
+    new: &NewCommit,
+    number: CommitNumber,
+    time: DateTime<Utc>,
+) -> Result<(), CatalogError> {
+    if let Some(create) = &new.create {
+        create_dataset(tx, &new.workspace, create, time).await?;
+    }
+    let held = datasets::hold(tx, &new.workspace, &new.dataset).await?;
+    let Some(held) = held else {
+        let name = new.dataset.to_string();
+        return Err(CatalogError::NotFound { what: "dataset", name, nearest: None });
+    };
+    if held.dropped {
+        return Err(CatalogError::Moved);
+    }
+    let Some(step) = &new.schema else { return Ok(()) };
+    if step.seen.as_str() != held.schema_id {
+        return Err(CatalogError::Moved);
+    }
+    if step.next.id() != step.seen {
+        datasets::step(tx, &new.dataset, number, &step.next).await?;
+    }
+    Ok(())
+}
+
+async fn create_dataset(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    create: &NewDataset,
+    time: DateTime<Utc>,
+) -> Result<(), CatalogError> {
+    if datasets::find_by_id(tx, workspace, create.id.as_str()).await?.is_some() {
+        return Err(CatalogError::Moved);
+    }
+    match datasets::create(tx, workspace, create, time).await {
+        // A view of that name will still be there at the next try; a dataset is what the caller
+        // looks for first then.
+        Err(CatalogError::Exists { what: "dataset", .. }) => Err(CatalogError::Moved),
+        other => other.map(|_| ()),
+    }
+}
+
+async fn insert(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    commit: &Commit,
+) -> Result<(), Error> {
+    let sql = "INSERT INTO lake_commit
+               (workspace, number, time, kind, dataset, row_count, byte_count, file_count)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
+    let values = args![
+        workspace.as_str(),
+        commit.number.0,
+        commit.time,
+        commit.kind.as_str(),
+        dataset,
+        commit.rows,
+        commit.bytes,
+        commit.files
+    ];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Gives the batch its commit; a batch may have been reserved before, but is closed once only.
+async fn close_batch(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    batch: &BatchId,
+    commit: &Commit,
+) -> Result<(), CatalogError> {
+    let sql = "INSERT INTO batch (workspace, id, dataset, commit_number) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (workspace, id) DO UPDATE SET commit_number = excluded.commit_number
+               WHERE batch.commit_number IS NULL";
+    let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
+    let values = args![workspace.as_str(), batch.as_str(), dataset, commit.number.0];
+    if tx.execute(sql, values).await? == 0 {
+        return Err(CatalogError::Exists { what: "batch", name: batch.to_string() });
+    }
+    Ok(())
+}
+
+pub(super) async fn by_key(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    dataset: &DatasetId,
+    key: &str,
+) -> Result<Option<(Commit, String)>, CatalogError> {
+    let sql = "SELECT fingerprint, commit_number FROM ingest_key WHERE dataset = $1 AND key = $2";
+    let Some(row) = tx.first(sql, args![dataset.as_str(), key]).await? else { return Ok(None) };
+    let number = CommitNumber(row.count("commit_number")?);
+    let commit = by_number(tx, workspace, number).await?;
+    Ok(Some((commit, row.text("fingerprint")?)))
+}
+
+async fn by_number(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    number: CommitNumber,
+) -> Result<Commit, CatalogError> {
+    let sql = select!("WHERE workspace = $1 AND number = $2");
+    let row = tx.one(sql, args![workspace.as_str(), number.0]).await?;
+    let sql = "SELECT id FROM batch WHERE workspace = $1 AND commit_number = $2";
+    let batches = tx.all(sql, args![workspace.as_str(), number.0]).await?;
+    Ok(read(&row, texts(&batches, "id")?)?)
+}
+
+pub(super) async fn of_dataset(
+    tx: &mut Transaction,
+    dataset: &DatasetId,
+    after: CommitNumber,
+    limit: u32,
+) -> Result<Vec<Commit>, CatalogError> {
+    let sql = select!("WHERE dataset = $1 AND number > $2 ORDER BY number LIMIT $3");
+    let rows = tx.all(sql, args![dataset.as_str(), after.0, limit]).await?;
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+    let sql = "SELECT id, commit_number FROM batch
+               WHERE workspace = $1 AND commit_number BETWEEN $2 AND $3";
+    let values = args![first.text("workspace")?, first.int("number")?, last.int("number")?];
+    let mut batches = BTreeMap::<i64, Vec<String>>::new();
+    for row in tx.all(sql, values).await? {
+        batches.entry(row.int("commit_number")?).or_default().push(row.text("id")?);
+    }
+    let mut commits = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let own = batches.remove(&row.int("number")?).unwrap_or_default();
+        commits.push(read(row, own)?);
+    }
+    Ok(commits)
+}
+
+fn read(row: &Row, mut batches: Vec<String>) -> Result<Commit, Error> {
+    batches.sort();
+    Ok(Commit {
+        number: CommitNumber(row.count("number")?),
+        time: row.at("time")?,
+        kind: row.word("kind")?,
+        dataset: row.text_or_null("dataset")?.map(DatasetId::new),
+        batches: batches.into_iter().map(BatchId::new).collect(),
+        rows: row.count("row_count")?,
+        bytes: row.count("byte_count")?,
+        files: row.count("file_count")?,
+    })
+}

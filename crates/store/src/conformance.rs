@@ -1,0 +1,361 @@
+//! The contract of the catalog and the ledger, executed: every implementation passes all of it.
+//!
+//! Each case is a function that takes a [`Rig`] over an empty database and panics where the contract is
+//! broken. [`conformance_tests!`](crate::conformance_tests) makes one test of each. Cases never sleep;
+//! what needs a lapsed lease gives it back instead.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, reason = "the names of the cases are sentences")]
+
+pub mod catalog;
+pub mod ledger;
+pub mod machine;
+pub mod opening;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use model::dataset::{
+    CommitKind, Committed, DatasetKind, NewCommit, NewDataset, NewFile, SchemaStep,
+};
+use model::export::{Advance, Definition, NewRun};
+use model::format::{EncoderId, Encoding, FormatSpec};
+use model::part::{Input, Part, PartId, Receipt};
+use model::ports::{Catalog, Lease, Ledger, Opened};
+use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
+use model::run::{FrozenManifest, Plan, RunState};
+use model::schema::Schema;
+use model::{
+    BatchId, CommitNumber, DatasetId, FileId, ObjectKey, RunId, SchemaId, WorkspaceId, digest,
+};
+
+/// A catalog and a ledger over one empty database that has the default workspace.
+#[derive(Clone)]
+pub struct Rig {
+    /// The catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+}
+
+/// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
+/// that takes a case (`impl AsyncFnOnce(Rig)`) and runs it on an empty database.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($on:path) => {
+        $crate::conformance_cases!($on, catalog:
+            a_new_workspace_has_no_head, datasets_are_listed_by_name, names_are_unique,
+            a_dropped_name_is_free_and_its_files_stay, views_read_back, unknown_names_have_a_nearest,
+            commits_are_dense_under_concurrency, time_never_runs_back, create_with_commit_race,
+            schema_step_race, keys_repeat_and_are_not_reused, a_lost_answer_is_given_again,
+            snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
+            a_mark_has_no_dataset, a_batch_is_closed_once);
+        $crate::conformance_cases!($on, opening:
+            the_first_use_saves_the_export, ranges_follow_the_cursor, overlaps_and_gaps_are_refused,
+            an_empty_range_is_allowed, a_commit_beyond_the_head_is_refused, again_stays_delivered,
+            a_run_without_a_cursor_takes_any_range, another_definition_differs,
+            one_open_run_per_cursor, two_openers_at_once, opening_repeats,
+            a_refused_opening_saves_nothing);
+        $crate::conformance_cases!($on, ledger:
+            parts_read_back_in_order, parts_must_stay_equal, plans_must_balance,
+            a_part_is_split_in_the_ledger, unbalanced_receipts_are_refused, freezing_checks_the_sums,
+            sealing_moves_the_cursor, again_leaves_the_cursor, calls_repeat, intents_are_kept,
+            a_lease_in_force_is_respected, an_older_lease_changes_nothing, cancelling_is_asked_once,
+            runs_are_paged, a_predecessor_is_found, unknown_runs_are_not_found,
+            an_empty_run_seals, ending_frees_the_export, finishing_in_parallel);
+        $crate::conformance_cases!($on, machine:
+            every_refused_transition, random_calls_stay_in_the_machine);
+    };
+}
+
+/// Makes one test of each named case of one module.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($on:path, $module:ident: $($case:ident),+ $(,)?) => {
+        mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    $on(async |rig: $crate::conformance::Rig| {
+                        $crate::conformance::$module::$case(&rig).await;
+                    }).await;
+                }
+            )+
+        }
+    };
+}
+
+/// Asserts that a result is an error of one shape.
+macro_rules! refused {
+    ($result:expr, $pattern:pat $(if $guard:expr)?) => {{
+        let result = $result;
+        assert!(matches!(&result, Err($pattern) $(if $guard)?), "not refused so: {result:?}");
+    }};
+}
+use refused;
+
+pub(crate) fn workspace() -> WorkspaceId {
+    WorkspaceId::default_workspace()
+}
+
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+pub(crate) fn schema(columns: &[&str]) -> Schema {
+    let fields: Vec<_> =
+        columns.iter().map(|name| serde_json::json!({ "name": name, "type": "int64" })).collect();
+    serde_json::from_value(serde_json::json!({ "fields": fields })).unwrap()
+}
+
+pub(crate) fn new_dataset(name: &str) -> NewDataset {
+    NewDataset {
+        id: DatasetId::mint(),
+        name: name.into(),
+        kind: DatasetKind::Event,
+        time_column: Some("at".into()),
+        schema: schema(&["a"]),
+    }
+}
+
+pub(crate) fn new_file(rows: u64, schema_id: SchemaId) -> NewFile {
+    let id = FileId::mint();
+    NewFile {
+        key: ObjectKey::new(format!("files/{id}")),
+        id,
+        batch: BatchId::new("b"),
+        schema_id,
+        rows,
+        bytes: rows * 10,
+        sha256: digest::sha256_hex(b"file"),
+        codec: "zstd".into(),
+        statistics: BTreeMap::from([(
+            "a".into(),
+            model::dataset::ColumnStatistics {
+                min: Some(1.into()),
+                max: Some("x\u{0}y".into()),
+                nulls: Some(0),
+            },
+        )]),
+    }
+}
+
+/// An append of one file of `rows` rows with the columns `a`.
+pub(crate) fn append(dataset: &DatasetId, rows: u64) -> NewCommit {
+    let batch = BatchId::mint();
+    let file = NewFile { batch: batch.clone(), ..new_file(rows, schema(&["a"]).id()) };
+    NewCommit {
+        workspace: workspace(),
+        kind: CommitKind::Append,
+        dataset: dataset.clone(),
+        create: None,
+        schema: None,
+        batch: Some(batch),
+        files: vec![file],
+        key: None,
+    }
+}
+
+pub(crate) fn step(seen: &[&str], next: &[&str]) -> SchemaStep {
+    SchemaStep { seen: schema(seen).id(), next: schema(next) }
+}
+
+impl Rig {
+    /// Makes a dataset `orders` with columns `a`.
+    pub(crate) async fn orders(&self) -> DatasetId {
+        let made =
+            self.catalog.create_dataset(&workspace(), &new_dataset("orders"), at(0)).await.unwrap();
+        made.id
+    }
+
+    /// Commits and returns the number.
+    pub(crate) async fn commit(&self, new: &NewCommit) -> u64 {
+        match self.catalog.commit(new, at(1)).await.unwrap() {
+            Committed::New(commit) => commit.number.0,
+            Committed::Repeated(commit) => panic!("commit {commit:?} was made before"),
+        }
+    }
+
+    /// Makes `orders` and `count` commits of it.
+    pub(crate) async fn commits(&self, count: u64) -> DatasetId {
+        let orders = self.orders().await;
+        for _ in 0..count {
+            self.commit(&append(&orders, 10)).await;
+        }
+        orders
+    }
+
+    pub(crate) async fn open(&self, new: &NewRun) -> Opened {
+        self.ledger.open_run(new).await.unwrap()
+    }
+
+    /// Opens a run of a new export and brings it to a state, with parts of 5 and 7 rows.
+    pub(crate) async fn run_in(&self, export: &str, state: RunState) -> Lease {
+        let lease = self.open(&incremental(export)).await.lease;
+        self.bring(&lease, state).await;
+        lease
+    }
+
+    /// Brings a planning run to a state.
+    pub(crate) async fn bring(&self, lease: &Lease, state: RunState) {
+        if matches!(state, RunState::Failed | RunState::Cancelled) {
+            return self.bring_on(lease, state).await;
+        }
+        for next in [RunState::Running, RunState::Sealing, RunState::Sealed] {
+            if state != RunState::Planning && RunState::ALL[..=position(state)].contains(&next) {
+                self.bring_on(lease, next).await;
+            }
+        }
+    }
+
+    /// Makes the one step into a state, with parts of 5 and 7 rows.
+    pub(crate) async fn bring_on(&self, lease: &Lease, state: RunState) {
+        let ledger = &self.ledger;
+        match state {
+            RunState::Planning => {}
+            RunState::Running => {
+                ledger.add_parts(lease, &[part(0, 5), part(1, 7)]).await.unwrap();
+                ledger.planned(lease, &plan(2, 12)).await.unwrap();
+            }
+            RunState::Sealing => {
+                for (sequence, rows) in [(0, 5), (1, 7)] {
+                    let id = PartId::planned(sequence);
+                    ledger.finish_part(lease, id, &receipt(rows), None).await.unwrap();
+                }
+                ledger.freeze(lease, &manifest(12, 2)).await.unwrap();
+            }
+            RunState::Sealed => ledger.sealed(lease, at(9)).await.unwrap(),
+            end => ledger.end(lease, end, "reason", at(9)).await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn state(&self, lease: &Lease) -> RunState {
+        self.ledger.run(&lease.workspace, &lease.run).await.unwrap().state
+    }
+
+    pub(crate) async fn cursor(&self, export: &str) -> u64 {
+        self.ledger.export(&workspace(), export).await.unwrap().cursor.0
+    }
+}
+
+fn position(state: RunState) -> usize {
+    RunState::ALL.iter().position(|other| *other == state).unwrap()
+}
+
+pub(crate) fn definition() -> Definition {
+    Definition {
+        relation: Relation {
+            source: Source::Dataset("orders".into()),
+            selection: Selection::default(),
+        },
+        format: format(),
+        destination: "file:///out".into(),
+    }
+}
+
+fn format() -> FormatSpec {
+    FormatSpec {
+        format: "jsonl".into(),
+        compression: None,
+        options: BTreeMap::new(),
+        file_rows: None,
+        file_bytes: None,
+        name: None,
+    }
+}
+
+pub(crate) fn incremental(export: &str) -> NewRun {
+    NewRun {
+        id: RunId::mint(at(5)),
+        workspace: workspace(),
+        export: Some(export.into()),
+        definition: definition(),
+        advance: Advance::Cursor,
+        from: None,
+        to: None,
+        now: at(5),
+        owner: "tests".into(),
+    }
+}
+
+pub(crate) fn ranged(export: &str, from: Option<u64>, to: Option<u64>) -> NewRun {
+    let number = |n: Option<u64>| n.map(CommitNumber);
+    NewRun { from: number(from), to: number(to), ..incremental(export) }
+}
+
+pub(crate) fn again(export: &str, from: Option<u64>, to: Option<u64>) -> NewRun {
+    NewRun { advance: Advance::Again, ..ranged(export, from, to) }
+}
+
+pub(crate) fn part(sequence: u32, rows: u64) -> Part {
+    let input = Input {
+        key: ObjectKey::new(format!("files/{sequence}")),
+        file_bytes: 1000,
+        file_rows: 100,
+        sha256: digest::sha256_hex(b"input"),
+        schema_id: schema(&["a"]).id(),
+        first_row: 3,
+        rows,
+        runs: Vec::new(),
+    };
+    let name = format!("part-{sequence:05}.jsonl");
+    Part { id: PartId::planned(sequence), inputs: vec![input], name, receipt: None }
+}
+
+/// Splits a part after `rows` rows; returns the remainder.
+pub(crate) fn remainder(part: &Part, rows: u64) -> Part {
+    let id = part.id.remainder();
+    let inputs = part.clone().cut(rows);
+    Part { id, inputs, name: format!("part-{id}.jsonl"), receipt: None }
+}
+
+/// A receipt for `rows` rows that all came out, 10 bytes each.
+pub(crate) fn receipt(rows: u64) -> Receipt {
+    Receipt {
+        key: ObjectKey::new("orders/run/part"),
+        rows_read: rows,
+        rows,
+        bytes: rows * 10,
+        uncompressed_bytes: rows * 20,
+        sha256: digest::sha256_hex(b"part"),
+        md5: None,
+        first_commit: Some(CommitNumber(1)),
+        last_commit: None,
+        values_lost: 0,
+        duration_ms: 4,
+    }
+}
+
+pub(crate) fn plan(parts: u64, rows: u64) -> Plan {
+    let table = BoundTable {
+        name: "orders".into(),
+        dataset: Some(DatasetId::new("ds_1")),
+        schema: schema(&["a"]),
+        virtual_columns: true,
+    };
+    let relation = BoundRelation {
+        sql: "SELECT a FROM orders".into(),
+        views: Vec::new(),
+        table,
+        now: at(5),
+        output: schema(&["a"]),
+        filtered: false,
+    };
+    let encoding = Encoding {
+        spec: format(),
+        compression: "none".into(),
+        encoder: EncoderId("jsonl/1".into()),
+        extension: ".jsonl".into(),
+    };
+    Plan { relation, encoding, parts, rows, reset: Vec::new(), md5: false }
+}
+
+/// A manifest over `rows` rows of 10 bytes.
+pub(crate) fn manifest(rows: u64, files: u64) -> FrozenManifest {
+    let text = format!("{{\"rows\": {rows}}}\n");
+    let sha256 = digest::sha256_hex(text.as_bytes());
+    FrozenManifest { text, sha256, rows, bytes: rows * 10, files, sidecar: None }
+}

@@ -1,0 +1,314 @@
+//! Cases of the catalog.
+
+use std::sync::Arc;
+
+use model::dataset::{CommitKind, Committed, IngestKey, NewCommit, View, Window};
+use model::ports::CatalogError;
+use model::{BatchId, CommitNumber, DatasetId, SchemaId, WorkspaceId};
+use tokio::task::JoinSet;
+
+use super::{Rig, append, at, new_dataset, new_file, refused, schema, step, workspace};
+
+fn view(name: &str) -> View {
+    View {
+        name: name.into(),
+        sql: "SELECT 1".into(),
+        time_column: None,
+        window: Window::Input,
+        created_at: at(3),
+    }
+}
+
+fn keyed(dataset: &DatasetId, key: &str, fingerprint: &str) -> NewCommit {
+    let key = Some(IngestKey { key: key.into(), fingerprint: fingerprint.into() });
+    NewCommit { key, ..append(dataset, 10) }
+}
+
+pub async fn a_new_workspace_has_no_head(rig: &Rig) {
+    assert_eq!(rig.catalog.head(&workspace()).await.unwrap(), None);
+    refused!(
+        rig.catalog.head(&WorkspaceId::new("other")).await,
+        CatalogError::NotFound { what: "workspace", .. }
+    );
+    refused!(
+        rig.catalog.create_dataset(&WorkspaceId::new("other"), &new_dataset("a"), at(0)).await,
+        CatalogError::NotFound { what: "workspace", .. }
+    );
+}
+
+pub async fn datasets_are_listed_by_name(rig: &Rig) {
+    let mut made = Vec::new();
+    for name in ["b", "B", "a_1", "订单", "a"] {
+        let new = new_dataset(name);
+        made.push(rig.catalog.create_dataset(&workspace(), &new, at(0)).await.unwrap());
+    }
+    made.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(rig.catalog.datasets(&workspace()).await.unwrap(), made);
+    assert_eq!(rig.catalog.dataset(&workspace(), "订单").await.unwrap(), made[4]);
+}
+
+pub async fn names_are_unique(rig: &Rig) {
+    rig.orders().await;
+    rig.catalog.create_view(&workspace(), &view("recent")).await.unwrap();
+    for (name, taken) in [("orders", "dataset"), ("recent", "view")] {
+        refused!(
+            rig.catalog.create_dataset(&workspace(), &new_dataset(name), at(0)).await,
+            CatalogError::Exists { what, name: n } if *what == taken && n == name
+        );
+        refused!(
+            rig.catalog.create_view(&workspace(), &view(name)).await,
+            CatalogError::Exists { what, .. } if *what == taken
+        );
+    }
+    assert_eq!(rig.catalog.datasets(&workspace()).await.unwrap().len(), 1);
+}
+
+pub async fn a_dropped_name_is_free_and_its_files_stay(rig: &Rig) {
+    let old = rig.commits(1).await;
+    rig.catalog.drop_dataset(&workspace(), "orders", at(2)).await.unwrap();
+    refused!(rig.catalog.dataset(&workspace(), "orders").await, CatalogError::NotFound { .. });
+    refused!(
+        rig.catalog.drop_dataset(&workspace(), "orders", at(2)).await,
+        CatalogError::NotFound { what: "dataset", .. }
+    );
+    refused!(rig.catalog.commit(&append(&old, 1), at(2)).await, CatalogError::Moved);
+    let new = rig.orders().await;
+    assert_ne!(old, new);
+    let by_name = rig.catalog.snapshot(&workspace(), "orders", None).await.unwrap();
+    assert_eq!((by_name.dataset.id, by_name.files.len()), (new, 0));
+    let by_id = rig.catalog.snapshot(&workspace(), old.as_str(), None).await.unwrap();
+    assert_eq!((by_id.dataset.id, by_id.files.len()), (old, 1));
+    assert_eq!(
+        rig.commit(&append(&rig.catalog.dataset(&workspace(), "orders").await.unwrap().id, 1))
+            .await,
+        2
+    );
+}
+
+pub async fn views_read_back(rig: &Rig) {
+    for name in ["b", "a"] {
+        rig.catalog.create_view(&workspace(), &view(name)).await.unwrap();
+    }
+    assert_eq!(rig.catalog.view(&workspace(), "b").await.unwrap(), view("b"));
+    assert_eq!(rig.catalog.views(&workspace()).await.unwrap(), [view("a"), view("b")]);
+    rig.catalog.drop_view(&workspace(), "b").await.unwrap();
+    refused!(
+        rig.catalog.drop_view(&workspace(), "b").await,
+        CatalogError::NotFound { what: "view", .. }
+    );
+    rig.catalog.create_dataset(&workspace(), &new_dataset("b"), at(0)).await.unwrap();
+}
+
+pub async fn unknown_names_have_a_nearest(rig: &Rig) {
+    rig.orders().await;
+    rig.catalog.create_view(&workspace(), &view("recent")).await.unwrap();
+    refused!(
+        rig.catalog.dataset(&workspace(), "ordesr").await,
+        CatalogError::NotFound { what: "dataset", nearest: Some(n), .. } if n == "orders"
+    );
+    refused!(
+        rig.catalog.view(&workspace(), "Recents").await,
+        CatalogError::NotFound { what: "view", nearest: Some(n), .. } if n == "recent"
+    );
+    refused!(
+        rig.catalog.snapshot(&workspace(), "invoices", None).await,
+        CatalogError::NotFound { what: "dataset", nearest: None, .. }
+    );
+}
+
+pub async fn commits_are_dense_under_concurrency(rig: &Rig) {
+    const TASKS: u64 = 6;
+    const EACH: u64 = 8;
+    let orders = rig.orders().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let (catalog, orders) = (Arc::clone(&rig.catalog), orders.clone());
+        tasks.spawn(async move {
+            for _ in 0..EACH {
+                catalog.commit(&append(&orders, 1), at(1)).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let commits = rig.catalog.commits(&workspace(), "orders", CommitNumber(0), 1000).await.unwrap();
+    let numbers: Vec<_> = commits.iter().map(|commit| commit.number.0).collect();
+    assert_eq!(numbers, (1..=TASKS * EACH).collect::<Vec<_>>());
+    assert!(commits.iter().all(|commit| commit.batches.len() == 1));
+    let snapshot = rig.catalog.snapshot(&workspace(), "orders", None).await.unwrap();
+    let added: Vec<_> = snapshot.files.iter().map(|file| file.added.0).collect();
+    assert_eq!(added, numbers);
+}
+
+pub async fn time_never_runs_back(rig: &Rig) {
+    let orders = rig.orders().await;
+    let mut times = Vec::new();
+    for clock in [100, 50, 120, 119] {
+        let Committed::New(commit) =
+            rig.catalog.commit(&append(&orders, 1), at(clock)).await.unwrap()
+        else {
+            panic!("no key was given");
+        };
+        times.push(commit.time);
+    }
+    assert_eq!(times, [at(100), at(100), at(120), at(120)]);
+    let head = rig.catalog.head(&workspace()).await.unwrap();
+    assert_eq!(head, Some((CommitNumber(4), at(120))));
+    let snapshot = rig.catalog.snapshot(&workspace(), "orders", None).await.unwrap();
+    assert_eq!(snapshot.files[1].runs[0].time, at(100));
+}
+
+pub async fn create_with_commit_race(rig: &Rig) {
+    let creating = || {
+        let create = new_dataset("orders");
+        NewCommit { create: Some(create.clone()), ..append(&create.id, 4) }
+    };
+    let (one, two) = (creating(), creating());
+    let (first, second) =
+        tokio::join!(rig.catalog.commit(&one, at(1)), rig.catalog.commit(&two, at(1)));
+    let outcomes = [first, second];
+    let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let moved =
+        outcomes.iter().filter(|outcome| matches!(outcome, Err(CatalogError::Moved))).count();
+    assert_eq!((won, moved), (1, 1), "{outcomes:?}");
+    let head = rig.catalog.head(&workspace()).await.unwrap();
+    assert_eq!(head.map(|(number, _)| number.0), Some(1));
+    assert_eq!(rig.catalog.datasets(&workspace()).await.unwrap().len(), 1);
+    rig.catalog.create_view(&workspace(), &view("recent")).await.unwrap();
+    let create = new_dataset("recent");
+    let over_view = NewCommit { create: Some(create.clone()), ..append(&create.id, 4) };
+    refused!(
+        rig.catalog.commit(&over_view, at(1)).await,
+        CatalogError::Exists { what: "view", .. }
+    );
+}
+
+pub async fn schema_step_race(rig: &Rig) {
+    let orders = rig.orders().await;
+    let widen = |column: &str| NewCommit {
+        schema: Some(step(&["a"], &["a", column])),
+        files: vec![new_file(1, schema(&["a", column]).id())],
+        ..append(&orders, 0)
+    };
+    let (one, two) = (widen("b"), widen("c"));
+    let (first, second) =
+        tokio::join!(rig.catalog.commit(&one, at(1)), rig.catalog.commit(&two, at(1)));
+    let moved = [&first, &second].iter().filter(|r| matches!(r, Err(CatalogError::Moved))).count();
+    let won = [&first, &second].iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!((won, moved), (1, 1));
+    assert_eq!(rig.catalog.dataset(&workspace(), "orders").await.unwrap().schema.fields.len(), 2);
+    let stays = NewCommit { schema: Some(step(&["a"], &["a"])), ..append(&orders, 1) };
+    refused!(rig.catalog.commit(&stays, at(1)).await, CatalogError::Moved);
+}
+
+pub async fn keys_repeat_and_are_not_reused(rig: &Rig) {
+    let orders = rig.orders().await;
+    let first = rig.catalog.commit(&keyed(&orders, "k", "f"), at(1)).await.unwrap();
+    let Committed::New(commit) = first else { panic!("the key is new") };
+    let repeat = rig.catalog.commit(&keyed(&orders, "k", "f"), at(7)).await.unwrap();
+    assert_eq!(repeat, Committed::Repeated(commit.clone()));
+    refused!(
+        rig.catalog.commit(&keyed(&orders, "k", "other"), at(7)).await,
+        CatalogError::KeyReused { commit: CommitNumber(1), .. }
+    );
+    let known = rig.catalog.key(&workspace(), "orders", "k").await.unwrap();
+    assert_eq!(known, Some((commit, "f".into())));
+    assert_eq!(rig.catalog.key(&workspace(), "orders", "l").await.unwrap(), None);
+    assert_eq!(rig.commit(&keyed(&orders, "l", "f")).await, 2, "refusals use up no number");
+    let files = rig.catalog.snapshot(&workspace(), "orders", None).await.unwrap().files;
+    assert_eq!(files.len(), 2);
+}
+
+/// The same files once more are the same commit, and never `Repeated`: their caller would delete them.
+pub async fn a_lost_answer_is_given_again(rig: &Rig) {
+    let create = new_dataset("orders");
+    let plain = NewCommit { create: Some(create.clone()), ..append(&create.id, 4) };
+    let with_key = keyed(&create.id, "k", "f");
+    for new in [plain, with_key] {
+        let first = rig.catalog.commit(&new, at(1)).await.unwrap();
+        assert!(matches!(first, Committed::New(_)));
+        assert_eq!(rig.catalog.commit(&new, at(9)).await.unwrap(), first);
+    }
+    let head = rig.catalog.head(&workspace()).await.unwrap();
+    assert_eq!(head, Some((CommitNumber(2), at(1))));
+}
+
+pub async fn snapshots_are_of_their_time(rig: &Rig) {
+    let orders = rig.commits(2).await;
+    let wide = schema(&["a", "b"]);
+    let widen = NewCommit {
+        schema: Some(step(&["a"], &["a", "b"])),
+        files: vec![new_file(3, wide.id()), new_file(4, schema(&["a"]).id())],
+        ..append(&orders, 0)
+    };
+    assert_eq!(rig.commit(&widen).await, 3);
+    let read = async |at| {
+        let at = Some(CommitNumber(at));
+        rig.catalog.snapshot(&workspace(), "orders", at).await
+    };
+    let old = read(2).await.unwrap();
+    assert_eq!((old.files.len(), old.dataset.schema), (2, schema(&["a"])));
+    assert_eq!(old.schemas.keys().cloned().collect::<Vec<_>>(), [schema(&["a"]).id()]);
+    let new = read(3).await.unwrap();
+    assert_eq!((new.files.len(), &new.dataset.schema), (4, &wide));
+    assert_eq!(new.files.iter().map(|file| file.rows).collect::<Vec<_>>(), [10, 10, 3, 4]);
+    assert_eq!((new.schemas.len(), new.schemas.get(&wide.id())), (2, Some(&wide)));
+    assert_eq!(new.files[2].statistics, widen.files[0].statistics);
+    let none = read(0).await.unwrap();
+    assert_eq!((none.files.len(), none.schemas.len()), (0, 0));
+    for beyond in [4, u64::MAX] {
+        refused!(read(beyond).await, CatalogError::NotFound { what: "commit", .. });
+    }
+}
+
+pub async fn commits_are_paged(rig: &Rig) {
+    let orders = rig.commits(3).await;
+    let other = rig.catalog.create_dataset(&workspace(), &new_dataset("other"), at(0)).await;
+    rig.commit(&append(&other.unwrap().id, 1)).await;
+    rig.commit(&append(&orders, 1)).await;
+    let page = async |after, limit| {
+        let after = CommitNumber(after);
+        let page = rig.catalog.commits(&workspace(), "orders", after, limit).await.unwrap();
+        page.iter().map(|commit| commit.number.0).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 2).await, [1, 2]);
+    assert_eq!(page(2, 2).await, [3, 5]);
+    assert!(page(5, 2).await.is_empty());
+    assert!(page(u64::MAX, 2).await.is_empty());
+}
+
+pub async fn a_file_needs_a_known_schema(rig: &Rig) {
+    let orders = rig.orders().await;
+    let files = vec![new_file(1, SchemaId::new("0123456789abcdef"))];
+    let odd = NewCommit { files, ..append(&orders, 1) };
+    refused!(rig.catalog.commit(&odd, at(1)).await, CatalogError::Database { retry: false, .. });
+    assert_eq!(rig.catalog.head(&workspace()).await.unwrap(), None);
+    refused!(
+        rig.catalog.commit(&append(&DatasetId::new("ds_none"), 1), at(1)).await,
+        CatalogError::NotFound { what: "dataset", .. }
+    );
+}
+
+pub async fn a_mark_has_no_dataset(rig: &Rig) {
+    let mark = NewCommit {
+        kind: CommitKind::Mark,
+        batch: None,
+        files: Vec::new(),
+        ..append(&DatasetId::new("none"), 0)
+    };
+    let Committed::New(commit) = rig.catalog.commit(&mark, at(6)).await.unwrap() else {
+        panic!("no key was given");
+    };
+    assert_eq!((commit.dataset, commit.files, commit.number.0), (None, 0, 1));
+    assert_eq!(rig.catalog.head(&workspace()).await.unwrap(), Some((CommitNumber(1), at(6))));
+}
+
+pub async fn a_batch_is_closed_once(rig: &Rig) {
+    let orders = rig.orders().await;
+    let batch = Some(BatchId::new("batch-1"));
+    let first = NewCommit { batch: batch.clone(), ..append(&orders, 1) };
+    rig.commit(&first).await;
+    let second = NewCommit { batch, ..append(&orders, 1) };
+    refused!(rig.catalog.commit(&second, at(1)).await, CatalogError::Exists { what: "batch", .. });
+}

@@ -1,0 +1,94 @@
+//! Saved exports and their cursors.
+
+use chrono::{DateTime, Utc};
+use model::export::{Definition, Export};
+use model::ports::LedgerError;
+use model::{CommitNumber, ExportId, RunId, WorkspaceId};
+
+use super::pins;
+use crate::database::{Error, Row, Sql, Transaction, args};
+use crate::names::nearest;
+
+/// Names that a "did you mean" looks at.
+const NAMES_MAX: u32 = 10_000;
+
+const BY_NAME: &str = "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at
+                       FROM export WHERE workspace = $1 AND name = $2";
+
+/// Saves an export with the cursor at 0, and the pin of that cursor.
+pub(super) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
+    let sql = "INSERT INTO export (id, workspace, name, definition, cursor_commit, created_at)
+               VALUES ($1, $2, $3, $4, $5, $6)";
+    let values = args![
+        export.id.as_str(),
+        export.workspace.as_str(),
+        &export.name,
+        definition_text(&export.definition),
+        export.cursor.0,
+        export.created_at
+    ];
+    tx.execute(sql, values).await?;
+    let owner = pins::Owner::Cursor(&export.id);
+    pins::insert(tx, owner, &export.workspace, export.cursor, export.created_at).await
+}
+
+/// Returns the export and locks its cursor until the transaction ends.
+pub(super) async fn hold(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<Option<Export>, Error> {
+    let row = tx.first(Sql::for_update(BY_NAME), args![workspace.as_str(), name]).await?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(super) async fn by_name(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<Export, LedgerError> {
+    if let Some(row) = tx.first(BY_NAME, args![workspace.as_str(), name]).await? {
+        return Ok(read(&row)?);
+    }
+    let sql = "SELECT name FROM export WHERE workspace = $1 LIMIT $2";
+    let rows = tx.all(sql, args![workspace.as_str(), NAMES_MAX]).await?;
+    let names: Vec<_> = rows.iter().map(|row| row.text("name")).collect::<Result<_, _>>()?;
+    let nearest = nearest(name, names);
+    Err(LedgerError::NotFound { what: "export", name: name.into(), nearest })
+}
+
+/// Moves the cursor from exactly `from` to `to`; returns where it was instead if it was not there.
+pub(super) async fn advance(
+    tx: &mut Transaction,
+    export: &ExportId,
+    run: &RunId,
+    (from, to): (CommitNumber, CommitNumber),
+    now: DateTime<Utc>,
+) -> Result<Result<(), CommitNumber>, Error> {
+    let sql = "UPDATE export SET cursor_commit = $2, last_run = $3
+               WHERE id = $1 AND cursor_commit = $4";
+    if tx.execute(sql, args![export.as_str(), to.0, run.as_str(), from.0]).await? == 0 {
+        let sql = "SELECT cursor_commit FROM export WHERE id = $1";
+        let cursor = tx.one(sql, args![export.as_str()]).await?.count("cursor_commit")?;
+        return Ok(Err(CommitNumber(cursor)));
+    }
+    pins::advance(tx, export, to, now).await?;
+    Ok(Ok(()))
+}
+
+/// Returns a definition as it is stored.
+pub(super) fn definition_text(definition: &Definition) -> String {
+    serde_json::to_string(definition).expect("a definition has only string keys")
+}
+
+fn read(row: &Row) -> Result<Export, Error> {
+    Ok(Export {
+        id: ExportId::new(row.text("id")?),
+        workspace: WorkspaceId::new(row.text("workspace")?),
+        name: row.text("name")?,
+        definition: row.json("definition")?,
+        cursor: CommitNumber(row.count("cursor_commit")?),
+        last_run: row.text_or_null("last_run")?.map(RunId::new),
+        created_at: row.at("created_at")?,
+    })
+}
