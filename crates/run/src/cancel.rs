@@ -1,0 +1,146 @@
+//! Stopping a run, and taking away what an ended run has written.
+//!
+//! Clean-up follows the ledger's intents and receipts, never a prefix. What may be somebody else's stays.
+
+use std::collections::BTreeSet;
+
+use model::limits::LEASE_SECONDS;
+use model::part::Receipt;
+use model::ports::{LedgerError, Objects};
+use model::run::{Run, RunState};
+use model::{ObjectKey, RunId, WorkspaceId};
+
+use crate::coordinator::{Coordinator, Ports};
+use crate::error::Error;
+use crate::retry::patiently;
+
+/// Parts read from the ledger at once.
+const PAGE: u32 = 500;
+
+/// What asking to cancel came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cancelled {
+    /// Its holder is alive and will stop at its next heartbeat, within a third of
+    /// [`LEASE_SECONDS`] seconds.
+    Asked(Run),
+    /// The run has ended.
+    Ended {
+        /// The run.
+        run: Run,
+        /// Files that stay because they may not be ours.
+        left: Vec<ObjectKey>,
+    },
+}
+
+impl Coordinator {
+    /// Stops a run. A run that has failed or was cancelled before is cleaned up once more, in case that
+    /// was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::State`] for a run that is sealed or being sealed.
+    pub async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Cancelled, Error> {
+        let ledger = &self.ports.ledger;
+        let found = ledger.run(workspace, run).await?;
+        let objects = self.ports.destinations.open(&found.definition.destination).await?;
+        if !matches!(found.state, RunState::Failed | RunState::Cancelled) {
+            let found = ledger.ask_cancel(workspace, run).await?;
+            let (opened, _guard) = match self.take_over(&found).await {
+                Ok(taken) => taken,
+                Err(Error::Ledger(LedgerError::Leased { .. })) => {
+                    tracing::info!(run = %found.id, lease_seconds = LEASE_SECONDS, "asked to stop");
+                    return Ok(Cancelled::Asked(found));
+                }
+                Err(error) => return Err(error),
+            };
+            let now = self.ports.clock.now();
+            let (lease, state) = (&opened.lease, RunState::Cancelled);
+            let end = || ledger.end(lease, state, "cancelled", now);
+            patiently(&*self.ports.pauses, end).await?;
+        }
+        let left = clean_up(&self.ports, &*objects, &found, &BTreeSet::new()).await;
+        Ok(Cancelled::Ended { run: ledger.run(workspace, run).await?, left })
+    }
+}
+
+/// Takes away what a run that has ended in the ledger wrote, and returns what it had to leave.
+///
+/// A file with a receipt is ours, and so is one in `written`. A file at an intended name without either
+/// may be ours, from a moment before a crash, or somebody else's: it stays. Errors leave files, too;
+/// the run has ended and nothing refers to them.
+pub(crate) async fn clean_up(
+    ports: &Ports,
+    objects: &dyn Objects,
+    run: &Run,
+    written: &BTreeSet<ObjectKey>,
+) -> Vec<ObjectKey> {
+    let mut left = Vec::new();
+    let mut finished = BTreeSet::new();
+    match receipts(ports, run).await {
+        Ok(receipts) => {
+            for Receipt { key, bytes, .. } in receipts.into_iter().filter(|r| r.rows > 0) {
+                if !remove(objects, &key, Some(bytes)).await {
+                    left.push(key.clone());
+                }
+                finished.insert(key);
+            }
+        }
+        Err(error) => tracing::warn!(%error, run = %run.id, "its files could not be listed"),
+    }
+    let intents = || ports.ledger.intents(&run.workspace, &run.id);
+    let intents = patiently(&*ports.pauses, intents).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, run = %run.id, "its intents could not be listed");
+        Vec::new()
+    });
+    let mut doubtful = BTreeSet::new();
+    for intent in intents.into_iter().filter(|intent| !finished.contains(&intent.key)) {
+        if let Err(error) = objects.abort(&intent.key, &intent.token).await {
+            tracing::warn!(%error, "an upload could not be aborted");
+        }
+        doubtful.insert(intent.key);
+    }
+    for key in doubtful {
+        let gone = if written.contains(&key) {
+            remove(objects, &key, None).await
+        } else {
+            matches!(objects.info(&key).await, Ok(None))
+        };
+        if !gone {
+            left.push(key);
+        }
+    }
+    if let Err(error) = ports.relations.unstage(&run.id).await {
+        tracing::warn!(%error, run = %run.id, "staged files could not be removed");
+    }
+    if !left.is_empty() {
+        tracing::warn!(run = %run.id, files = left.len(), "left files that may not be ours");
+    }
+    left
+}
+
+/// Deletes an object unless it has another size than ours; returns whether it is gone.
+async fn remove(objects: &dyn Objects, key: &ObjectKey, bytes: Option<u64>) -> bool {
+    match (objects.info(key).await, bytes) {
+        (Ok(Some(info)), Some(bytes)) if info.bytes != bytes => return false,
+        (Err(error), _) => tracing::warn!(%error, "a file could not be looked at"),
+        _ => {}
+    }
+    match objects.delete(key).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "a file could not be deleted");
+            false
+        }
+    }
+}
+
+async fn receipts(ports: &Ports, run: &Run) -> Result<Vec<Receipt>, LedgerError> {
+    let (mut receipts, mut after) = (Vec::new(), None);
+    loop {
+        let read = || ports.ledger.parts(&run.workspace, &run.id, after, PAGE);
+        let page = patiently(&*ports.pauses, read).await?;
+        let Some(last) = page.last() else { return Ok(receipts) };
+        after = Some(last.id);
+        receipts.extend(page.into_iter().filter_map(|part| part.receipt));
+    }
+}

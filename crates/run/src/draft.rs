@@ -1,0 +1,92 @@
+//! A bound relation and how it is cut, before the ledger knows of it.
+
+use std::sync::Arc;
+
+use model::CommitNumber;
+use model::format::{Encoding, FormatSpec};
+use model::part::{Input, PartId};
+use model::ports::{Bind, Bound, Encoder, NameContext, Relations};
+use model::relation::BoundRelation;
+
+use crate::cut::{Cut, Names, check_name, part_count, rows_per_part};
+use crate::error::Error;
+use crate::plan::Amount;
+use crate::sample::{Sample, sample};
+
+/// A bound relation, and how it is cut.
+pub(crate) struct Draft {
+    pub(crate) relation: Arc<BoundRelation>,
+    pub(crate) encoding: Encoding,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) reset: Vec<CommitNumber>,
+    pub(crate) row_by_row: bool,
+    pub(crate) rows: u64,
+    pub(crate) parts: u32,
+    sample: Sample,
+    rows_per_part: u64,
+}
+
+/// Binds, checks the format and samples the first rows.
+pub(crate) async fn draft(
+    relations: &dyn Relations,
+    encoder: &dyn Encoder,
+    bind: &Bind,
+    format: &FormatSpec,
+) -> Result<Draft, Error> {
+    let Bound { relation, inputs, row_by_row, reset } = relations.bind(bind).await?;
+    let encoding = encoder.check(format, &relation.output)?;
+    let relation = Arc::new(relation);
+    let sample = sample(relations, encoder, &relation, (&inputs, &encoding)).await?;
+    let rows = inputs.iter().map(|input| input.rows).sum();
+    let rows_per_part = rows_per_part(format, &sample);
+    let parts = part_count(rows, rows_per_part)?;
+    Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, rows_per_part })
+}
+
+impl Draft {
+    /// Yields the inputs of every part.
+    pub(crate) fn parts(&self) -> Cut {
+        Cut::new(self.inputs.clone(), self.rows_per_part)
+    }
+
+    /// Renders every name and checks that they differ. Without parts one name is tried all the same.
+    pub(crate) fn names(
+        &self,
+        encoder: &dyn Encoder,
+        context: &NameContext,
+    ) -> Result<Vec<String>, Error> {
+        let name = |sequence| {
+            let part = PartId::planned(sequence);
+            encoder.name(&self.encoding, context, part, u64::from(self.parts))
+        };
+        if self.parts == 0 {
+            check_name(&name(0)?)?;
+        }
+        let mut taken = Names::default();
+        let mut names = Vec::with_capacity(self.parts as usize);
+        for sequence in 0..self.parts {
+            let name = name(sequence)?;
+            taken.take(&name)?;
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// Returns the rows and the bytes that come out.
+    pub(crate) fn amounts(&self) -> (Amount, Amount) {
+        let Sample { rows_read, rows, bytes } = self.sample;
+        let scale = |amount: u64| match u128::from(rows_read) {
+            0 => 0,
+            read => {
+                u64::try_from(u128::from(amount) * u128::from(self.rows) / read).unwrap_or(u64::MAX)
+            }
+        };
+        let rows = match () {
+            () if !self.relation.filtered => Amount::Exact(self.rows),
+            () if rows_read == self.rows => Amount::Exact(rows),
+            () => Amount::Estimate(scale(rows)),
+        };
+        let bytes = if self.rows == 0 { Amount::Exact(0) } else { Amount::Estimate(scale(bytes)) };
+        (rows, bytes)
+    }
+}

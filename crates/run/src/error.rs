@@ -1,0 +1,210 @@
+//! What can go wrong with a run as a whole.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use model::ports::LedgerError;
+use model::run::RunState;
+use model::{Code, Failure, Fault, ObjectKey, PortError, RunId};
+
+use crate::stop::Why;
+use crate::{cut, deliver, part};
+
+/// Why a run was not planned, not finished or not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger refused or failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The lake, the encoder or the opening of the destination failed.
+    #[error(transparent)]
+    Port(#[from] Port),
+    /// A part failed.
+    #[error(transparent)]
+    Part(#[from] part::Error),
+    /// The seal could not be delivered.
+    #[error(transparent)]
+    Deliver(#[from] deliver::Error),
+    /// The rows cannot be cut into files as asked.
+    #[error(transparent)]
+    Cut(#[from] cut::Error),
+    /// The relation does not map the rows of one dataset one by one.
+    #[error(
+        "`{relation}` cannot be exported incrementally: only rows of one dataset, one by one, can; leave `--incremental` out"
+    )]
+    NotIncremental {
+        /// The relation.
+        relation: String,
+    },
+    /// There is no cursor without a name.
+    #[error("an incremental export needs a name; give it one with `--incremental`")]
+    Unnamed,
+    /// The run has ended.
+    #[error("the run {run} is {}; start a new one", state.as_str())]
+    Over {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: RunState,
+    },
+    /// Somebody stopped the run.
+    #[error("the run {run} was cancelled")]
+    Cancelled {
+        /// The run.
+        run: RunId,
+    },
+    /// Another version of the program planned the run.
+    #[error(
+        "the run {run} was planned with encoder `{planned}`, this program has `{here}`; cancel it with `run cancel {run}` and start it again"
+    )]
+    OtherEncoder {
+        /// The run.
+        run: RunId,
+        /// The encoder of the plan.
+        planned: String,
+        /// The encoder at hand.
+        here: String,
+    },
+    /// The task of a part died.
+    #[error("a part of the run {run} broke off")]
+    Broken {
+        /// The run.
+        run: RunId,
+        /// How.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+    /// The ledger's words contradict each other.
+    #[error("the run {run} cannot go on: {what}")]
+    Inconsistent {
+        /// The run.
+        run: RunId,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The run ended with an error and not all files could be taken away.
+    #[error("{source}; left in place, as it may not be ours: {}", list(left))]
+    Left {
+        /// The files, relative to the destination's root.
+        left: Vec<ObjectKey>,
+        /// Why the run ended.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    /// Returns whether another process has taken the run over.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Ledger(LedgerError::Fenced { .. }))
+    }
+
+    /// Returns whether the work only stopped because it was told to.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self, Self::Part(part::Error::Stopped))
+    }
+
+    /// Returns the error for work that was told to stop.
+    pub(crate) fn stopped(run: &RunId, why: Why) -> Self {
+        let run = run.clone();
+        match why {
+            Why::Cancelled => Self::Cancelled { run },
+            Why::Fenced => LedgerError::Fenced { run }.into(),
+            Why::Failed => part::Error::Stopped.into(),
+        }
+    }
+
+    /// Returns the error with the names of files that stay behind.
+    pub(crate) fn leaving(self, left: Vec<ObjectKey>) -> Self {
+        if left.is_empty() { self } else { Self::Left { left, source: Box::new(self) } }
+    }
+}
+
+impl From<PortError> for Error {
+    fn from(error: PortError) -> Self {
+        Self::Port(Port(error))
+    }
+}
+
+impl Failure for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Ledger(error) => error.code(),
+            Self::Port(error) => error.code(),
+            Self::Part(error) => error.code(),
+            Self::Deliver(error) => error.code(),
+            Self::Cut(error) => error.code(),
+            Self::NotIncremental { .. } | Self::Unnamed => Code::Invalid,
+            Self::Over { .. } | Self::Cancelled { .. } | Self::OtherEncoder { .. } => {
+                Code::Conflict
+            }
+            Self::Broken { .. } | Self::Inconsistent { .. } => Code::Internal,
+            Self::Left { source, .. } => source.code(),
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Ledger(error) => error.fault(),
+            Self::Port(error) => error.fault(),
+            Self::Part(error) => error.fault(),
+            Self::Deliver(error) => error.fault(),
+            Self::Cut(error) => error.fault(),
+            Self::NotIncremental { .. }
+            | Self::Unnamed
+            | Self::Over { .. }
+            | Self::Cancelled { .. }
+            | Self::OtherEncoder { .. } => Fault::Request,
+            Self::Broken { .. } | Self::Inconsistent { .. } => Fault::Own,
+            Self::Left { source, .. } => source.fault(),
+        }
+    }
+}
+
+fn list(keys: &[ObjectKey]) -> String {
+    /// Names shown in one message.
+    const SHOWN: usize = 5;
+    let mut text: Vec<_> = keys.iter().take(SHOWN).map(|key| format!("`{key}`")).collect();
+    if keys.len() > SHOWN {
+        text.push(format!("and {} more", keys.len() - SHOWN));
+    }
+    text.join(", ")
+}
+
+/// What a port said, as an error with its chain of causes.
+#[derive(Debug)]
+pub struct Port(PortError);
+
+impl Port {
+    /// Returns what the port said.
+    pub fn inner(&self) -> &PortError {
+        &self.0
+    }
+}
+
+impl From<PortError> for Port {
+    fn from(error: PortError) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Port {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.as_error().source()
+    }
+}
+
+impl Failure for Port {
+    fn code(&self) -> Code {
+        self.0.code()
+    }
+
+    fn fault(&self) -> Fault {
+        self.0.fault()
+    }
+}
