@@ -1,0 +1,133 @@
+//! Tests of paths and URLs.
+
+use objects::conformance;
+use proptest::prelude::*;
+
+use super::*;
+
+fn here(text: &str) -> Result<String, Error> {
+    canonical(text, Path::new("/data/here"))
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    let url = here(text).unwrap_or_else(|error| panic!("`{text}`: {error}"));
+    assert_eq!(url, expected, "`{text}`");
+    assert_eq!(here(&url).expect("canonical"), url, "canonical text is its own canonical text");
+}
+
+#[track_caller]
+fn refused(text: &str, words: &str) {
+    let error = here(text).expect_err(text);
+    assert!(error.to_string().contains(words), "`{text}`: {error}");
+    assert_eq!((error.code(), error.fault()), (Code::Invalid, Fault::Request));
+}
+
+#[test]
+fn a_path_becomes_an_absolute_url() {
+    check("out", "file:///data/here/out");
+    check("out/", "file:///data/here/out");
+    check("./out//a/.", "file:///data/here/out/a");
+    check("../out", "file:///data/out");
+    check("../../../../out", "file:///out");
+    check("/out", "file:///out");
+    check("/", "file:///");
+    check(".", "file:///data/here");
+}
+
+#[test]
+fn letters_that_mean_something_in_a_url_are_written_as_such() {
+    check("a b", "file:///data/here/a%20b");
+    check("100%", "file:///data/here/100%25");
+    check("a%20b", "file:///data/here/a%2520b");
+    check("a?b#c", "file:///data/here/a%3Fb%23c");
+    check("größe", "file:///data/here/gr%C3%B6%C3%9Fe");
+    check("a:b", "file:///data/here/a:b");
+    check("dir/x://y", "file:///data/here/dir/x:/y");
+}
+
+#[test]
+fn a_file_url_is_the_same_place_as_its_path() {
+    check("file:///out/a%20b", "file:///out/a%20b");
+    check("file:///out/a b/", "file:///out/a%20b");
+    check("FILE:///out", "file:///out");
+    check("file://localhost/out", "file:///out");
+    check("file:/out", "file:///out");
+    check("file:///out/%2e%2e/x", "file:///x");
+    check("file:///out/..%2Fx", "file:///x");
+}
+
+#[test]
+fn a_link_is_left_by_the_side_it_points_to() {
+    let dir = tempfile::tempdir().expect("made");
+    let root = dir.path().canonicalize().expect("is there");
+    std::fs::create_dir_all(root.join("far/away")).expect("made");
+    std::os::unix::fs::symlink("far/away", root.join("link")).expect("made");
+    let of = |text: &str| local_path(&canonical(text, &root).expect("local")).expect("local");
+    assert_eq!(of("link/../x"), root.join("far/x"));
+    assert_eq!(of("link/x"), root.join("link/x"), "a link that stays is kept by its name");
+    assert_eq!(of("none/../x"), root.join("x"));
+}
+
+#[test]
+fn what_is_no_local_folder_is_refused_with_a_hint() {
+    refused("", "is empty");
+    refused("file://server/share", "three slashes");
+    refused("file:///a?b", "%3F");
+    refused("file:///a#b", "%23");
+    refused("file:///a%00b", "zero byte");
+    refused("a\0b", "zero byte");
+}
+
+#[test]
+fn schemes_that_are_not_built_say_so_and_unknown_ones_name_the_known() {
+    for scheme in NOT_BUILT {
+        refused(&format!("{scheme}://bucket/folder"), "not built yet");
+    }
+    refused("S3://bucket", "`s3` are not built yet");
+    refused(
+        "s4://bucket",
+        "no destination has the scheme `s4`; use a path or one of these: `file`",
+    );
+    refused("s4://bucket", "`s3`, `gs`, `az`, `abfss`, `sftp`");
+    assert!(matches!(open("s3://bucket"), Err(Error::NotBuilt { .. })));
+    assert!(matches!(local_path("sftp://host/x"), Err(Error::NotBuilt { .. })));
+    assert!(matches!(open("/just/a/path"), Err(Error::NoScheme { .. })));
+}
+
+#[test]
+fn no_message_repeats_a_password() {
+    for url in ["sftp://me:secret@host/x", "s4://me:secret@host/x"] {
+        let error = here(url).expect_err("not built");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn every_scheme_belongs_to_one_kind() {
+    let mut schemes: Vec<_> = KINDS.iter().flat_map(|kind| kind.schemes).collect();
+    schemes.extend(NOT_BUILT);
+    let count = schemes.len();
+    schemes.sort();
+    schemes.dedup();
+    assert_eq!(schemes.len(), count);
+}
+
+#[tokio::test]
+async fn a_local_destination_conforms() {
+    let dir = tempfile::tempdir().expect("made");
+    let url = canonical("new folder/ü", dir.path()).expect("local");
+    conformance::all(&*open(&url).expect("local")).await;
+    assert!(dir.path().join("new folder/ü").is_dir());
+}
+
+proptest! {
+    #[test]
+    fn path_to_url_and_back_is_the_identity(parts in prop::collection::vec("[^/\0]{1,8}", 0..4)) {
+        prop_assume!(!parts.iter().any(|part| part == "." || part == ".."));
+        let path = PathBuf::from(format!("/nowhere-{}", parts.join("/")));
+        let url = canonical(path.to_str().expect("text"), Path::new("/")).expect("local");
+        prop_assert_eq!(local_path(&url).expect("local"), path);
+        prop_assert_eq!(canonical(&url, Path::new("/elsewhere")).expect("local"), url);
+    }
+}
