@@ -1,0 +1,178 @@
+//! Lists, structs and maps as JSON.
+
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::DataType;
+
+use super::{AnyCell, Cell, NoText, Nulls, Out, Rules, json_string, key, nulls};
+
+/// Returns the cells of a nested column as JSON arrays and objects.
+pub(super) fn json(array: &ArrayRef, rules: Rules) -> Result<AnyCell, NoText> {
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let ends = list.offsets().clone();
+            items(list.values(), rules, move |row| (index(ends[row]), index(ends[row + 1])))
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            let ends = list.offsets().clone();
+            items(list.values(), rules, move |row| (wide(ends[row]), wide(ends[row + 1])))
+        }
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list();
+            let length = index(list.value_length());
+            items(list.values(), rules, move |row| (row * length, (row + 1) * length))
+        }
+        DataType::ListView(_) => {
+            let list = array.as_list_view::<i32>();
+            let (starts, sizes) = (list.offsets().clone(), list.sizes().clone());
+            items(list.values(), rules, move |row| {
+                (index(starts[row]), index(starts[row]) + index(sizes[row]))
+            })
+        }
+        DataType::LargeListView(_) => {
+            let list = array.as_list_view::<i64>();
+            let (starts, sizes) = (list.offsets().clone(), list.sizes().clone());
+            items(list.values(), rules, move |row| {
+                (wide(starts[row]), wide(starts[row]) + wide(sizes[row]))
+            })
+        }
+        DataType::Struct(_) => Ok(Box::new(object(array.as_struct(), rules)?)),
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let ends = map.offsets().clone();
+            let range = move |row: usize| (index(ends[row]), index(ends[row + 1]));
+            let key = key(map.keys(), rules)?;
+            let (nulls, value) = (nulls(map.values()), super::json(map.values(), rules)?);
+            Ok(Box::new(Entries { range, key, value: Item { nulls, cell: value } }))
+        }
+        other => Err(NoText(other.clone())),
+    }
+}
+
+fn index(offset: i32) -> usize {
+    usize::try_from(offset).expect("arrow offsets are not negative")
+}
+
+fn wide(offset: i64) -> usize {
+    usize::try_from(offset).expect("arrow offsets are not negative")
+}
+
+/// A value that may be null, where null is spelled out.
+struct Item {
+    nulls: Option<NullBuffer>,
+    cell: AnyCell,
+}
+
+impl Item {
+    fn write(&self, row: usize, out: &mut Out) {
+        match &self.nulls {
+            Some(nulls) if nulls.is_null(row) => out.bytes.extend_from_slice(b"null"),
+            _ => self.cell.write(row, out),
+        }
+    }
+}
+
+fn items<F>(values: &ArrayRef, rules: Rules, range: F) -> Result<AnyCell, NoText>
+where
+    F: Fn(usize) -> (usize, usize) + Send + 'static,
+{
+    let item = Item { nulls: nulls(values), cell: super::json(values, rules)? };
+    Ok(Box::new(Items { range, item }))
+}
+
+struct Items<F> {
+    range: F,
+    item: Item,
+}
+
+impl<F: Fn(usize) -> (usize, usize) + Send> Cell for Items<F> {
+    fn write(&self, row: usize, out: &mut Out) {
+        let (start, end) = (self.range)(row);
+        out.bytes.push(b'[');
+        for at in start..end {
+            if at > start {
+                out.bytes.push(b',');
+            }
+            self.item.write(at, out);
+        }
+        out.bytes.push(b']');
+    }
+}
+
+/// The entries of a map; an entry whose value is null stays, because its key says something.
+struct Entries<F> {
+    range: F,
+    key: AnyCell,
+    value: Item,
+}
+
+impl<F: Fn(usize) -> (usize, usize) + Send> Cell for Entries<F> {
+    fn write(&self, row: usize, out: &mut Out) {
+        let (start, end) = (self.range)(row);
+        out.bytes.push(b'{');
+        for at in start..end {
+            if at > start {
+                out.bytes.push(b',');
+            }
+            self.key.write(at, out);
+            out.bytes.push(b':');
+            self.value.write(at, out);
+        }
+        out.bytes.push(b'}');
+    }
+}
+
+/// The fields of a struct, or of a row: a JSON object.
+pub(crate) struct Object {
+    fields: Vec<Field>,
+    omit: bool,
+}
+
+struct Field {
+    /// `,"name":`; the first field leaves the comma out.
+    key: Vec<u8>,
+    item: Item,
+}
+
+impl Object {
+    /// Makes the object of named columns.
+    pub(crate) fn new<'a>(
+        columns: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
+        rules: Rules,
+    ) -> Result<Self, NoText> {
+        let field = |(name, values): (&str, &ArrayRef)| {
+            let mut key = vec![b','];
+            json_string(name.as_bytes(), &mut key);
+            key.push(b':');
+            Ok(Field {
+                key,
+                item: Item { nulls: nulls(values), cell: super::json(values, rules)? },
+            })
+        };
+        let fields = columns.map(field).collect::<Result<_, _>>()?;
+        Ok(Self { fields, omit: rules.nulls == Nulls::Omit })
+    }
+}
+
+impl Cell for Object {
+    fn write(&self, row: usize, out: &mut Out) {
+        let mut comma = 1;
+        out.bytes.push(b'{');
+        for Field { key, item } in &self.fields {
+            if self.omit && item.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                continue;
+            }
+            out.bytes.extend_from_slice(&key[comma..]);
+            item.write(row, out);
+            comma = 0;
+        }
+        out.bytes.push(b'}');
+    }
+}
+
+fn object(array: &StructArray, rules: Rules) -> Result<Object, NoText> {
+    let names = array.fields().iter().map(|field| field.name().as_str());
+    Object::new(names.zip(array.columns()), rules)
+}

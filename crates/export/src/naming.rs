@@ -1,0 +1,339 @@
+//! File names from templates.
+//!
+//! A template is a relative path with macros in braces; `{{` and `}}` stand for braces. Rendering gives
+//! names that are safe below any root and differ between parts. Files are never called `manifest*.json`:
+//! a run's seal has that name alone.
+
+use model::part::PartId;
+use model::ports::NameContext;
+use model::{Code, Failure, Fault, limits};
+
+/// The template without `--name`.
+const DEFAULT: &str = "part-{part}";
+
+/// The macros with what they say, for help and reference.
+pub static MACROS: &[(&str, &str)] = &[
+    ("part", "the part's number in five digits; a remainder of a part has `-1`, `-2`, … behind it"),
+    ("export", "the saved export's name, or the relation's"),
+    ("run", "the run's id"),
+    ("from", "the exclusive lower end of the range of commits"),
+    ("to", "the inclusive upper end of the range of commits"),
+    ("date", "the day the run was opened, UTC: `2026-01-31`"),
+    ("time", "the time of day the run was opened, UTC: `235959`"),
+];
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Macro(&'static str),
+}
+
+/// A parsed template.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    text: String,
+    pieces: Vec<Piece>,
+}
+
+impl Template {
+    /// Parses a template, or takes the default one.
+    pub(crate) fn parse(template: Option<&str>) -> Result<Self, Error> {
+        let text = template.unwrap_or(DEFAULT);
+        let made = Self { text: text.into(), pieces: pieces(text)? };
+        // Macros can neither remove nor add a folder, so a sample shows what is wrong with the text.
+        let sample = made.fill(|_| "0".into());
+        check_path(&sample, text, usize::MAX)?;
+        Ok(made)
+    }
+
+    /// Renders the name of a part, extension included.
+    pub(crate) fn render(
+        &self,
+        context: &NameContext,
+        part: PartId,
+        parts: u64,
+        extension: &str,
+    ) -> Result<String, Error> {
+        let numbered = self.pieces.contains(&Piece::Macro("part"));
+        if !numbered && parts > 1 {
+            return Err(Error::Collision { template: self.text.clone(), parts });
+        }
+        let mut name = self.fill(|name| value(name, context, part));
+        if !numbered && part.split > 0 {
+            name.push('-');
+            name.push_str(&part.split.to_string());
+        }
+        name.push_str(extension);
+        check_path(&name, &self.text, limits::FILE_NAME_BYTES_MAX)?;
+        Ok(name)
+    }
+
+    fn fill(&self, value: impl Fn(&'static str) -> String) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Macro(name) => value(name),
+        };
+        self.pieces.iter().map(piece).collect()
+    }
+}
+
+fn pieces(template: &str) -> Result<Vec<Piece>, Error> {
+    let mut pieces = Vec::new();
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find(['{', '}']) {
+        text.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            text.push_str(brace);
+            rest = after;
+            continue;
+        }
+        let end = rest.find('}').filter(|_| brace == "{");
+        let end = end.ok_or_else(|| Error::Brace { template: template.into() })?;
+        let known = MACROS.iter().find(|(name, _)| *name == &rest[..end]);
+        let (name, _) = known.ok_or_else(|| Error::Macro {
+            template: template.into(),
+            name: rest[..end].into(),
+            known: MACROS
+                .iter()
+                .map(|(name, _)| format!("`{{{name}}}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        if !text.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut text)));
+        }
+        pieces.push(Piece::Macro(name));
+        rest = &rest[end + 1..];
+    }
+    text.push_str(rest);
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    Ok(pieces)
+}
+
+fn value(name: &str, context: &NameContext, part: PartId) -> String {
+    match name {
+        "part" => part.to_string(),
+        "export" => one_component(&context.export),
+        "run" => one_component(&context.run),
+        "from" => context.from.to_string(),
+        "to" => context.to.to_string(),
+        "date" => context.opened_at.format("%Y-%m-%d").to_string(),
+        _ => context.opened_at.format("%H%M%S").to_string(),
+    }
+}
+
+/// Names that people chose may hold anything; in a path they must not make folders or leave them.
+fn one_component(text: &str) -> String {
+    let safe = |letter: char| match letter {
+        '/' | '\\' => '_',
+        letter if letter.is_control() => '_',
+        letter => letter,
+    };
+    let text: String = text.chars().map(safe).collect();
+    match text.as_str() {
+        "." | ".." => text.replace('.', "_"),
+        _ => text,
+    }
+}
+
+fn check_path(path: &str, template: &str, bytes_max: usize) -> Result<(), Error> {
+    let refuse = |reason: &'static str| Err(Error::Path { template: template.into(), reason });
+    if path.chars().any(char::is_control) {
+        return refuse("control characters are not allowed");
+    }
+    if path.contains('\\') {
+        return refuse("folders are made with `/`, and `\\` is not allowed");
+    }
+    if path.starts_with('/') {
+        return refuse("it must be relative, without `/` in front");
+    }
+    for component in path.split('/') {
+        if component.is_empty() {
+            return refuse("a name between two `/` is missing");
+        }
+        if component == "." || component == ".." {
+            return refuse("`.` and `..` are not allowed");
+        }
+        let lower = component.to_ascii_lowercase();
+        if lower.strip_suffix(".json").is_some_and(|stem| stem.starts_with("manifest")) {
+            return refuse("`manifest*.json` is the name of a run's seal");
+        }
+        if component.len() > bytes_max {
+            return Err(Error::Long {
+                template: template.into(),
+                bytes: component.len(),
+                bytes_max,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a template.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A brace without its other half.
+    #[error(
+        "the file name `{template}` has a single brace; write `{{{{` or `}}}}` for one that stays"
+    )]
+    Brace {
+        /// The template.
+        template: String,
+    },
+    /// No such macro.
+    #[error("the file name `{template}` asks for `{{{name}}}`; there is {known}")]
+    Macro {
+        /// The template.
+        template: String,
+        /// The macro.
+        name: String,
+        /// Every macro.
+        known: String,
+    },
+    /// No safe relative path.
+    #[error("the file name `{template}` cannot be used: {reason}")]
+    Path {
+        /// The template.
+        template: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Too long for common file systems.
+    #[error(
+        "the file name `{template}` becomes {bytes} bytes long, of at most {bytes_max}; shorten it"
+    )]
+    Long {
+        /// The template.
+        template: String,
+        /// The length of the longest component.
+        bytes: usize,
+        /// What it may be.
+        bytes_max: usize,
+    },
+    /// Several files would have one name.
+    #[error("the file name `{template}` is the same for all {parts} files; add `{{part}}` to it")]
+    Collision {
+        /// The template.
+        template: String,
+        /// The number of files.
+        parts: u64,
+    },
+}
+
+impl Failure for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Brace { .. }
+            | Self::Macro { .. }
+            | Self::Path { .. }
+            | Self::Long { .. }
+            | Self::Collision { .. } => Code::Invalid,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        Fault::Request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn context(export: &str) -> NameContext {
+        let opened_at = DateTime::from_timestamp(1_767_225_599, 0).expect("in range");
+        NameContext { export: export.into(), run: "r1".into(), from: 3, to: 17, opened_at }
+    }
+
+    fn render(template: &str, part: PartId, parts: u64) -> Result<String, Error> {
+        Template::parse(Some(template))?.render(&context("orders"), part, parts, ".csv")
+    }
+
+    #[test]
+    fn macros_and_folders_are_rendered() {
+        let all = "{export}/{date}/{run}-{from}-{to}-{time}-{{x}}-{part}";
+        let expected = "orders/2025-12-31/r1-3-17-235959-{x}-00002.csv";
+        assert_eq!(render(all, PartId::planned(2), 9).expect("fine"), expected);
+        let default = Template::parse(None).expect("fine");
+        let name = default.render(&context("x"), PartId::planned(0).remainder(), 2, ".jsonl.gz");
+        assert_eq!(name.expect("fine"), "part-00000-1.jsonl.gz");
+    }
+
+    #[test]
+    fn without_part_there_is_one_file_and_its_remainders() {
+        assert_eq!(render("all", PartId::planned(0), 1).expect("fine"), "all.csv");
+        assert_eq!(render("all", PartId::planned(0).remainder(), 1).expect("fine"), "all-1.csv");
+        let error = render("all", PartId::planned(0), 2).expect_err("collides");
+        assert_eq!(
+            error.to_string(),
+            "the file name `all` is the same for all 2 files; add `{part}` to it"
+        );
+    }
+
+    #[test]
+    fn unsafe_templates_are_refused() {
+        for template in [
+            "",
+            "/a",
+            "a//b",
+            "a/",
+            "../a",
+            "a/../b",
+            "./a",
+            "a\0b",
+            "a\nb",
+            "a\\b",
+            "{part",
+            "a}b",
+            "{nope}",
+            "Manifest-1.JSON/x",
+        ] {
+            assert!(Template::parse(Some(template)).is_err(), "{template}");
+        }
+        let error = Template::parse(Some("{nope}")).expect_err("unknown");
+        assert!(error.to_string().contains("`{nope}`; there is `{part}`, `{export}`"), "{error}");
+        let sealed = Template::parse(Some("manifest{part}")).expect("fine so far");
+        let error =
+            sealed.render(&context("x"), PartId::planned(0), 1, ".json").expect_err("taken");
+        assert!(error.to_string().contains("seal"), "{error}");
+        let long = "x".repeat(limits::FILE_NAME_BYTES_MAX + 1);
+        assert!(matches!(render(&long, PartId::planned(0), 1), Err(Error::Long { .. })));
+    }
+
+    #[test]
+    fn names_that_people_chose_stay_one_component() {
+        let template = Template::parse(Some("{export}/{part}")).expect("fine");
+        let name = |export| template.render(&context(export), PartId::planned(0), 1, "");
+        assert_eq!(name("../a\\b\0").expect("fine"), ".._a_b_/00000");
+        assert_eq!(name("..").expect("fine"), "__/00000");
+        assert!(name("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_that_is_rendered_is_a_safe_relative_path(template in "[a{}pr/.\\\\]{0,12}(\\{part\\})?", export in any::<String>()) {
+            let Ok(parsed) = Template::parse(Some(&template)) else { return Ok(()) };
+            let Ok(name) = parsed.render(&context(&export), PartId::planned(1), 1, ".csv") else { return Ok(()) };
+            let bad = name.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+            prop_assert!(!bad && !name.chars().any(char::is_control), "{}", name);
+        }
+
+        #[test]
+        fn different_parts_have_different_names(ids in prop::collection::vec((0_u32..3, 0_u32..3), 0..20)) {
+            let parsed = Template::parse(Some("{from}{part}{to}")).expect("fine");
+            let ids: BTreeSet<_> = ids.into_iter().collect();
+            let name = |(sequence, split): &(u32, u32)| {
+                parsed.render(&context("x"), PartId { sequence: *sequence, split: *split }, 9, ".csv").expect("fine")
+            };
+            prop_assert_eq!(ids.iter().map(name).collect::<BTreeSet<_>>().len(), ids.len());
+        }
+    }
+}
