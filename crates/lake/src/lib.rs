@@ -3,11 +3,22 @@
 //! Data files are written first, under names never used before, and become rows when a commit of the
 //! catalog lists them. Reading starts from a pinned list of files and needs no database.
 
+mod bind;
+mod files;
+mod ingest;
+mod read;
+mod session;
+mod sql;
+mod stage;
+#[cfg(test)]
+mod testing;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::Clock;
 use model::ports::{Catalog, Objects};
+pub use session::Limits;
 
 /// The lake of one data folder.
 #[derive(Clone)]
@@ -22,6 +33,8 @@ pub struct Lake {
     pub(crate) scratch: PathBuf,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What one query may take.
+    limits: Limits,
 }
 
 impl Lake {
@@ -33,6 +46,15 @@ impl Lake {
         scratch: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { catalog, objects, reader, scratch, clock }
+        Self { catalog, objects, reader, scratch, clock, limits: Limits::default() }
+    }
+
+    /// Gives queries other limits than the usual.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 }

@@ -1,3 +1,4 @@
+//! Tests of the formats against small files written by hand.
 #![expect(
     clippy::unwrap_used,
     clippy::cast_possible_wrap,

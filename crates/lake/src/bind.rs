@@ -1,0 +1,273 @@
+//! Binds relations: every name resolved, every row range fixed, so that what follows needs no database.
+//!
+//! A relation that maps the rows of one dataset one by one is bound to row ranges of that dataset's
+//! files. Any other is computed once for its run and bound to the files of the result.
+
+pub(crate) mod prune;
+mod ranges;
+mod resolve;
+mod shape;
+mod window;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use futures::TryStreamExt;
+use model::dataset::CommitKind;
+use model::part::Input;
+use model::ports::{Bind, Bound, ReadTask, Relations, RowStream, Stage};
+use model::relation::{BoundRelation, BoundTable};
+use model::schema::Schema;
+use model::{CommitNumber, PortError, RunId, WorkspaceId};
+
+use crate::Lake;
+use crate::read::Mapper;
+use crate::session::{self, DatasetTable, Error, OutputError, Session, Source, Text, table_schema};
+use prune::Candidate;
+pub(crate) use ranges::between;
+pub(crate) use resolve::{Resolved, Table};
+
+use shape::Shape;
+
+/// Commits asked for at once.
+const COMMITS_PER_PAGE: u32 = 1000;
+
+#[async_trait]
+impl Relations for Lake {
+    async fn bind(&self, bind: &Bind) -> Result<Bound, PortError> {
+        let planned = self.plan_relation(bind).await?;
+        let reset = self.reset(bind, &planned.resolved).await?;
+        if let Some(function) = shape::volatile(&planned.plan)? {
+            return Err(Error::Volatile { name: function }.into());
+        }
+        match (planned.shape()?, &bind.stage) {
+            (Shape::RowByRow, _) => {
+                let (relation, inputs) = self.row_by_row(bind, planned).await?;
+                Ok(Bound { relation, inputs, row_by_row: true, reset })
+            }
+            (Shape::Other(shape), _) if bind.from > CommitNumber(0) => {
+                Err(Error::NotIncremental { shape }.into())
+            }
+            (Shape::Other(_), stage) => {
+                let output = planned.output()?;
+                let inputs = match stage {
+                    Stage::Check => Vec::new(),
+                    Stage::Into(run) => self.stage(&planned, &output, run).await?,
+                };
+                let relation = crate::stage::relation(output, bind.now);
+                Ok(Bound { relation, inputs, row_by_row: false, reset })
+            }
+        }
+    }
+
+    async fn count(&self, bind: &Bind) -> Result<u64, PortError> {
+        let planned = self.plan_relation(bind).await?;
+        let counted = datafusion::functions_aggregate::count::count_all();
+        let no_groups: Vec<Expr> = Vec::new();
+        let plan = LogicalPlanBuilder::from(planned.plan)
+            .aggregate(no_groups, vec![counted])
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(Error::planning)?;
+        let physical = planned.session.physical(&plan).await?;
+        let rows = session::run(&planned.session, physical).try_collect::<Vec<_>>().await?;
+        let counts = rows.iter().filter_map(|batch| {
+            let counts = batch.column(0);
+            let counts = counts.as_any().downcast_ref::<arrow::array::Int64Array>()?;
+            u64::try_from(counts.iter().flatten().next()?).ok()
+        });
+        Ok(counts.sum())
+    }
+
+    async fn read(&self, task: &ReadTask) -> Result<RowStream, PortError> {
+        self.read_rows(task).await
+    }
+
+    async fn unstage(&self, run: &RunId) -> Result<(), PortError> {
+        self.remove_staged(run).await
+    }
+}
+
+/// A relation with every name resolved and planned over its rows.
+pub(crate) struct Planned {
+    pub(crate) session: Session,
+    pub(crate) plan: LogicalPlan,
+    text: Text,
+    resolved: Resolved,
+}
+
+impl Planned {
+    fn shape(&self) -> Result<Shape, Error> {
+        shape::shape(&self.plan)
+    }
+
+    /// Returns the columns that come out. Computed ones may be null, whatever the planner thinks.
+    pub(crate) fn output(&self) -> Result<Schema, Error> {
+        output(&self.plan)
+    }
+}
+
+/// Returns the columns of a plan as files can hold them.
+pub(crate) fn output(plan: &LogicalPlan) -> Result<Schema, Error> {
+    let arrow = plan.schema().as_arrow();
+    let mut schema = Schema::from_arrow(arrow).map_err(|error| match error {
+        model::schema::Error::Duplicate(name) => Error::Duplicate { name },
+        other => OutputError(other).into(),
+    })?;
+    let stored = shape::plain_columns(plan);
+    for (at, field) in schema.fields.iter_mut().enumerate() {
+        field.nullable |= !stored.get(at).copied().unwrap_or(false);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for field in &schema.fields {
+        if !seen.insert(&field.name) {
+            return Err(Error::Duplicate { name: field.name.clone() });
+        }
+    }
+    Ok(schema)
+}
+
+impl Lake {
+    /// Resolves and plans a relation over the rows of its range.
+    async fn plan_relation(&self, bind: &Bind) -> Result<Planned, PortError> {
+        let (resolved, text) = self.resolve_relation(bind).await?;
+        let session = Session::new(bind.now, self.limits(), Some(&self.scratch))?;
+        for table in &resolved.tables {
+            let candidates = between(&table.snapshot.files, bind.from, bind.to);
+            self.add_table(&session, table, candidates)?;
+        }
+        for view in &resolved.views {
+            session.add_view(&view.name, &view.text).await?;
+        }
+        let plan = session.plan(&text).await?;
+        Ok(Planned { session, plan, text, resolved })
+    }
+
+    /// Makes a dataset's rows known to a session.
+    pub(crate) fn add_table(
+        &self,
+        session: &Session,
+        table: &Table,
+        candidates: Vec<Candidate>,
+    ) -> Result<(), Error> {
+        let source = Source { reader: Arc::clone(&self.reader), candidates };
+        let schema = &table.snapshot.dataset.schema;
+        let provider = DatasetTable::new(schema, table.virtual_columns, Some(source));
+        session.add_table(&table.registered, Arc::new(provider))
+    }
+
+    async fn row_by_row(
+        &self,
+        bind: &Bind,
+        planned: Planned,
+    ) -> Result<(BoundRelation, Vec<Input>), PortError> {
+        let output = planned.output()?;
+        let plan = planned.session.optimize(&planned.plan)?;
+        let table = planned.resolved.tables.first().expect("rows come from one dataset");
+        let candidates = between(&table.snapshot.files, bind.from, bind.to);
+        let candidates = self.matching(&planned.session, &plan, table, candidates).await?;
+        let relation = BoundRelation {
+            sql: planned.text.to_string(),
+            views: planned.resolved.views.iter().map(resolve::ResolvedView::bound).collect(),
+            table: BoundTable {
+                name: table.registered.clone(),
+                dataset: Some(table.snapshot.dataset.id.clone()),
+                schema: table.snapshot.dataset.schema.clone(),
+                virtual_columns: table.virtual_columns,
+            },
+            now: bind.now,
+            output,
+            filtered: filters(&plan)?,
+        };
+        // What the parts will do is tried once here, so that it cannot fail in each of them.
+        Mapper::compile(&relation, self.limits()).await?;
+        let inputs = candidates.into_iter().map(|candidate| candidate.input).collect();
+        Ok((relation, inputs))
+    }
+
+    /// Leaves out the files and row groups in which no row can match.
+    async fn matching(
+        &self,
+        session: &Session,
+        plan: &LogicalPlan,
+        table: &Table,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<Candidate>, PortError> {
+        let Some(conditions) = scanned(plan)? else { return Ok(Vec::new()) };
+        let Some(condition) = conjunction(conditions) else { return Ok(candidates) };
+        let schema = table_schema(&table.snapshot.dataset.schema, table.virtual_columns);
+        let predicate = DFSchema::try_from_qualified_schema(table.registered.as_str(), &schema)
+            .or_else(|_| DFSchema::try_from(Arc::clone(&schema)))
+            .and_then(|named| session.state().create_physical_expr(condition, &named));
+        match predicate {
+            Ok(predicate) => {
+                let known = (&schema, table.virtual_columns);
+                Ok(prune::prune(&self.reader, known, &predicate, candidates).await?)
+            }
+            Err(_) => Ok(candidates),
+        }
+    }
+
+    /// Returns the commits in the range that took rows back.
+    async fn reset(
+        &self,
+        bind: &Bind,
+        resolved: &Resolved,
+    ) -> Result<Vec<CommitNumber>, PortError> {
+        let mut reset = Vec::new();
+        for table in &resolved.tables {
+            let name = &table.snapshot.dataset.name;
+            let takes_back = self.taken_back(&bind.workspace, name, bind.from..bind.to).await?;
+            reset.extend(takes_back);
+        }
+        reset.sort_unstable();
+        reset.dedup();
+        Ok(reset)
+    }
+
+    async fn taken_back(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        range: std::ops::Range<CommitNumber>,
+    ) -> Result<Vec<CommitNumber>, PortError> {
+        let (mut after, mut found) = (range.start, Vec::new());
+        loop {
+            let page = self.catalog.commits(workspace, dataset, after, COMMITS_PER_PAGE).await?;
+            let Some(last) = page.last().map(|commit| commit.number) else { return Ok(found) };
+            let in_range = page.iter().filter(|commit| commit.number <= range.end);
+            let resets = in_range
+                .filter(|commit| matches!(commit.kind, CommitKind::Replace | CommitKind::Revert));
+            found.extend(resets.map(|commit| commit.number));
+            if last >= range.end {
+                return Ok(found);
+            }
+            after = last;
+        }
+    }
+}
+
+/// Returns the conditions that the scan knows; nothing if no row can come out.
+fn scanned(plan: &LogicalPlan) -> Result<Option<Vec<Expr>>, Error> {
+    let mut found = None;
+    plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found = Some(scan.filters.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(Error::planning)?;
+    Ok(found)
+}
+
+/// Returns whether a plan may drop rows.
+fn filters(plan: &LogicalPlan) -> Result<bool, Error> {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Filter(_) | LogicalPlan::EmptyRelation(_))))
+        .map_err(Error::planning)
+}
+
+#[cfg(test)]
+mod tests;

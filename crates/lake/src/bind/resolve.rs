@@ -1,0 +1,361 @@
+//! From names to tables and views.
+//!
+//! A text may name datasets and views; views may name others. Everything that is named is looked up once,
+//! at one snapshot, and comes out in the order in which it can be registered.
+
+use std::collections::BTreeSet;
+
+use datafusion::arrow::datatypes::DataType;
+use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Snapshot, View, Window};
+use model::ports::Bind;
+use model::relation::{BoundView, Selection, Source};
+use model::{CommitNumber, PortError, WorkspaceId, limits};
+
+use super::window;
+use crate::Lake;
+use crate::session::{DatasetTable, Error, Session, Text, condition, nearest, quote, select_list};
+
+/// The name of a SQL text that a selection is made from.
+const QUERY: &str = "_query";
+
+/// A dataset that is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    /// The name under which the engine knows it.
+    pub(crate) registered: String,
+    /// Its rows and columns.
+    pub(crate) snapshot: Snapshot,
+    /// Whether a text mentions a virtual column.
+    pub(crate) virtual_columns: bool,
+}
+
+/// A view that is read.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolvedView {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: Text,
+}
+
+impl ResolvedView {
+    /// Returns it as plain data.
+    pub(crate) fn bound(&self) -> BoundView {
+        BoundView { name: self.name.clone(), sql: self.text.to_string() }
+    }
+}
+
+/// All that a text reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resolved {
+    /// The datasets.
+    pub(crate) tables: Vec<Table>,
+    /// The views, innermost first.
+    pub(crate) views: Vec<ResolvedView>,
+}
+
+/// What exists, and at which commit it is looked at.
+struct Names {
+    workspace: WorkspaceId,
+    at: Option<CommitNumber>,
+    datasets: Vec<String>,
+    views: Vec<View>,
+}
+
+impl Lake {
+    /// Resolves a relation into one text over tables and views.
+    pub(crate) async fn resolve_relation(
+        &self,
+        bind: &Bind,
+    ) -> Result<(Resolved, Text), PortError> {
+        let names = self.names(&bind.workspace, Some(bind.to)).await?;
+        let selection = &bind.relation.selection;
+        let (name, mut resolved) = match &bind.relation.source {
+            Source::Dataset(name) => {
+                // Asked for by name, so a missing dataset is the catalog's to explain.
+                let snapshot = self.catalog.snapshot(&bind.workspace, name, Some(bind.to)).await?;
+                if snapshot.dataset.schema.fields.is_empty() {
+                    return Err(Error::NoColumns { name: name.clone() }.into());
+                }
+                let table = Table { registered: name.clone(), snapshot, virtual_columns: false };
+                (name.as_str(), Resolved { tables: vec![table], views: Vec::new() })
+            }
+            Source::View(name) => {
+                self.catalog.view(&bind.workspace, name).await?;
+                let mut resolved = Resolved::default();
+                self.resolve(&names, name, &mut resolved).await?;
+                (name.as_str(), resolved)
+            }
+            Source::Sql(sql) => {
+                let mut text = Text::parse(sql)?;
+                text.name_outputs()?;
+                let mut resolved = Resolved::default();
+                self.resolve_text(&names, &text, &mut resolved).await?;
+                if *selection == Selection::default() {
+                    return Ok(finish(resolved, text)?);
+                }
+                resolved.views.push(ResolvedView { name: QUERY.into(), text });
+                (QUERY, resolved)
+            }
+        };
+        let conditions = self.conditions(bind, &names, &mut resolved).await?;
+        let text = compose(name, &bind.relation, &resolved, conditions)?;
+        Ok(finish(resolved, text)?)
+    }
+
+    /// Resolves one text at the head, or at a commit.
+    pub(crate) async fn resolve_sql(
+        &self,
+        workspace: &WorkspaceId,
+        sql: &str,
+        own: Option<&str>,
+    ) -> Result<(Resolved, Text), PortError> {
+        let head = self.catalog.head(workspace).await?.map(|(number, _)| number);
+        let names = self.names(workspace, head).await?;
+        let mut text = Text::parse(sql)?;
+        text.name_outputs()?;
+        let mut resolved = Resolved::default();
+        if let Some(name) = own
+            && text.tables()?.iter().any(|table| table == name)
+        {
+            return Err(Error::Loop { name: name.into(), path: format!("`{name}`") }.into());
+        }
+        self.resolve_text(&names, &text, &mut resolved).await?;
+        if let Some(name) = own
+            && resolved.views.iter().any(|view| view.name == name)
+        {
+            return Err(Error::Loop { name: name.into(), path: "another view".into() }.into());
+        }
+        Ok(finish(resolved, text)?)
+    }
+
+    async fn names(
+        &self,
+        workspace: &WorkspaceId,
+        at: Option<CommitNumber>,
+    ) -> Result<Names, PortError> {
+        let datasets = self.catalog.datasets(workspace).await?;
+        let views = self.catalog.views(workspace).await?;
+        let datasets = datasets.into_iter().map(|dataset| dataset.name).collect();
+        Ok(Names { workspace: workspace.clone(), at, datasets, views })
+    }
+
+    async fn resolve_text(
+        &self,
+        names: &Names,
+        text: &Text,
+        resolved: &mut Resolved,
+    ) -> Result<(), PortError> {
+        for table in text.tables()? {
+            self.resolve(names, &table, resolved).await?;
+        }
+        Ok(())
+    }
+
+    /// Resolves a name and all that it leads to, without recursion of its own: views are opened on a
+    /// stack, and closed once what they name is there.
+    async fn resolve(
+        &self,
+        names: &Names,
+        name: &str,
+        resolved: &mut Resolved,
+    ) -> Result<(), PortError> {
+        let mut open: Vec<(String, Text, Vec<String>)> = Vec::new();
+        let mut next = Some(name.to_owned());
+        loop {
+            if let Some(name) = next.take()
+                && !resolved.knows(&name)
+            {
+                if let Some(view) = names.views.iter().find(|view| view.name == name) {
+                    check_path(&open, &name)?;
+                    let mut text = Text::parse(&view.sql)?;
+                    text.name_outputs()?;
+                    let wanted = text.tables()?;
+                    open.push((name, text, wanted));
+                } else {
+                    self.resolve_dataset(names, name, resolved).await?;
+                }
+            }
+            let Some((_, _, wanted)) = open.last_mut() else { return Ok(()) };
+            next = wanted.pop();
+            if next.is_none()
+                && let Some((name, text, _)) = open.pop()
+            {
+                resolved.views.push(ResolvedView { name, text });
+            }
+        }
+    }
+
+    async fn resolve_dataset(
+        &self,
+        names: &Names,
+        name: String,
+        resolved: &mut Resolved,
+    ) -> Result<(), PortError> {
+        if !names.datasets.contains(&name) {
+            let all = names.datasets.iter().chain(names.views.iter().map(|view| &view.name));
+            let nearest = nearest(&name, all.map(String::as_str));
+            return Err(Error::Unknown { what: "dataset or view", name, nearest }.into());
+        }
+        let snapshot = self.catalog.snapshot(&names.workspace, &name, names.at).await?;
+        resolved.tables.push(Table { registered: name, snapshot, virtual_columns: false });
+        Ok(())
+    }
+
+    /// Returns the window as conditions on the outermost rows; a window on the rows that go into a view
+    /// becomes a filtered view in place of each of its datasets.
+    async fn conditions(
+        &self,
+        bind: &Bind,
+        names: &Names,
+        resolved: &mut Resolved,
+    ) -> Result<Vec<String>, PortError> {
+        let selection = &bind.relation.selection;
+        if selection.since.is_none() && selection.until.is_none() {
+            return Ok(Vec::new());
+        }
+        match &bind.relation.source {
+            Source::Dataset(name) => {
+                let table = resolved.tables.first().expect("resolved before");
+                Ok(on_table(selection, name, table)?)
+            }
+            Source::View(name) => {
+                let view = names.views.iter().find(|view| view.name == *name);
+                let view = view.expect("looked up before");
+                match view.window {
+                    Window::Input => narrow(selection, resolved).map(|()| Vec::new()),
+                    Window::Output => Ok(on_view(bind, view, resolved).await?),
+                }
+            }
+            Source::Sql(_) => Err(Error::NoTime {
+                name: "the SQL text".into(),
+                advice: "put the condition into the text",
+            }
+            .into()),
+        }
+    }
+}
+
+impl Resolved {
+    fn knows(&self, name: &str) -> bool {
+        self.views.iter().any(|view| view.name == name)
+            || self.tables.iter().any(|table| table.registered == name)
+    }
+}
+
+fn check_path(open: &[(String, Text, Vec<String>)], name: &str) -> Result<(), Error> {
+    if let Some(at) = open.iter().position(|(other, _, _)| other == name) {
+        let path = open[at..].iter().map(|(name, _, _)| format!("`{name}`")).collect::<Vec<_>>();
+        return Err(Error::Loop { name: name.into(), path: path.join(", ") });
+    }
+    if open.len() >= limits::VIEW_DEPTH_MAX {
+        return Err(Error::TooDeep { name: name.into(), max: limits::VIEW_DEPTH_MAX });
+    }
+    Ok(())
+}
+
+/// Composes the outermost `SELECT`.
+fn compose(
+    name: &str,
+    relation: &model::relation::Relation,
+    resolved: &Resolved,
+    mut conditions: Vec<String>,
+) -> Result<Text, Error> {
+    let columns = match (&relation.selection.columns, &relation.source) {
+        (Some(columns), _) => select_list(columns)?,
+        (None, Source::Dataset(_)) => {
+            let table = resolved.tables.first().expect("resolved before");
+            let fields = &table.snapshot.dataset.schema.fields;
+            fields.iter().map(|field| quote(&field.name)).collect::<Vec<_>>().join(", ")
+        }
+        (None, _) => "*".into(),
+    };
+    if let Some(filter) = &relation.selection.filter {
+        conditions.insert(0, condition(filter)?);
+    }
+    let mut text = Text::compose(&columns, name, &conditions)?;
+    text.name_outputs()?;
+    Ok(text)
+}
+
+/// Gives the tables their virtual columns if a text mentions one, and keeps them out of every `*`.
+fn finish(mut resolved: Resolved, mut text: Text) -> Result<(Resolved, Text), Error> {
+    let mentioned =
+        text.mentions_virtual() || resolved.views.iter().any(|view| view.text.mentions_virtual());
+    if mentioned {
+        let mut hiding = BTreeSet::new();
+        for table in &mut resolved.tables {
+            let schema = &table.snapshot.dataset.schema;
+            table.virtual_columns =
+                schema.field(COMMIT_COLUMN).is_none() && schema.field(COMMIT_TIME_COLUMN).is_none();
+            if table.virtual_columns {
+                hiding.insert(table.snapshot.dataset.name.clone());
+            }
+        }
+        text.hide(&hiding)?;
+        for view in &mut resolved.views {
+            view.text.hide(&hiding)?;
+        }
+    }
+    Ok((resolved, text))
+}
+
+fn on_table(selection: &Selection, name: &str, table: &Table) -> Result<Vec<String>, Error> {
+    let dataset = &table.snapshot.dataset;
+    let column = dataset.time_column.as_ref().ok_or_else(|| Error::NoTime {
+        name: name.into(),
+        advice: "use a condition on one of its columns",
+    })?;
+    let field = dataset.schema.field(column).ok_or_else(|| Error::Unknown {
+        what: "column",
+        name: column.clone(),
+        nearest: nearest(column, dataset.schema.fields.iter().map(|field| field.name.as_str())),
+    })?;
+    window::conditions(selection, name, column, &field.kind.to_arrow())
+}
+
+async fn on_view(bind: &Bind, view: &View, resolved: &Resolved) -> Result<Vec<String>, Error> {
+    let column = view.time_column.as_ref().ok_or_else(|| Error::NoTime {
+        name: view.name.clone(),
+        advice: "make the view with a time column",
+    })?;
+    let kind = type_of(bind, view, column, resolved).await?;
+    window::conditions(&bind.relation.selection, &view.name, column, &kind)
+}
+
+/// Plans a view only to learn the type of one of its columns.
+async fn type_of(
+    bind: &Bind,
+    view: &View,
+    column: &str,
+    resolved: &Resolved,
+) -> Result<DataType, Error> {
+    let text = Text::compose(&quote(column), &view.name, &[])?;
+    let (resolved, text) = finish(resolved.clone(), text)?;
+    let session = Session::new(bind.now, &crate::session::Limits::default(), None)?;
+    for table in &resolved.tables {
+        let schema = &table.snapshot.dataset.schema;
+        let provider = DatasetTable::new(schema, table.virtual_columns, None);
+        session.add_table(&table.registered, std::sync::Arc::new(provider))?;
+    }
+    for view in &resolved.views {
+        session.add_view(&view.name, &view.text).await?;
+    }
+    let plan = session.plan(&text).await?;
+    Ok(plan.schema().field(0).data_type().clone())
+}
+
+/// Puts a filtered view in the place of each dataset.
+fn narrow(selection: &Selection, resolved: &mut Resolved) -> Result<(), PortError> {
+    let mut narrowed = Vec::new();
+    for table in &mut resolved.tables {
+        let name = table.registered.clone();
+        let conditions = on_table(selection, &name, table)?;
+        table.registered = format!("_all_{name}");
+        let text = Text::compose("*", &table.registered, &conditions)?;
+        narrowed.push(ResolvedView { name, text });
+    }
+    narrowed.append(&mut resolved.views);
+    resolved.views = narrowed;
+    Ok(())
+}

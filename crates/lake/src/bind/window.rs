@@ -1,0 +1,122 @@
+//! Time windows as conditions.
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use model::relation::Selection;
+
+use crate::session::{Error, quote};
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// The side of a window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Since,
+    Until,
+}
+
+/// Returns the conditions `since <= column < until`, exact in the column's own precision.
+///
+/// Shape: a time without a zone is taken as UTC, a date as its midnight in UTC. `name` is the dataset or
+/// view, for messages.
+pub(crate) fn conditions(
+    selection: &Selection,
+    name: &str,
+    column: &str,
+    kind: &DataType,
+) -> Result<Vec<String>, Error> {
+    let sides = [(Side::Since, selection.since), (Side::Until, selection.until)];
+    let mut out = Vec::new();
+    for (side, at) in sides {
+        let Some(at) = at else { continue };
+        let condition = match kind {
+            DataType::Timestamp(unit, _) => timestamp(side, *unit, at, kind, column),
+            DataType::Date32 => Some(date(side, at, column)),
+            _ => {
+                let kind =
+                    model::schema::Schema::from_arrow(&datafusion::arrow::datatypes::Schema::new(
+                        vec![datafusion::arrow::datatypes::Field::new(column, kind.clone(), true)],
+                    ))
+                    .map_or_else(|_| kind.to_string(), |schema| schema.fields[0].kind.to_string());
+                return Err(Error::NotTime { name: name.into(), column: column.into(), kind });
+            }
+        };
+        out.extend(condition);
+    }
+    Ok(out)
+}
+
+fn comparison(side: Side) -> &'static str {
+    match side {
+        Side::Since => ">=",
+        Side::Until => "<",
+    }
+}
+
+/// A bound between two ticks is raised to the next: that moves no row to the other side.
+fn timestamp(
+    side: Side,
+    unit: TimeUnit,
+    at: DateTime<Utc>,
+    kind: &DataType,
+    column: &str,
+) -> Option<String> {
+    let micros = at.timestamp_micros();
+    let ticks = match unit {
+        TimeUnit::Second => Some(ceil(micros, 1_000_000)),
+        TimeUnit::Millisecond => Some(ceil(micros, 1000)),
+        TimeUnit::Microsecond => Some(micros),
+        TimeUnit::Nanosecond => micros.checked_mul(1000),
+    };
+    let Some(ticks) = ticks else {
+        // The column cannot hold times as far away as the bound.
+        let all_rows = (side == Side::Since) == (micros < 0);
+        return (!all_rows).then(|| "false".into());
+    };
+    let (column, compare) = (quote(column), comparison(side));
+    let kind = kind.to_string().replace('\'', "''");
+    Some(format!("{column} {compare} arrow_cast({ticks}, '{kind}')"))
+}
+
+fn date(side: Side, at: DateTime<Utc>, column: &str) -> String {
+    let days = ceil(at.timestamp_micros(), DAY);
+    let (column, compare) = (quote(column), comparison(side));
+    format!("{column} {compare} arrow_cast(arrow_cast({days}, 'Int32'), 'Date32')")
+}
+
+fn ceil(value: i64, unit: i64) -> i64 {
+    value.div_euclid(unit) + i64::from(value.rem_euclid(unit) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn check(kind: &DataType, since: &str, expected: &str) {
+        let since = Some(since.parse().unwrap());
+        let selection = Selection { since, ..Selection::default() };
+        let found = conditions(&selection, "d", "at", kind).unwrap();
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn bounds_are_raised_to_the_precision_of_the_column() {
+        let seconds = DataType::Timestamp(TimeUnit::Second, None);
+        check(&seconds, "1970-01-01T00:00:01Z", "\"at\" >= arrow_cast(1, 'Timestamp(s)')");
+        check(&seconds, "1970-01-01T00:00:01.5Z", "\"at\" >= arrow_cast(2, 'Timestamp(s)')");
+        check(&seconds, "1969-12-31T23:59:58.5Z", "\"at\" >= arrow_cast(-1, 'Timestamp(s)')");
+        let date = "\"at\" >= arrow_cast(arrow_cast(1, 'Int32'), 'Date32')";
+        check(&DataType::Date32, "1970-01-01T00:00:00.000001Z", date);
+    }
+
+    #[test]
+    fn text_is_not_a_time() {
+        let since = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let selection = Selection { since, ..Selection::default() };
+        let error = conditions(&selection, "d", "at", &DataType::Utf8).unwrap_err();
+        assert!(error.to_string().contains("`at` of `d` is `string`"), "{error}");
+    }
+}

@@ -1,0 +1,308 @@
+//! Files in: several files become rows of a dataset in one commit, or nothing happens.
+//!
+//! Contract: [`Ingest`]. Every file is looked at whole before a row is written (types are inferred over all
+//! of the input), every data file is durable before the commit, and after an error the data files written
+//! are deleted. Input is streamed: memory is some blocks and one row group. `docs/import.md` says what is
+//! read and how. It replaces, reverts and deletes nothing.
+
+mod block;
+mod column;
+mod commit;
+mod convert;
+mod csv;
+mod decode;
+mod error;
+mod infer;
+mod json;
+mod parquet;
+mod plan;
+mod rejects;
+mod shape;
+mod source;
+mod split;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use model::dataset::{Commit, IngestKey};
+use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Progress};
+use model::{Code, PortError, digest, limits};
+
+use crate::Lake;
+use crate::files::{FilesWriter, Written, remove};
+use commit::Outcome;
+use decode::{Decoded, Decoder};
+use error::{IngestError, Place};
+use parquet::ParquetInput;
+use plan::{Base, Input, Plan};
+use rejects::Rejects;
+
+#[async_trait]
+impl Ingest for Lake {
+    async fn import(
+        &self,
+        import: &Import,
+        progress: Arc<dyn Progress>,
+    ) -> Result<ImportReport, PortError> {
+        let job = Importing { lake: self, import, progress };
+        Box::pin(job.run()).await
+    }
+}
+
+/// One import at work.
+struct Importing<'a> {
+    lake: &'a Lake,
+    import: &'a Import,
+    progress: Arc<dyn Progress>,
+}
+
+impl Importing<'_> {
+    async fn run(&self) -> Result<ImportReport, PortError> {
+        self.check()?;
+        let key = self.key().await?;
+        if let Some(key) = &key
+            && let Some(commit) = self.used(key).await?
+        {
+            return Ok(self.repeated(&commit));
+        }
+        let base = Base::find(self.lake.catalog.as_ref(), self.import).await?;
+        let plan = Plan::make(self.import, &base, &self.progress).await?;
+        let mut rejects = Rejects::new(self.import.rejects.clone());
+        let mut written = Vec::new();
+        let outcome = match self.write(&plan, &base, &mut rejects, &mut written).await {
+            Ok(()) => commit::commit(self.lake, self.import, &base, &plan, (&written, key)).await,
+            Err(error) => Err(commit::Failed { error, keep_files: false }),
+        };
+        match outcome {
+            Ok(Outcome::New { commit, batch, created }) => Ok(ImportReport {
+                dataset: self.import.dataset.clone(),
+                created,
+                commit: commit.number,
+                time: commit.time,
+                batch: Some(batch),
+                rows: commit.rows,
+                bytes: commit.bytes,
+                rejected: rejects.count(),
+                rejects: rejects.path(),
+                repeated: false,
+            }),
+            Ok(Outcome::Repeated(commit)) => {
+                rejects.discard();
+                self.delete(&written).await;
+                Ok(self.repeated(&commit))
+            }
+            Err(failed) => {
+                if !failed.keep_files {
+                    self.delete(&written).await;
+                }
+                // Where no row was good the reasons are what the caller needs.
+                let all = failed.error.downcast_ref::<IngestError>();
+                if !matches!(all, Some(IngestError::AllRejected { .. })) {
+                    rejects.discard();
+                }
+                Err(failed.error)
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), IngestError> {
+        let count = self.import.files.len();
+        if count == 0 {
+            return Err(IngestError::NoFiles);
+        }
+        if count > limits::IMPORT_FILES_MAX {
+            return Err(IngestError::TooManyFiles { count });
+        }
+        let chars = self.import.key.as_ref().map(|key| key.chars().count());
+        if chars.is_some_and(|chars| chars == 0 || chars > limits::KEY_CHARS_MAX) {
+            return Err(IngestError::BadKey);
+        }
+        Ok(())
+    }
+
+    /// Returns the key with the fingerprint of what is imported.
+    async fn key(&self) -> Result<Option<IngestKey>, PortError> {
+        let Some(key) = &self.import.key else { return Ok(None) };
+        let files = self.import.files.clone();
+        let sums = blocking(move || {
+            files.iter().map(|file| source::sum(file).map(|sum| digest::hex(&sum))).collect()
+        })
+        .await?;
+        let sums: Vec<String> = sums;
+        let what = serde_json::json!({
+            "dataset": self.import.dataset,
+            "files": sums,
+            "format": format_word(self.import.format),
+            "kind": self.import.kind.as_str(),
+            "time_column": self.import.time_column,
+            "schema": self.import.schema,
+            "partial": self.import.rejects.is_some(),
+        });
+        let fingerprint = digest::sha256_hex(what.to_string().as_bytes());
+        Ok(Some(IngestKey { key: key.clone(), fingerprint }))
+    }
+
+    async fn used(&self, key: &IngestKey) -> Result<Option<Commit>, PortError> {
+        let import = self.import;
+        let known = self.lake.catalog.key(&import.workspace, &import.dataset, &key.key).await;
+        match known {
+            Ok(Some((commit, fingerprint))) if fingerprint == key.fingerprint => Ok(Some(commit)),
+            Ok(Some((commit, _))) => {
+                let (key, commit) = (key.key.clone(), commit.number);
+                Err(CatalogError::KeyReused { key, commit }.into())
+            }
+            Ok(None) => Ok(None),
+            Err(error) if model::Failure::code(&error) == Code::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn repeated(&self, commit: &Commit) -> ImportReport {
+        ImportReport {
+            dataset: self.import.dataset.clone(),
+            created: false,
+            commit: commit.number,
+            time: commit.time,
+            batch: None,
+            rows: commit.rows,
+            bytes: commit.bytes,
+            rejected: 0,
+            rejects: None,
+            repeated: true,
+        }
+    }
+
+    async fn delete(&self, written: &[Written]) {
+        for file in written {
+            remove(&self.lake.objects, &file.key).await;
+        }
+    }
+
+    /// Writes all inputs as data files, in order. What is in `written` is durable, also after an error.
+    async fn write(
+        &self,
+        plan: &Plan,
+        base: &Base,
+        rejects: &mut Rejects,
+        written: &mut Vec<Written>,
+    ) -> Result<(), PortError> {
+        let folder = format!("data/{}", base.id());
+        let new =
+            || FilesWriter::new(self.lake.objects.clone(), folder.clone(), plan.schema.to_arrow());
+        let mut writer = new();
+        for (at, input) in plan.inputs.iter().enumerate() {
+            let done = match input {
+                Input::Text { .. } => self.write_text(plan, at, &mut writer, rejects).await,
+                Input::Parquet { file, keep: None } => {
+                    self.write_rows(plan, file, at, &mut writer).await
+                }
+                Input::Parquet { file, keep: Some(codec) } => {
+                    // Data files keep the order of the inputs.
+                    written.extend(std::mem::replace(&mut writer, new()).finish().await?);
+                    let kept = file.keep(&self.lake.objects, &folder, codec).await;
+                    kept.map(|kept| {
+                        self.progress.add(kept.rows, rest(kept.bytes));
+                        written.push(kept);
+                    })
+                }
+            };
+            if let Err(error) = done {
+                writer.discard().await;
+                return Err(error);
+            }
+        }
+        written.extend(writer.finish().await?);
+        rejects.finish()?;
+        match rejects.first() {
+            Some(first) if written.is_empty() => {
+                Err(IngestError::AllRejected { first: first.to_owned() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_text(
+        &self,
+        plan: &Plan,
+        at: usize,
+        writer: &mut FilesWriter,
+        rejects: &mut Rejects,
+    ) -> Result<(), PortError> {
+        let Input::Text { source, text, layout } = &plan.inputs[at] else { return Ok(()) };
+        let decoder = Decoder::new(layout.clone(), &plan.schema)?;
+        let mut blocks =
+            Box::pin(source::blocks(source, text, move |block| decoder.decode(&block)));
+        let name = &plan.names[at];
+        while let Some(next) = blocks.next().await {
+            let (rows, raw) = next?;
+            let Decoded { batch, bad } = rows?.map_err(|bad| IngestError::Record {
+                place: Place { file: name.clone(), line: bad.line },
+                reason: bad.reason,
+            })?;
+            for bad in bad {
+                rejects.add(name, bad)?;
+            }
+            let rows = batch.num_rows() as u64;
+            writer.write(batch).await?;
+            self.progress.add(rows, rest(raw));
+        }
+        Ok(())
+    }
+
+    async fn write_rows(
+        &self,
+        plan: &Plan,
+        file: &ParquetInput,
+        at: usize,
+        writer: &mut FilesWriter,
+    ) -> Result<(), PortError> {
+        let mut batches = Box::pin(file.batches());
+        let (mut before, mut told) = (0, 0);
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            let rows = batch.num_rows() as u64;
+            let converted =
+                convert::batch(&batch, &plan.schema).map_err(|bad| IngestError::Row {
+                    file: plan.names[at].clone(),
+                    row: before + bad.row as u64 + 1,
+                    reason: bad.reason,
+                })?;
+            writer.write(converted).await?;
+            before += rows;
+            let bytes = rest(plan.bytes[at]) * before / file.rows.max(1);
+            self.progress.add(rows, bytes - told);
+            told = bytes;
+        }
+        Ok(())
+    }
+}
+
+/// Every byte of input is read twice, to look and to take: half of it counts each time.
+fn half(bytes: u64) -> u64 {
+    bytes / 2
+}
+
+fn rest(bytes: u64) -> u64 {
+    bytes - half(bytes)
+}
+
+fn format_word(format: InputFormat) -> &'static str {
+    match format {
+        InputFormat::Auto => "auto",
+        InputFormat::Parquet => "parquet",
+        InputFormat::Jsonl => "jsonl",
+        InputFormat::Json => "json",
+        InputFormat::Csv => "csv",
+    }
+}
+
+/// Runs what blocks off the async threads.
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, IngestError> + Send + 'static,
+) -> Result<T, IngestError> {
+    tokio::task::spawn_blocking(job).await.map_err(IngestError::Task)?
+}

@@ -1,0 +1,526 @@
+//! Builds one column from JSON values or CSV cells.
+//!
+//! Contract: a value becomes the column's type exactly or is refused with a reason; no digit is rounded
+//! away except where decimal text becomes a binary float. After a refusal the column is of no use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    Float64Builder, Int64Builder, ListArray, MapArray, NullArray, NullBufferBuilder, StringBuilder,
+    StructArray, UInt64Builder,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field as ArrowField, Fields};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::NaiveDate;
+use model::schema::{Field, Type, Unit};
+
+use super::csv::Cell;
+use super::error::{IngestError, Reason};
+use super::json::{Cursor, Kind};
+use super::time;
+
+/// Characters of a value shown in a message.
+const SHOWN_CHARS: usize = 40;
+
+/// A column being built.
+pub(super) struct Column {
+    /// The name, with those of the structs around it.
+    path: String,
+    kind: Type,
+    nullable: bool,
+    data: Data,
+}
+
+enum Data {
+    Null(usize),
+    Boolean(BooleanBuilder),
+    /// All integers but `uint64`, and durations.
+    Integer {
+        values: Int64Builder,
+        min: i64,
+        max: i64,
+    },
+    UInt64(UInt64Builder),
+    Float(Float64Builder),
+    Text(StringBuilder),
+    Binary(BinaryBuilder),
+    Decimal128(Decimal128Builder),
+    Decimal256(Decimal256Builder),
+    Date(Date32Builder),
+    Time {
+        values: Int64Builder,
+        unit: Unit,
+    },
+    Instant {
+        values: Int64Builder,
+        unit: Unit,
+        zoned: bool,
+    },
+    List {
+        offsets: Vec<i32>,
+        valid: NullBufferBuilder,
+        item: Box<Column>,
+    },
+    Struct(Record),
+    Map {
+        offsets: Vec<i32>,
+        valid: NullBufferBuilder,
+        key: Box<Column>,
+        value: Box<Column>,
+    },
+}
+
+/// The columns of a row, or of a struct.
+pub(super) struct Record {
+    columns: Vec<Column>,
+    index: HashMap<String, usize>,
+    valid: NullBufferBuilder,
+    /// For each column the last row that had it, counted from 1.
+    last: Vec<usize>,
+}
+
+impl Record {
+    pub(super) fn new(fields: &[Field], path: &str) -> Result<Self, IngestError> {
+        let columns: Vec<_> =
+            fields.iter().map(|field| Column::new(field, path)).collect::<Result<_, _>>()?;
+        let index = fields.iter().enumerate().map(|(at, f)| (f.name.clone(), at)).collect();
+        let last = vec![0; columns.len()];
+        Ok(Self { columns, index, valid: NullBufferBuilder::new(1024), last })
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.valid.len()
+    }
+
+    /// Takes an object.
+    pub(super) fn push_json(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Reason> {
+        let row = self.rows() + 1;
+        let mut hint = 0;
+        cursor.object(|cursor, name| {
+            let at = match self.columns.get(hint) {
+                Some(column) if column.name_is(path, &name) => Some(hint),
+                _ => self.index.get(&*name).copied(),
+            };
+            let Some(at) = at else {
+                return Err(Reason::Changed { column: join(path, &name) });
+            };
+            if std::mem::replace(&mut self.last[at], row) == row {
+                return Err(Reason::Twice { name: name.into_owned() });
+            }
+            hint = at + 1;
+            self.columns[at].push_json(cursor)
+        })?;
+        self.fill(row)
+    }
+
+    /// Takes the cells of a CSV record; `places` says where each belongs.
+    pub(super) fn push_cells(&mut self, text: &str, places: &[usize]) -> Result<(), Reason> {
+        let row = self.rows() + 1;
+        let found = super::csv::cells(text, |at, cell| {
+            let Some(&place) = places.get(at) else { return Ok(()) };
+            self.last[place] = row;
+            self.columns[place].push_cell(&cell)
+        })?;
+        if found != places.len() {
+            return Err(Reason::FieldCount { expected: places.len(), found });
+        }
+        self.fill(row)
+    }
+
+    fn fill(&mut self, row: usize) -> Result<(), Reason> {
+        for (column, last) in self.columns.iter_mut().zip(&self.last) {
+            if *last != row {
+                column.push_null()?;
+            }
+        }
+        self.valid.append_non_null();
+        Ok(())
+    }
+
+    fn push_null(&mut self) {
+        for column in &mut self.columns {
+            column.push_masked();
+        }
+        self.valid.append_null();
+    }
+
+    pub(super) fn finish(self) -> Result<(Vec<ArrayRef>, NullBufferBuilder), IngestError> {
+        let arrays = self.columns.into_iter().map(Column::finish).collect::<Result<_, _>>()?;
+        Ok((arrays, self.valid))
+    }
+}
+
+impl Column {
+    pub(super) fn new(field: &Field, parent: &str) -> Result<Self, IngestError> {
+        let path = join(parent, &field.name);
+        let data = Data::new(&field.kind, &path)?;
+        Ok(Self { path, kind: field.kind.clone(), nullable: field.nullable, data })
+    }
+
+    fn name_is(&self, parent: &str, name: &str) -> bool {
+        if parent.is_empty() {
+            return self.path == name;
+        }
+        self.path.len() == parent.len() + 1 + name.len() && self.path.ends_with(name)
+    }
+
+    fn push_null(&mut self) -> Result<(), Reason> {
+        if !self.nullable {
+            return Err(Reason::Missing { column: self.path.clone() });
+        }
+        self.push_masked();
+        Ok(())
+    }
+
+    /// Takes a null that a null around it hides.
+    fn push_masked(&mut self) {
+        match &mut self.data {
+            Data::Null(rows) => *rows += 1,
+            Data::Boolean(values) => values.append_null(),
+            Data::Integer { values, .. }
+            | Data::Time { values, .. }
+            | Data::Instant { values, .. } => values.append_null(),
+            Data::UInt64(values) => values.append_null(),
+            Data::Float(values) => values.append_null(),
+            Data::Text(values) => values.append_null(),
+            Data::Binary(values) => values.append_null(),
+            Data::Decimal128(values) => values.append_null(),
+            Data::Decimal256(values) => values.append_null(),
+            Data::Date(values) => values.append_null(),
+            Data::List { offsets, valid, .. } | Data::Map { offsets, valid, .. } => {
+                offsets.push(*offsets.last().expect("begins with 0"));
+                valid.append_null();
+            }
+            Data::Struct(record) => record.push_null(),
+        }
+    }
+
+    /// Takes a JSON value.
+    fn push_json(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Reason> {
+        match (cursor.kind()?, &mut self.data) {
+            (Kind::Null, _) => {
+                cursor.null()?;
+                self.push_null()
+            }
+            (Kind::Boolean, Data::Boolean(values)) => {
+                values.append_value(cursor.boolean()?);
+                Ok(())
+            }
+            (Kind::Number, Data::Integer { .. } | Data::UInt64(_) | Data::Float(_)) => {
+                let text = cursor.number()?;
+                self.push_number(text, "float64")
+            }
+            (Kind::Number, Data::Decimal128(_) | Data::Decimal256(_)) => {
+                let text = cursor.number()?;
+                self.push_text(text)
+            }
+            (
+                Kind::String,
+                Data::Text(_)
+                | Data::Binary(_)
+                | Data::Decimal128(_)
+                | Data::Decimal256(_)
+                | Data::Date(_)
+                | Data::Time { .. }
+                | Data::Instant { .. },
+            ) => {
+                let text = cursor.string()?;
+                self.push_text(&text)
+            }
+            (Kind::Array, Data::List { offsets, valid, item }) => {
+                let mut count = 0_usize;
+                cursor.array(|cursor| {
+                    count += 1;
+                    item.push_json(cursor)
+                })?;
+                push_offset(offsets, count, &self.path)?;
+                valid.append_non_null();
+                Ok(())
+            }
+            (Kind::Object, Data::Struct(record)) => record.push_json(cursor, &self.path),
+            (Kind::Object, Data::Map { .. }) => self.push_map(cursor),
+            // Only objects without fields were seen when the column got its type.
+            (Kind::Object, Data::Null(rows))
+                if cursor.skip()?.trim_matches(['{', '}']).trim().is_empty() =>
+            {
+                *rows += 1;
+                Ok(())
+            }
+            (kind, _) => Err(self.conflict(kind_name(kind))),
+        }
+    }
+
+    fn push_map(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Reason> {
+        let Data::Map { offsets, valid, key, value } = &mut self.data else {
+            return Err(self.conflict("struct"));
+        };
+        let mut names = std::collections::HashSet::new();
+        cursor.object(|cursor, name| {
+            if !names.insert(name.clone().into_owned()) {
+                return Err(Reason::Twice { name: name.into_owned() });
+            }
+            key.push_cell(&Cell { text: name, quoted: true })?;
+            value.push_json(cursor)
+        })?;
+        push_offset(offsets, names.len(), &self.path)?;
+        valid.append_non_null();
+        Ok(())
+    }
+
+    /// Takes a CSV cell.
+    fn push_cell(&mut self, cell: &Cell<'_>) -> Result<(), Reason> {
+        if cell.is_null() {
+            return self.push_null();
+        }
+        let text = &*cell.text;
+        match &mut self.data {
+            Data::Text(_) | Data::Binary(_) => self.push_text(text),
+            // A quoted nothing is an empty text only where texts are.
+            _ if text.is_empty() => self.push_null(),
+            Data::Null(_) => Err(self.conflict("string")),
+            Data::Boolean(values) => match text {
+                "true" => {
+                    values.append_value(true);
+                    Ok(())
+                }
+                "false" => {
+                    values.append_value(false);
+                    Ok(())
+                }
+                _ => Err(self.not(text)),
+            },
+            Data::Integer { .. } | Data::UInt64(_) | Data::Float(_) => {
+                self.push_number(text, "string")
+            }
+            Data::List { .. } | Data::Struct(_) | Data::Map { .. } => {
+                let mut cursor = Cursor::new(text);
+                self.push_json(&mut cursor)?;
+                cursor.end()
+            }
+            _ => self.push_text(text),
+        }
+    }
+
+    fn push_number(&mut self, text: &str, other: &str) -> Result<(), Reason> {
+        let taken = match &mut self.data {
+            Data::Integer { values, min, max } => match text.parse::<i64>() {
+                Ok(n) if (*min..=*max).contains(&n) => {
+                    values.append_value(n);
+                    Some(())
+                }
+                _ => None,
+            },
+            Data::UInt64(values) => text.parse().ok().map(|n| values.append_value(n)),
+            Data::Float(values) => text.parse().ok().map(|n| values.append_value(n)),
+            _ => None,
+        };
+        match taken {
+            Some(()) => Ok(()),
+            None if other == "float64" && text.contains(['.', 'e', 'E']) => {
+                Err(self.conflict(other))
+            }
+            None => Err(self.not(text)),
+        }
+    }
+
+    fn push_text(&mut self, text: &str) -> Result<(), Reason> {
+        let taken = match &mut self.data {
+            Data::Text(values) => {
+                values.append_value(text);
+                Some(())
+            }
+            Data::Binary(values) => BASE64
+                .decode(text)
+                .ok()
+                .filter(|bytes| fits(&self.kind, bytes.len()))
+                .map(|bytes| values.append_value(bytes)),
+            Data::Decimal128(values) => decimal(text, &self.kind)
+                .and_then(|(p, s)| {
+                    arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>(text, p, s)
+                        .ok()
+                })
+                .map(|n| values.append_value(n)),
+            Data::Decimal256(values) => decimal(text, &self.kind)
+                .and_then(|(p, s)| {
+                    arrow::compute::kernels::cast_utils::parse_decimal::<Decimal256Type>(text, p, s)
+                        .ok()
+                })
+                .map(|n| values.append_value(n)),
+            Data::Date(values) => time::date(text).map(|date| values.append_value(days(date))),
+            Data::Time { values, unit } => {
+                time::time_of_day(text, *unit).map(|n| values.append_value(n))
+            }
+            Data::Instant { values, unit, zoned } => time::instant(text)
+                .filter(|at| at.zoned == *zoned)
+                .and_then(|at| at.count(*unit))
+                .map(|n| values.append_value(n)),
+            _ => None,
+        };
+        taken.ok_or_else(|| self.not(text))
+    }
+
+    fn conflict(&self, new: &str) -> Reason {
+        Reason::Type { column: self.path.clone(), have: self.kind.to_string(), new: new.into() }
+    }
+
+    fn not(&self, text: &str) -> Reason {
+        Reason::Value { column: self.path.clone(), have: self.kind.to_string(), value: shown(text) }
+    }
+
+    fn finish(self) -> Result<ArrayRef, IngestError> {
+        let arrow = self.kind.to_arrow();
+        let array: ArrayRef = match self.data {
+            Data::Null(rows) => Arc::new(NullArray::new(rows)),
+            Data::Boolean(mut values) => Arc::new(values.finish()),
+            Data::Integer { mut values, .. }
+            | Data::Time { mut values, .. }
+            | Data::Instant { mut values, .. } => Arc::new(values.finish()),
+            Data::UInt64(mut values) => Arc::new(values.finish()),
+            Data::Float(mut values) => Arc::new(values.finish()),
+            Data::Text(mut values) => Arc::new(values.finish()),
+            Data::Binary(mut values) => Arc::new(values.finish()),
+            Data::Decimal128(mut values) => Arc::new(values.finish()),
+            Data::Decimal256(mut values) => Arc::new(values.finish()),
+            Data::Date(mut values) => Arc::new(values.finish()),
+            Data::List { offsets, mut valid, item } => {
+                let DataType::List(field) = &arrow else { unreachable!("a list is a list") };
+                let offsets = OffsetBuffer::new(offsets.into());
+                let items = item.finish()?;
+                Arc::new(ListArray::try_new(field.clone(), offsets, items, valid.finish())?)
+            }
+            Data::Struct(record) => {
+                let DataType::Struct(fields) = &arrow else { unreachable!("a struct is a struct") };
+                let (arrays, mut valid) = record.finish()?;
+                Arc::new(StructArray::try_new(fields.clone(), arrays, valid.finish())?)
+            }
+            Data::Map { offsets, mut valid, key, value } => {
+                let DataType::Map(entries, _) = &arrow else { unreachable!("a map is a map") };
+                let pair = pair_fields(entries);
+                let pairs = StructArray::try_new(pair, vec![key.finish()?, value.finish()?], None)?;
+                let offsets = OffsetBuffer::new(offsets.into());
+                Arc::new(MapArray::try_new(entries.clone(), offsets, pairs, valid.finish(), false)?)
+            }
+        };
+        if array.data_type() == &arrow {
+            return Ok(array);
+        }
+        // 64-bit counts become the 32-bit types by way of `int32`.
+        let narrow = matches!(arrow, DataType::Time32(_));
+        let array = if narrow { cast(&array, &DataType::Int32)? } else { array };
+        Ok(cast(&array, &arrow)?)
+    }
+}
+
+impl Data {
+    fn new(kind: &Type, path: &str) -> Result<Self, IngestError> {
+        let integer = |min: i64, max: i64| Self::Integer { values: Int64Builder::new(), min, max };
+        Ok(match kind {
+            Type::Null => Self::Null(0),
+            Type::Boolean => Self::Boolean(BooleanBuilder::new()),
+            Type::Int8 => integer(i8::MIN.into(), i8::MAX.into()),
+            Type::Int16 => integer(i16::MIN.into(), i16::MAX.into()),
+            Type::Int32 => integer(i32::MIN.into(), i32::MAX.into()),
+            Type::Int64 | Type::Duration { .. } => integer(i64::MIN, i64::MAX),
+            Type::UInt8 => integer(0, u8::MAX.into()),
+            Type::UInt16 => integer(0, u16::MAX.into()),
+            Type::UInt32 => integer(0, u32::MAX.into()),
+            Type::UInt64 => Self::UInt64(UInt64Builder::new()),
+            Type::Float16 | Type::Float32 | Type::Float64 => Self::Float(Float64Builder::new()),
+            Type::String => Self::Text(StringBuilder::new()),
+            Type::Binary | Type::FixedBinary { .. } => Self::Binary(BinaryBuilder::new()),
+            Type::Decimal { precision, scale } if *precision > 38 => Self::Decimal256(
+                Decimal256Builder::new().with_precision_and_scale(*precision, *scale)?,
+            ),
+            Type::Decimal { precision, scale } => Self::Decimal128(
+                Decimal128Builder::new().with_precision_and_scale(*precision, *scale)?,
+            ),
+            Type::Date => Self::Date(Date32Builder::new()),
+            Type::Time { unit } => Self::Time { values: Int64Builder::new(), unit: *unit },
+            Type::Timestamp { unit, zone } => {
+                Self::Instant { values: Int64Builder::new(), unit: *unit, zoned: zone.is_some() }
+            }
+            Type::Interval => {
+                return Err(IngestError::NotFromText {
+                    column: path.into(),
+                    kind: kind.to_string(),
+                });
+            }
+            Type::List { item } => Self::List {
+                offsets: vec![0],
+                valid: NullBufferBuilder::new(1024),
+                item: Box::new(Column { path: path.into(), ..Column::new(item, path)? }),
+            },
+            Type::Struct { fields } => Self::Struct(Record::new(fields, path)?),
+            Type::Map { key, value } => Self::Map {
+                offsets: vec![0],
+                valid: NullBufferBuilder::new(1024),
+                key: Box::new(Column::new(key, path)?),
+                value: Box::new(Column::new(value, path)?),
+            },
+        })
+    }
+}
+
+fn push_offset(offsets: &mut Vec<i32>, count: usize, path: &str) -> Result<(), Reason> {
+    let last = *offsets.last().expect("begins with 0");
+    let next = i32::try_from(count).ok().and_then(|count| last.checked_add(count));
+    offsets.push(next.ok_or_else(|| Reason::TooLarge { column: path.to_owned() })?);
+    Ok(())
+}
+
+fn pair_fields(entries: &ArrowField) -> Fields {
+    match entries.data_type() {
+        DataType::Struct(pair) => pair.clone(),
+        _ => unreachable!("the entries of a map are structs"),
+    }
+}
+
+fn fits(kind: &Type, bytes: usize) -> bool {
+    match kind {
+        Type::FixedBinary { bytes: want } => usize::try_from(*want) == Ok(bytes),
+        _ => true,
+    }
+}
+
+/// Returns precision and scale if the text has no more digits behind the point than the scale keeps.
+fn decimal(text: &str, kind: &Type) -> Option<(u8, i8)> {
+    let Type::Decimal { precision, scale } = kind else { return None };
+    let (_, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.split(['e', 'E']).next()?.trim_end_matches('0').len();
+    (digits <= usize::try_from(*scale).unwrap_or(0) && !text.is_empty())
+        .then_some((*precision, *scale))
+}
+
+/// Days since 1970.
+fn days(date: NaiveDate) -> i32 {
+    let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date");
+    i32::try_from(date.signed_duration_since(epoch).num_days()).expect("years have four digits")
+}
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+    .replace(['\n', '\r'], " ")
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Null => "null",
+        Kind::Boolean => "boolean",
+        Kind::Number => "number",
+        Kind::String => "string",
+        Kind::Array => "list",
+        Kind::Object => "struct",
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.into() } else { format!("{path}.{name}") }
+}

@@ -1,0 +1,134 @@
+//! Makes the commit of an import, and finds out what happened when the answer is lost.
+//!
+//! Contract: the data files are durable. If another writer changed the dataset meanwhile, the schema step
+//! is made again on what is there now, as long as the written files still fit it. If nobody can tell whether
+//! the commit was made, the files are kept: deleting rows that may be committed would be worse.
+
+use model::dataset::{
+    Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile, SchemaStep,
+};
+use model::ports::{CatalogError, Import};
+use model::schema::Schema;
+use model::{BatchId, PortError};
+
+use super::error::IngestError;
+use super::plan::{Base, Plan};
+use crate::Lake;
+use crate::files::Written;
+
+/// Times a commit is tried while other writers change the dataset.
+const TRIES: usize = 20;
+
+/// What the commit came to.
+pub(super) enum Outcome {
+    New { commit: Commit, batch: BatchId, created: bool },
+    Repeated(Commit),
+}
+
+/// A commit that failed.
+pub(super) struct Failed {
+    pub(super) error: PortError,
+    /// Whether the files may be part of the lake.
+    pub(super) keep_files: bool,
+}
+
+/// Commits the files.
+pub(super) async fn commit(
+    lake: &Lake,
+    import: &Import,
+    base: &Base,
+    plan: &Plan,
+    (written, key): (&[Written], Option<IngestKey>),
+) -> Result<Outcome, Failed> {
+    let batch = BatchId::mint();
+    let key =
+        key.unwrap_or_else(|| IngestKey { key: batch.to_string(), fingerprint: batch.to_string() });
+    let first = base;
+    let mut base = base.clone();
+    let mut schema = plan.schema.clone();
+    let mut made_it = false;
+    let mut doubt = None;
+    for _ in 0..TRIES {
+        let new = NewCommit {
+            workspace: import.workspace.clone(),
+            kind: CommitKind::Append,
+            dataset: base.id().clone(),
+            create: creation(import, &base, &schema),
+            schema: step(&base, &schema),
+            batch: Some(batch.clone()),
+            files: written.iter().map(|file| new_file(file, &batch, &schema)).collect(),
+            key: Some(key.clone()),
+        };
+        // Once an answer was lost the dataset may be there because of us.
+        let created = new.create.is_some() || (made_it && base.id() == first.id());
+        match lake.catalog.commit(&new, lake.clock.now()).await {
+            Ok(Committed::New(commit)) => return Ok(Outcome::New { commit, batch, created }),
+            Ok(Committed::Repeated(commit)) if commit.batches.contains(&batch) => {
+                return Ok(Outcome::New { commit, batch, created });
+            }
+            Ok(Committed::Repeated(commit)) => return Ok(Outcome::Repeated(commit)),
+            Err(CatalogError::Moved) => match Base::find(lake.catalog.as_ref(), import).await {
+                Ok(now) => {
+                    base = now;
+                    schema =
+                        again(&base, plan).map_err(|error| failed(error.into(), doubt.as_ref()))?;
+                }
+                Err(error) => return Err(failed(error, doubt.as_ref())),
+            },
+            Err(error @ CatalogError::Database { retry: true, .. }) => {
+                made_it |= new.create.is_some();
+                doubt = Some(error);
+            }
+            Err(error) => return Err(failed(error.into(), doubt.as_ref())),
+        }
+    }
+    Err(match doubt {
+        Some(source) => {
+            Failed { error: IngestError::Unsettled { source }.into(), keep_files: true }
+        }
+        None => failed(IngestError::Busy { dataset: import.dataset.clone() }.into(), None),
+    })
+}
+
+/// While a lost answer is not settled the files may be part of the lake.
+fn failed(error: PortError, doubt: Option<&CatalogError>) -> Failed {
+    Failed { error, keep_files: doubt.is_some() }
+}
+
+/// Returns the schema after the import on what the dataset has become.
+fn again(base: &Base, plan: &Plan) -> Result<Schema, IngestError> {
+    base.schema().evolve(&plan.schema).map_err(|source| IngestError::Schema {
+        file: plan.names.first().cloned().unwrap_or_default(),
+        source,
+    })
+}
+
+fn creation(import: &Import, base: &Base, schema: &Schema) -> Option<NewDataset> {
+    let Base::New { id, time_column, .. } = base else { return None };
+    Some(NewDataset {
+        id: id.clone(),
+        name: import.dataset.clone(),
+        kind: import.kind,
+        time_column: time_column.clone(),
+        schema: schema.clone(),
+    })
+}
+
+fn step(base: &Base, schema: &Schema) -> Option<SchemaStep> {
+    let Base::Known(dataset) = base else { return None };
+    Some(SchemaStep { seen: dataset.schema.id(), next: schema.clone() })
+}
+
+fn new_file(file: &Written, batch: &BatchId, schema: &Schema) -> NewFile {
+    NewFile {
+        id: file.id.clone(),
+        batch: batch.clone(),
+        key: file.key.clone(),
+        schema_id: schema.id(),
+        rows: file.rows,
+        bytes: file.bytes,
+        sha256: file.sha256.clone(),
+        codec: file.codec.clone(),
+        statistics: file.statistics.clone(),
+    }
+}

@@ -1,0 +1,361 @@
+//! Cuts decompressed text into blocks of whole records, counting lines.
+//!
+//! Contract: every record lies in exactly one block, blocks keep the order of the text, and a record's line
+//! is right also behind quoted line ends. Memory is one block and one record. Blank lines are no records.
+//! What is inside a record is not looked at further than needed to find its end.
+
+use std::io::Read;
+
+use model::limits;
+
+use super::block::{Block, Span};
+
+/// Bytes of text in one block.
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// How records follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One a line.
+    Lines,
+    /// JSON values, in an array or one after another.
+    Values,
+    /// CSV records, which may hold line ends in quotes.
+    Csv,
+}
+
+/// Why the text cannot be cut.
+#[derive(Debug)]
+pub(super) enum Broken {
+    Read(std::io::Error),
+    TooLong { line: u64 },
+    Unfinished { line: u64 },
+    OpenQuote { line: u64 },
+    Between { line: u64, expected: &'static str },
+}
+
+/// Cuts a reader's text.
+pub(super) struct Splitter<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    block_bytes: usize,
+    ended: bool,
+    scan: Scan,
+}
+
+impl<R: Read> Splitter<R> {
+    /// The reader must stand behind a byte order mark.
+    pub(super) fn new(reader: R, form: Form) -> Self {
+        Self::with_block_bytes(reader, form, BLOCK_BYTES)
+    }
+
+    pub(super) fn with_block_bytes(reader: R, form: Form, block_bytes: usize) -> Self {
+        let state = if form == Form::Values { State::Begin } else { State::FieldStart };
+        let scan = Scan { form, state, at: 0, start: 0, line: 1, start_line: 1, quote_line: 1 };
+        Self { reader, buffer: Vec::new(), block_bytes, ended: false, scan }
+    }
+
+    /// Returns the next records; `None` at the end.
+    pub(super) fn next_block(&mut self) -> Result<Option<Block>, Broken> {
+        loop {
+            self.fill().map_err(Broken::Read)?;
+            let mut spans = Vec::new();
+            self.scan.run(&self.buffer, &mut spans)?;
+            if self.ended {
+                self.scan.finish(&self.buffer, &mut spans)?;
+            }
+            let too_long = |span: &&Span| span.end - span.start > limits::RECORD_BYTES_MAX;
+            if let Some(span) = spans.iter().find(too_long) {
+                return Err(Broken::TooLong { line: span.line });
+            }
+            let cut = if self.ended { self.buffer.len() } else { self.scan.start };
+            if self.buffer.len() - cut > limits::RECORD_BYTES_MAX {
+                return Err(Broken::TooLong { line: self.scan.start_line });
+            }
+            let rest = self.buffer.split_off(cut);
+            let bytes = std::mem::replace(&mut self.buffer, rest);
+            self.scan.start -= cut;
+            self.scan.at -= cut;
+            if !spans.is_empty() {
+                return Ok(Some(Block { bytes, spans, raw_bytes: 0 }));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn fill(&mut self) -> std::io::Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        let want = self.block_bytes as u64;
+        let mut limited = (&mut self.reader).take(want);
+        let got = limited.read_to_end(&mut self.buffer)?;
+        self.ended = got < self.block_bytes;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    // CSV.
+    FieldStart,
+    Unquoted,
+    Quoted,
+    AfterQuote,
+    // JSON values.
+    Begin,
+    Sequence,
+    ArrayStart,
+    ArrayNext,
+    ArrayAfter,
+    ArrayDone,
+    Value { depth: u32, array: bool },
+    Text { depth: u32, array: bool, escaped: bool },
+    Scalar { array: bool },
+}
+
+/// Where the search for record ends stands.
+struct Scan {
+    form: Form,
+    state: State,
+    /// The next byte to look at.
+    at: usize,
+    /// Where the record that is not complete begins.
+    start: usize,
+    line: u64,
+    start_line: u64,
+    quote_line: u64,
+}
+
+impl Scan {
+    fn run(&mut self, bytes: &[u8], spans: &mut Vec<Span>) -> Result<(), Broken> {
+        match self.form {
+            Form::Lines => self.lines(bytes, spans),
+            Form::Csv => self.csv(bytes, spans),
+            Form::Values => return self.values(bytes, spans),
+        }
+        Ok(())
+    }
+
+    /// Takes what is left when the text has ended.
+    fn finish(&mut self, bytes: &[u8], spans: &mut Vec<Span>) -> Result<(), Broken> {
+        match self.state {
+            State::Quoted => return Err(Broken::OpenQuote { line: self.quote_line }),
+            State::Value { .. } | State::Text { .. } => {
+                return Err(Broken::Unfinished { line: self.start_line });
+            }
+            State::ArrayStart
+            | State::ArrayNext
+            | State::ArrayAfter
+            | State::Scalar { array: true } => {
+                return Err(Broken::Between { line: self.line, expected: "`]`" });
+            }
+            State::Begin | State::Sequence | State::ArrayDone => {}
+            State::Scalar { array: false }
+            | State::FieldStart
+            | State::Unquoted
+            | State::AfterQuote => self.end_line(bytes, bytes.len(), spans),
+        }
+        self.start = bytes.len();
+        self.at = bytes.len();
+        Ok(())
+    }
+
+    fn lines(&mut self, bytes: &[u8], spans: &mut Vec<Span>) {
+        while let Some(end) = bytes[self.at..].iter().position(|&b| b == b'\n') {
+            self.line += 1;
+            self.end_line(bytes, self.at + end, spans);
+        }
+        self.at = bytes.len();
+    }
+
+    fn csv(&mut self, bytes: &[u8], spans: &mut Vec<Span>) {
+        let mut at = self.at;
+        while let Some(&byte) = bytes.get(at) {
+            self.line += u64::from(byte == b'\n');
+            self.state = match (self.state, byte) {
+                (State::Quoted, b'"') => State::AfterQuote,
+                (State::Quoted, _) | (State::AfterQuote, b'"') => State::Quoted,
+                (_, b'\n') => {
+                    self.end_line(bytes, at, spans);
+                    State::FieldStart
+                }
+                (_, b',') => State::FieldStart,
+                (State::FieldStart, b'"') => {
+                    self.quote_line = self.line;
+                    State::Quoted
+                }
+                _ => State::Unquoted,
+            };
+            at += 1;
+        }
+        self.at = at;
+    }
+
+    /// Ends a record before `end`, where the line ends; `self.line` is the next line's number already.
+    fn end_line(&mut self, bytes: &[u8], end: usize, spans: &mut Vec<Span>) {
+        let text = &bytes[self.start..end];
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if !text.trim_ascii().is_empty() {
+            let line = self.start_line;
+            spans.push(Span { start: self.start, end: self.start + text.len(), line });
+        }
+        self.start = end + 1;
+        self.at = end + 1;
+        self.start_line = self.line;
+    }
+
+    fn values(&mut self, bytes: &[u8], spans: &mut Vec<Span>) -> Result<(), Broken> {
+        while let Some(&byte) = bytes.get(self.at) {
+            self.state = match self.state {
+                State::Value { depth, array } => self.inside(byte, depth, array, spans),
+                State::Text { depth, array, escaped } => match byte {
+                    _ if escaped => State::Text { depth, array, escaped: false },
+                    b'\\' => State::Text { depth, array, escaped: true },
+                    b'"' if depth == 0 => self.end_value(self.at + 1, array, spans),
+                    b'"' => State::Value { depth, array },
+                    _ => State::Text { depth, array, escaped: false },
+                },
+                State::Scalar { array } => {
+                    if matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n') {
+                        self.state = self.end_value(self.at, array, spans);
+                        // The byte itself is looked at again.
+                        continue;
+                    }
+                    State::Scalar { array }
+                }
+                between => self.between(byte, between)?,
+            };
+            self.line += u64::from(byte == b'\n');
+            self.at += 1;
+            if !matches!(
+                self.state,
+                State::Value { .. } | State::Text { .. } | State::Scalar { .. }
+            ) {
+                self.start = self.at;
+            }
+        }
+        Ok(())
+    }
+
+    fn inside(&mut self, byte: u8, depth: u32, array: bool, spans: &mut Vec<Span>) -> State {
+        match byte {
+            b'"' => State::Text { depth, array, escaped: false },
+            b'{' | b'[' => State::Value { depth: depth.saturating_add(1), array },
+            b'}' | b']' if depth == 1 => self.end_value(self.at + 1, array, spans),
+            b'}' | b']' => State::Value { depth: depth - 1, array },
+            _ => State::Value { depth, array },
+        }
+    }
+
+    fn between(&mut self, byte: u8, state: State) -> Result<State, Broken> {
+        let expected = match (state, byte) {
+            (_, b' ' | b'\t' | b'\r' | b'\n') => return Ok(state),
+            (State::Begin, b'[') => return Ok(State::ArrayStart),
+            (State::ArrayStart | State::ArrayAfter, b']') => return Ok(State::ArrayDone),
+            (State::ArrayAfter, b',') => return Ok(State::ArrayNext),
+            (State::ArrayAfter, _) => "`,` or `]`",
+            (State::ArrayDone, _) => "the end of the file",
+            (_, b',' | b':' | b']' | b'}') => "an object",
+            _ => {
+                return Ok(self.begin_value(byte, !matches!(state, State::Begin | State::Sequence)));
+            }
+        };
+        Err(Broken::Between { line: self.line, expected })
+    }
+
+    fn begin_value(&mut self, byte: u8, array: bool) -> State {
+        self.start = self.at;
+        self.start_line = self.line;
+        match byte {
+            b'{' | b'[' => State::Value { depth: 1, array },
+            b'"' => State::Text { depth: 0, array, escaped: false },
+            _ => State::Scalar { array },
+        }
+    }
+
+    fn end_value(&mut self, end: usize, array: bool, spans: &mut Vec<Span>) -> State {
+        spans.push(Span { start: self.start, end, line: self.start_line });
+        self.start = end;
+        if array { State::ArrayAfter } else { State::Sequence }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn cut(text: &str, form: Form, block: usize) -> Result<Vec<(String, u64)>, Broken> {
+        let mut splitter = Splitter::with_block_bytes(text.as_bytes(), form, block);
+        let mut out = Vec::new();
+        while let Some(block) = splitter.next_block()? {
+            for record in block.records() {
+                out.push((record.text().unwrap().to_owned(), record.line));
+            }
+        }
+        Ok(out)
+    }
+
+    /// The same for every size of block.
+    fn check(text: &str, form: Form, want: &[(&str, u64)]) {
+        let want: Vec<_> = want.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect();
+        for block in [1, 2, 3, 5, 7, 1000] {
+            assert_eq!(cut(text, form, block).unwrap(), want, "{text:?} in blocks of {block}");
+        }
+    }
+
+    fn breaks(text: &str, form: Form, want: &str) {
+        for block in [1, 4, 1000] {
+            assert_eq!(format!("{:?}", cut(text, form, block).unwrap_err()), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cuts_lines() {
+        check("a\nb\r\n\n  \nc", Form::Lines, &[("a", 1), ("b", 2), ("c", 5)]);
+        check("", Form::Lines, &[]);
+    }
+
+    #[test]
+    fn cuts_csv_with_quoted_line_ends() {
+        check(
+            "a,b\n\"x\ny\",1\n5\" z,2\n",
+            Form::Csv,
+            &[("a,b", 1), ("\"x\ny\",1", 2), ("5\" z,2", 4)],
+        );
+        check("\"a\"\"\n\"\r\nb", Form::Csv, &[("\"a\"\"\n\"", 1), ("b", 3)]);
+        breaks("a\nb,\"c\nd", Form::Csv, "OpenQuote { line: 2 }");
+    }
+
+    #[test]
+    fn cuts_json_values() {
+        check(
+            "[{\"a\":\"]}\\\"\"},\n {\"b\":[1,{}]}\n]\n",
+            Form::Values,
+            &[("{\"a\":\"]}\\\"\"}", 1), ("{\"b\":[1,{}]}", 2)],
+        );
+        check("{}\n{\n}{}", Form::Values, &[("{}", 1), ("{\n}", 2), ("{}", 3)]);
+        check("[1, \"a\",\n[2]]", Form::Values, &[("1", 1), ("\"a\"", 1), ("[2]", 2)]);
+        check("[]", Form::Values, &[]);
+        breaks("[{}\n{}]", Form::Values, "Between { line: 2, expected: \"`,` or `]`\" }");
+        breaks("[{},]", Form::Values, "Between { line: 1, expected: \"an object\" }");
+        breaks("[{},\n", Form::Values, "Between { line: 2, expected: \"`]`\" }");
+        breaks("[]\n\nx", Form::Values, "Between { line: 3, expected: \"the end of the file\" }");
+        breaks("{}\n{\"a\":", Form::Values, "Unfinished { line: 2 }");
+    }
+
+    #[test]
+    fn refuses_records_past_the_limit() {
+        let long = format!("{{}}\n{{\"a\":\"{}\"}}\n", "x".repeat(limits::RECORD_BYTES_MAX));
+        let line = |form| match cut(&long, form, 1 << 20).unwrap_err() {
+            Broken::TooLong { line } => line,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(line(Form::Lines), 2);
+        assert_eq!(line(Form::Values), 2);
+    }
+}

@@ -1,0 +1,219 @@
+//! Reads rows of Parquet files, in order, as the columns of a table.
+
+use std::sync::Arc;
+
+use arrow::array::new_null_array;
+use arrow::array::{
+    ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::datatypes::SchemaRef;
+use futures::future::Either;
+use futures::{Stream, StreamExt, TryStreamExt};
+use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, CommitRun};
+use model::part::Input;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
+};
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+use super::Error;
+use super::adapt::adapt;
+use super::file::LakeFile;
+use crate::session::BATCH_ROWS;
+
+/// Bytes of one batch that wide rows may reach: a batch has fewer rows beyond it.
+const BATCH_BYTES: i64 = 16 << 20;
+
+/// Files opened at the same time, so that the next footer is there when a file ends.
+const OPEN_FILES: usize = 2;
+
+/// The columns to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Columns {
+    /// Names and types, in the order in which they come out.
+    pub(crate) schema: SchemaRef,
+    /// Whether `_commit` and `_commit_time` are the virtual columns, not stored ones.
+    pub(crate) virtual_columns: bool,
+}
+
+impl Columns {
+    fn is_stored(&self, name: &str) -> bool {
+        !(self.virtual_columns && (name == COMMIT_COLUMN || name == COMMIT_TIME_COLUMN))
+    }
+}
+
+/// Reads rows in order. Batches never cross inputs and add up to exactly the rows asked for.
+pub(crate) fn decode(
+    reader: Arc<dyn ObjectStore>,
+    inputs: Vec<Input>,
+    columns: Arc<Columns>,
+) -> impl Stream<Item = Result<RecordBatch, Error>> + Send + 'static {
+    futures::stream::iter(inputs)
+        .map(move |input| decode_one(Arc::clone(&reader), input, Arc::clone(&columns)))
+        .buffered(OPEN_FILES)
+        .try_flatten()
+}
+
+/// Reads a file's footer and checks that it is the file that was meant.
+pub(crate) async fn open(
+    reader: &Arc<dyn ObjectStore>,
+    input: &Input,
+) -> Result<(LakeFile, ArrowReaderMetadata), Error> {
+    let path = Path::from(input.key.as_str());
+    let mut file = LakeFile::new(Arc::clone(reader), path, input.file_bytes);
+    // Part of a file: the page index tells which pages can be left alone.
+    let whole = input.rows == input.file_rows;
+    let policy = if whole { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional };
+    let options = ArrowReaderOptions::new().with_offset_index_policy(policy);
+    let footer = ArrowReaderMetadata::load_async(&mut file, options)
+        .await
+        .map_err(|source| Error::Open { key: input.key.clone(), source })?;
+    let rows = u64::try_from(footer.metadata().file_metadata().num_rows()).unwrap_or(0);
+    if rows != input.file_rows {
+        return Err(Error::Rows { key: input.key.clone(), have: rows, want: input.file_rows });
+    }
+    Ok((file, footer))
+}
+
+async fn decode_one(
+    reader: Arc<dyn ObjectStore>,
+    input: Input,
+    columns: Arc<Columns>,
+) -> Result<impl Stream<Item = Result<RecordBatch, Error>> + Send, Error> {
+    let (file, footer) = open(&reader, &input).await?;
+    let stored = columns.schema.fields().iter().filter(|field| columns.is_stored(field.name()));
+    let roots: Vec<usize> =
+        stored.filter_map(|field| footer.schema().index_of(field.name()).ok()).collect();
+    let shape = Shape { first: input.first_row, input, columns };
+    if roots.is_empty() {
+        let batches = futures::stream::iter(shape.without_file());
+        return Ok(Either::Left(batches));
+    }
+    let (groups, selection) = select(footer.metadata(), &shape.input);
+    let rows = batch_rows(footer.metadata(), &groups);
+    let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
+    let key = shape.input.key.clone();
+    let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(file, footer)
+        .with_projection(mask)
+        .with_batch_size(rows)
+        .with_row_groups(groups)
+        .with_row_selection(selection)
+        .build()
+        .map_err(|source| Error::Open { key: key.clone(), source })?;
+    let mut shape = shape;
+    let batches = stream.map(move |batch| {
+        let batch = batch.map_err(|source| Error::Open { key: key.clone(), source })?;
+        shape.shape(&batch)
+    });
+    Ok(Either::Right(batches))
+}
+
+/// Returns the row groups that hold the rows, and where in them the rows are.
+fn select(footer: &ParquetMetaData, input: &Input) -> (Vec<usize>, RowSelection) {
+    let end = input.first_row + input.rows;
+    let mut groups = Vec::new();
+    let (mut first, mut before, mut covered) = (0, 0, 0);
+    for (at, group) in footer.row_groups().iter().enumerate() {
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        if first < end && first + rows > input.first_row {
+            if groups.is_empty() {
+                before = input.first_row - first;
+            }
+            groups.push(at);
+            covered += rows;
+        }
+        first += rows;
+    }
+    let at = |rows: u64| usize::try_from(rows).expect("rows of row groups that fit in memory");
+    let after = covered.saturating_sub(before + input.rows);
+    let selection = RowSelection::from(vec![
+        RowSelector::skip(at(before)),
+        RowSelector::select(at(input.rows)),
+        RowSelector::skip(at(after)),
+    ]);
+    (groups, selection)
+}
+
+/// Returns how many rows a batch may have so that it stays within its bytes.
+fn batch_rows(footer: &ParquetMetaData, groups: &[usize]) -> usize {
+    let widest = groups.iter().map(|&at| footer.row_group(at)).map(|group| {
+        let rows = group.num_rows().max(1);
+        group.total_byte_size() / rows
+    });
+    let rows = BATCH_BYTES / widest.max().unwrap_or(1).max(1);
+    usize::try_from(rows).unwrap_or(1).clamp(1, BATCH_ROWS)
+}
+
+/// Makes table rows out of file rows.
+struct Shape {
+    input: Input,
+    columns: Arc<Columns>,
+    /// The row of the file that comes next.
+    first: u64,
+}
+
+impl Shape {
+    fn shape(&mut self, file: &RecordBatch) -> Result<RecordBatch, Error> {
+        let rows = file.num_rows();
+        let column = |field: &Arc<arrow::datatypes::Field>| {
+            if !self.columns.is_stored(field.name()) {
+                return Ok(self.commits(field.name(), rows));
+            }
+            match file.column_by_name(field.name()) {
+                Some(values) => adapt(values, field.data_type()),
+                None => Ok(new_null_array(field.data_type(), rows)),
+            }
+        };
+        let fields = self.columns.schema.fields();
+        let arrays = fields.iter().map(column).collect::<Result<Vec<_>, _>>();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(&self.columns.schema);
+        let batch = arrays
+            .and_then(|arrays| RecordBatch::try_new_with_options(schema, arrays, &options))
+            .map_err(|source| Error::Adapt { key: self.input.key.clone(), source })?;
+        self.first += rows as u64;
+        Ok(batch)
+    }
+
+    /// Makes rows of which nothing is stored in the file.
+    fn without_file(mut self) -> impl Iterator<Item = Result<RecordBatch, Error>> + Send {
+        let empty = Arc::new(arrow::datatypes::Schema::empty());
+        std::iter::from_fn(move || {
+            let left = self.input.first_row + self.input.rows - self.first;
+            let rows = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH_ROWS);
+            if rows == 0 {
+                return None;
+            }
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            let file = RecordBatch::try_new_with_options(Arc::clone(&empty), vec![], &options)
+                .expect("no columns fit any row count");
+            Some(self.shape(&file))
+        })
+    }
+
+    /// Makes a virtual column for the next rows.
+    fn commits(&self, name: &str, rows: usize) -> ArrayRef {
+        let runs = runs_of(&self.input.runs, self.first, rows as u64);
+        if name == COMMIT_COLUMN {
+            let values = runs.flat_map(|(run, rows)| std::iter::repeat_n(run.commit.0, rows));
+            return Arc::new(UInt64Array::from_iter_values(values));
+        }
+        let values =
+            runs.flat_map(|(run, rows)| std::iter::repeat_n(run.time.timestamp_micros(), rows));
+        Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+    }
+}
+
+/// Returns the commits of the rows `[first, first + rows)` with how many rows each has.
+fn runs_of(runs: &[CommitRun], first: u64, rows: u64) -> impl Iterator<Item = (&CommitRun, usize)> {
+    let end = first + rows;
+    runs.iter().enumerate().filter_map(move |(at, run)| {
+        let run_end = runs.get(at + 1).map_or(u64::MAX, |next| next.first_row).min(end);
+        let run_first = run.first_row.max(first);
+        let rows = run_end.checked_sub(run_first).filter(|rows| *rows > 0)?;
+        Some((run, usize::try_from(rows).expect("no more than a batch")))
+    })
+}
