@@ -1,2 +1,50 @@
-//! Placeholder.
-fn main() {}
+//! The command line of Sluice.
+//!
+//! Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 internal; 2 the command,
+//! configuration or SQL text; 3 reading or content of an input; 4 destination; 5 `verify` found a
+//! difference.
+
+mod app;
+mod cli;
+mod commands;
+mod config;
+mod failed;
+mod folder;
+mod liveness;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::failed::Failed;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    let json = cli.json;
+    match work(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(json),
+    }
+}
+
+fn work(cli: Cli) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failed::internal(format!("cannot start the runtime: {e}")))?;
+    let outcome = runtime.block_on(commands::dispatch(cli));
+    // What still runs in the background must not hold the exit up.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    outcome
+}
+
+/// The log goes to stderr and says only warnings, unless `SLUICE_LOG` asks for more.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SLUICE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

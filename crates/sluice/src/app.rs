@@ -1,0 +1,132 @@
+//! The parts of Sluice, wired together over one data folder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use export::Formats;
+use lake::Lake;
+use model::clock::SystemClock;
+use model::ports::Objects;
+use model::{Clock, Code, Fault, PortError, RunId, WorkspaceId};
+use object_store::local::LocalFileSystem;
+use objects::Local;
+use run::{Coordinator, Destinations, Guard, Liveness, Ports, Settings, TokioPauses};
+use store::Store;
+
+use crate::config::Config;
+use crate::failed::Failed;
+use crate::folder::Folder;
+use crate::liveness::FileLocks;
+use crate::output::Output;
+
+/// Everything a command needs.
+pub(crate) struct App {
+    /// Where everything lies.
+    pub(crate) folder: Folder,
+    /// Datasets, commits, exports and runs.
+    pub(crate) store: Arc<Store>,
+    /// Rows.
+    pub(crate) lake: Arc<Lake>,
+    /// Formats.
+    pub(crate) formats: Arc<Formats>,
+    /// Which runs this host works on.
+    pub(crate) locks: FileLocks,
+    /// Threads that work at once.
+    pub(crate) threads: usize,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whose data.
+    pub(crate) workspace: WorkspaceId,
+    /// How results are printed.
+    pub(crate) output: Output,
+}
+
+impl App {
+    /// Opens the data folder and what lies in it.
+    pub(crate) async fn open(
+        dir: &Path,
+        config: Option<&Path>,
+        output: Output,
+    ) -> Result<Self, Failed> {
+        let folder = Folder::open(dir)?;
+        let config = Config::read(config, folder.root())?;
+        let url = config.database.url.clone().unwrap_or_else(|| folder.database_url());
+        let store = Arc::new(Store::open(&url).await?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let reader = LocalFileSystem::new_with_prefix(folder.lake())
+            .map_err(|e| Failed::internal(format!("cannot open the lake: {e}")))?;
+        let lake = Lake::new(
+            store.clone(),
+            Arc::new(Local::new(folder.lake())),
+            Arc::new(reader),
+            folder.scratch(),
+            clock.clone(),
+        );
+        let threads = config.work.threads.unwrap_or_else(processors);
+        Ok(Self {
+            locks: FileLocks::new(folder.locks()),
+            folder,
+            store,
+            lake: Arc::new(lake),
+            formats: Arc::new(Formats::new(threads)),
+            threads,
+            clock,
+            workspace: WorkspaceId::default_workspace(),
+            output,
+        })
+    }
+}
+
+impl App {
+    /// Returns what runs exports.
+    pub(crate) fn coordinator(&self) -> Coordinator {
+        let ports = Ports {
+            ledger: self.store.clone(),
+            head: self.store.clone(),
+            relations: self.lake.clone(),
+            encoder: self.formats.clone(),
+            destinations: Arc::new(ByUrl),
+            clock: self.clock.clone(),
+            pauses: Arc::new(TokioPauses),
+            liveness: Arc::new(self.locks.clone()),
+        };
+        Coordinator::new(ports, Settings::new(owner(), self.threads))
+    }
+}
+
+/// Opens destinations by their URL.
+struct ByUrl;
+
+#[async_trait]
+impl Destinations for ByUrl {
+    async fn open(&self, url: &str) -> Result<Arc<dyn Objects>, PortError> {
+        Ok(export::destinations::open(url)?)
+    }
+}
+
+impl Liveness for FileLocks {
+    fn hold(&self, run: &RunId) -> Result<Option<Guard>, PortError> {
+        let held = self.hold(run).map_err(|e| {
+            let message = format!("cannot lock the run {run}: {e}");
+            PortError::caused(Code::Internal, Fault::Own, message, e)
+        })?;
+        Ok(held.map(|held| Box::new(held) as Guard))
+    }
+
+    fn is_dead(&self, run: &RunId) -> bool {
+        self.is_dead(run)
+    }
+}
+
+/// Names this process for people.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.as_deref().map_or("this host", str::trim);
+    format!("{host}, process {}", std::process::id())
+}
+
+/// Returns how many threads the machine runs at once.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,375 @@
+//! The command line as it is typed: names, help and examples. What commands do is in `commands`.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Keeps events, profiles and segments in an open lake of Parquet files and gets them out, whole or
+/// incremental, as files that can be proven complete.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Example: sluice demo")]
+pub(crate) struct Cli {
+    /// The data folder; made if absent.
+    #[arg(
+        long,
+        global = true,
+        env = "SLUICE_DIR",
+        default_value = "sluice-data",
+        value_name = "DIR"
+    )]
+    pub(crate) dir: PathBuf,
+
+    /// The configuration file; DIR/sluice.toml if that is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import real data, export it twice, verify the proof; then say what to try next.
+    #[command(after_help = "Example: sluice --dir /tmp/try demo")]
+    Demo,
+
+    /// Make, list, show or drop datasets.
+    #[command(subcommand)]
+    Dataset(Dataset),
+
+    /// Import files: all of them in one commit, or none.
+    #[command(after_help = "Example: sluice import orders orders-*.csv.gz --key 2024-05-01")]
+    Import(Import),
+
+    /// Plan or run an export.
+    #[command(subcommand)]
+    Export(Box<Export>),
+
+    /// Re-read an export's files and prove them against the manifest. Needs no database.
+    #[command(after_help = "Example: sluice verify out/orders/0190…/manifest.json --chain")]
+    Verify(Verify),
+
+    /// List, show, resume or cancel runs.
+    #[command(subcommand)]
+    Run(Run),
+
+    /// Make, list, show or drop views.
+    #[command(subcommand)]
+    View(View),
+
+    /// Answer one SELECT over datasets and views.
+    #[command(
+        after_help = "Example: sluice sql 'SELECT country, count(*) FROM orders GROUP BY country'"
+    )]
+    Sql(Sql),
+
+    /// Show a dataset's history.
+    #[command(after_help = "Example: sluice commits orders")]
+    Commits {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: String,
+    },
+
+    /// Check folder, file system, database, disk space and clock; say how to mend.
+    #[command(after_help = "Example: sluice doctor")]
+    Doctor,
+
+    /// Print completions for a shell.
+    #[command(after_help = "Example: sluice completions bash > /etc/bash_completion.d/sluice")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dataset {
+    /// Make a dataset without rows.
+    #[command(
+        after_help = "Example: sluice dataset create orders --time ordered_at --schema orders.json"
+    )]
+    Create(CreateDataset),
+    /// List datasets.
+    #[command(after_help = "Example: sluice dataset list --json")]
+    List,
+    /// Show a dataset: columns, rows, files.
+    #[command(after_help = "Example: sluice dataset show orders")]
+    Show {
+        /// The dataset.
+        name: String,
+    },
+    /// Take a dataset out of sight; its name is free again.
+    #[command(after_help = "Example: sluice dataset drop orders")]
+    Drop {
+        /// The dataset.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateDataset {
+    /// The name.
+    pub(crate) name: String,
+    /// Whether rows are events or fragments of records.
+    #[arg(long, value_enum, default_value_t = Kind::Event)]
+    pub(crate) kind: Kind,
+    /// The column that says when a row happened; text in it is read as time.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time: Option<String>,
+    /// A JSON file with the columns: {"fields": [{"name": "price", "type": "float64"}]}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Kind {
+    Event,
+    Record,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The dataset; made if absent.
+    pub(crate) dataset: String,
+    /// The files; gzip and zstd are read.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The form of the files.
+    #[arg(long, value_enum, default_value_t = InputFormat::Auto)]
+    pub(crate) format: InputFormat,
+    /// Makes a repeat of the same import do nothing.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Import the good rows; write the bad ones with reasons to a file.
+    #[arg(long)]
+    pub(crate) partial: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum InputFormat {
+    Auto,
+    Parquet,
+    Jsonl,
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Show parts, rows and bytes of an export; write nothing.
+    #[command(after_help = "Example: sluice export plan --dataset orders --to out")]
+    Plan(ExportArgs),
+    /// Run an export; print the path of its manifest.
+    #[command(
+        after_help = "Example: sluice export run --dataset orders --to out --compression gzip --incremental partner"
+    )]
+    Run(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["dataset", "view", "sql"])))]
+pub(crate) struct ExportArgs {
+    /// Export a dataset.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Export a view.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) view: Option<String>,
+    /// Export the result of a SELECT.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) sql: Option<String>,
+    /// Where to: a folder, or a file:// URL.
+    #[arg(long, value_name = "URL_OR_PATH")]
+    pub(crate) to: String,
+    /// jsonl, csv or parquet.
+    #[arg(long, default_value = "jsonl")]
+    pub(crate) format: String,
+    /// none, gzip, zstd or snappy; the format's default without it.
+    #[arg(long)]
+    pub(crate) compression: Option<String>,
+    /// The columns, as in SELECT: "a, b, price*qty as total".
+    #[arg(long, value_name = "LIST")]
+    pub(crate) columns: Option<String>,
+    /// A condition, as in WHERE.
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
+    /// Only rows of commits after this one.
+    #[arg(long, value_name = "N")]
+    pub(crate) from_commit: Option<u64>,
+    /// Only rows of commits up to this one.
+    #[arg(long, value_name = "N")]
+    pub(crate) to_commit: Option<u64>,
+    /// Only rows whose time is at or after this, RFC 3339.
+    #[arg(long, value_name = "T", value_parser = instant)]
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// Only rows whose time is before this, RFC 3339.
+    #[arg(long, value_name = "T", value_parser = instant)]
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// Only what is new since the last run of this name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) incremental: Option<String>,
+    /// Deliver once more what was delivered before; the next run is not affected.
+    #[arg(long, requires = "incremental")]
+    pub(crate) again: bool,
+    /// Rows of one file at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) file_rows: Option<u64>,
+    /// Bytes of one finished file at most: 64MiB.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) file_size: Option<ByteSize>,
+    /// File names: "{date}/orders-{part}".
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) name: Option<String>,
+    /// A setting of the format: jsonl.int64=string, csv.header=false, …
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) options: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The manifest.
+    pub(crate) manifest: PathBuf,
+    /// Follow its predecessors, too.
+    #[arg(long)]
+    pub(crate) chain: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Run {
+    /// List runs, newest first.
+    #[command(after_help = "Example: sluice run list --json")]
+    List,
+    /// Show a run.
+    #[command(after_help = "Example: sluice run show 0190f3…")]
+    Show {
+        /// The run's id.
+        id: String,
+    },
+    /// Go on with an interrupted run; print the path of its manifest.
+    #[command(after_help = "Example: sluice run resume 0190f3…")]
+    Resume {
+        /// The run's id.
+        id: String,
+    },
+    /// Stop a run and remove what it wrote.
+    #[command(after_help = "Example: sluice run cancel 0190f3…")]
+    Cancel {
+        /// The run's id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum View {
+    /// Make a view.
+    #[command(
+        after_help = "Example: sluice view create paid \"SELECT * FROM orders WHERE paid\" --time ordered_at"
+    )]
+    Create(CreateView),
+    /// List views.
+    #[command(after_help = "Example: sluice view list")]
+    List,
+    /// Show a view.
+    #[command(after_help = "Example: sluice view show paid")]
+    Show {
+        /// The view.
+        name: String,
+    },
+    /// Remove a view.
+    #[command(after_help = "Example: sluice view drop paid")]
+    Drop {
+        /// The view.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateView {
+    /// The name.
+    pub(crate) name: String,
+    /// One SELECT.
+    pub(crate) sql: String,
+    /// The column that --since and --until use.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time: Option<String>,
+    /// Whether --since and --until apply to the rows that go in or that come out.
+    #[arg(long, value_enum, default_value_t = Window::Output)]
+    pub(crate) window: Window,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Window {
+    Input,
+    Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sql {
+    /// One SELECT.
+    pub(crate) text: String,
+    /// How rows are printed; `--json` means jsonl.
+    #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+    pub(crate) format: SqlFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    Table,
+    Jsonl,
+    Csv,
+}
+
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.with_timezone(&Utc))
+        .map_err(|e| format!("{e}; write it as 2024-05-01T00:00:00Z"))
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if !command.has_subcommands() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example: sluice"), "{}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn sizes_are_read_with_units() {
+        let args =
+            ["sluice", "export", "run", "--dataset", "a", "--to", "b", "--file-size", "64MiB"];
+        let Command::Export(export) = Cli::parse_from(args).command else {
+            panic!("an export");
+        };
+        let Export::Run(args) = *export else { panic!("a run") };
+        assert_eq!(args.file_size, Some(ByteSize::mib(64)));
+    }
+}

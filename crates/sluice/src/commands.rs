@@ -1,0 +1,52 @@
+//! What each command does.
+
+mod commits;
+mod dataset;
+mod demo;
+mod doctor;
+mod export;
+mod import;
+mod run;
+mod sql;
+mod verify;
+mod view;
+
+use std::io::Write;
+
+use clap::CommandFactory;
+
+use crate::app::App;
+use crate::cli::{Cli, Command};
+use crate::failed::Failed;
+use crate::output::Output;
+
+/// Does what was asked.
+pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
+    let output = if cli.json { Output::Json } else { Output::Text };
+    match cli.command {
+        // These two need no data folder and make none.
+        Command::Verify(args) => return verify::verify(&args, output),
+        Command::Completions { shell } => return completions(shell),
+        // It says what is wrong with a folder that cannot be opened.
+        Command::Doctor => return doctor::doctor(&cli.dir, cli.config.as_deref(), output).await,
+        _ => {}
+    }
+    let app = App::open(&cli.dir, cli.config.as_deref(), output).await?;
+    match cli.command {
+        Command::Demo => demo::demo(&app).await,
+        Command::Dataset(command) => dataset::dataset(&app, command).await,
+        Command::Import(args) => import::import(&app, args).await,
+        Command::Export(command) => export::export(&app, *command).await,
+        Command::Run(command) => run::run(&app, command).await,
+        Command::View(command) => view::view(&app, command).await,
+        Command::Sql(args) => sql::sql(&app, args).await,
+        Command::Commits { dataset } => commits::commits(&app, &dataset).await,
+        Command::Verify(_) | Command::Completions { .. } | Command::Doctor => Ok(()),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failed> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut text);
+    Ok(std::io::stdout().write_all(&text)?)
+}

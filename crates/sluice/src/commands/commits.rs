@@ -1,0 +1,43 @@
+//! `commits`: the history of a dataset.
+
+use model::CommitNumber;
+use model::dataset::Commit;
+use model::ports::Catalog;
+
+use crate::app::App;
+use crate::failed::Failed;
+use crate::output::{bytes, count, table};
+
+/// Commits asked for at once.
+const PAGE: u32 = 10_000;
+
+/// Prints every commit that changed the dataset, oldest first.
+pub(crate) async fn commits(app: &App, dataset: &str) -> Result<(), Failed> {
+    let mut all: Vec<Commit> = Vec::new();
+    loop {
+        let after = all.last().map_or(CommitNumber(0), |commit| commit.number);
+        let page = app.store.commits(&app.workspace, dataset, after, PAGE).await?;
+        let is_last = page.len() < PAGE as usize;
+        all.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|commit| {
+            vec![
+                commit.number.to_string(),
+                commit.time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+                commit.kind.as_str().into(),
+                count(commit.rows),
+                count(commit.files),
+                bytes(commit.bytes),
+            ]
+        })
+        .collect();
+    app.output.value(&all, |out| {
+        table(out, &["commit", "time", "kind", "rows", "files", "size"], &rows)
+    })?;
+    Ok(())
+}

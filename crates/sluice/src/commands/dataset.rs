@@ -1,0 +1,169 @@
+//! `dataset create | list | show | drop`.
+
+use std::path::Path;
+
+use model::dataset::{Dataset, DatasetKind, NewDataset, Snapshot};
+use model::ports::Catalog;
+use model::schema::{Schema, Type};
+use model::{DatasetId, names};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli::{self, CreateDataset, Kind};
+use crate::failed::Failed;
+use crate::output::{bytes, count, table};
+
+/// A dataset as it is printed.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    id: &'a str,
+    kind: &'static str,
+    time_column: Option<&'a str>,
+    rows: u64,
+    bytes: u64,
+    files: u64,
+    batches: u64,
+    /// The newest commit that the numbers speak of.
+    commit: u64,
+    schema_id: String,
+    fields: &'a [model::schema::Field],
+}
+
+/// Does a `dataset` command.
+pub(crate) async fn dataset(app: &App, command: cli::Dataset) -> Result<(), Failed> {
+    match command {
+        cli::Dataset::Create(args) => create(app, args).await,
+        cli::Dataset::List => list(app).await,
+        cli::Dataset::Show { name } => show(app, &name).await,
+        cli::Dataset::Drop { name } => drop(app, &name).await,
+    }
+}
+
+async fn create(app: &App, args: CreateDataset) -> Result<(), Failed> {
+    names::check("a dataset", &args.name)?;
+    let schema = args.schema.as_deref().map(read_schema).transpose()?.unwrap_or_default();
+    if let Some(column) = &args.time {
+        check_time(&schema, column)?;
+    }
+    let new = NewDataset {
+        id: DatasetId::mint(),
+        name: args.name,
+        kind: match args.kind {
+            Kind::Event => DatasetKind::Event,
+            Kind::Record => DatasetKind::Record,
+        },
+        time_column: args.time,
+        schema,
+    };
+    let made = app.store.create_dataset(&app.workspace, &new, app.clock.now()).await?;
+    let shown = Shown::of(&made, &[], 0);
+    app.output.value(&shown, |out| writeln!(out, "made the dataset `{}`", made.name))?;
+    Ok(())
+}
+
+fn read_schema(path: &Path) -> Result<Schema, Failed> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failed::source(format!("cannot read the schema `{shown}`: {e}")))?;
+    let schema: Schema = serde_json::from_str(&text).map_err(|e| {
+        Failed::source(format!(
+            "the schema `{shown}` is not usable: {e}; write {{\"fields\": [{{\"name\": \"price\", \"type\": \"float64\"}}]}}"
+        ))
+    })?;
+    // The same checks as for the columns of an imported file.
+    Ok(Schema::from_arrow(&schema.to_arrow())?)
+}
+
+fn check_time(schema: &Schema, column: &str) -> Result<(), Failed> {
+    if schema.fields.is_empty() {
+        // The first import brings the columns.
+        return Ok(());
+    }
+    match schema.field(column).map(|field| &field.kind) {
+        Some(Type::Timestamp { .. } | Type::Date) => Ok(()),
+        Some(other) => Err(Failed::request(format!(
+            "the time column `{column}` is `{other}`; it must be a timestamp or a date"
+        ))),
+        None => Err(Failed::request(format!("the schema has no column `{column}`"))),
+    }
+}
+
+async fn list(app: &App) -> Result<(), Failed> {
+    let mut snapshots = Vec::new();
+    for dataset in app.store.datasets(&app.workspace).await? {
+        snapshots.push(app.store.snapshot(&app.workspace, &dataset.name, None).await?);
+    }
+    let shown: Vec<Shown<'_>> = snapshots.iter().map(Shown::of_snapshot).collect();
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|one| {
+            let time = one.time_column.unwrap_or("-").to_owned();
+            let sums = [count(one.rows), count(one.files), bytes(one.bytes)];
+            [vec![one.name.into(), one.kind.into(), time], sums.to_vec()].concat()
+        })
+        .collect();
+    app.output.value(&shown, |out| {
+        table(out, &["dataset", "kind", "time", "rows", "files", "size"], &rows)
+    })?;
+    Ok(())
+}
+
+async fn show(app: &App, name: &str) -> Result<(), Failed> {
+    let snapshot = app.store.snapshot(&app.workspace, name, None).await?;
+    let shown = Shown::of_snapshot(&snapshot);
+    let columns: Vec<Vec<String>> = shown
+        .fields
+        .iter()
+        .map(|field| {
+            let may = if field.nullable { "" } else { "required" };
+            vec![field.name.clone(), field.kind.to_string(), may.to_owned()]
+        })
+        .collect();
+    app.output.value(&shown, |out| {
+        writeln!(out, "dataset  {} ({})", shown.name, shown.kind)?;
+        writeln!(out, "time     {}", shown.time_column.unwrap_or("no time column"))?;
+        writeln!(
+            out,
+            "rows     {} in {} files ({}) of {} batches, at commit {}",
+            count(shown.rows),
+            count(shown.files),
+            bytes(shown.bytes),
+            count(shown.batches),
+            shown.commit
+        )?;
+        writeln!(out)?;
+        table(out, &["column", "type", ""], &columns)
+    })?;
+    Ok(())
+}
+
+async fn drop(app: &App, name: &str) -> Result<(), Failed> {
+    app.store.drop_dataset(&app.workspace, name, app.clock.now()).await?;
+    let done = serde_json::json!({ "dropped": name });
+    app.output.value(&done, |out| writeln!(out, "dropped the dataset `{name}`"))?;
+    Ok(())
+}
+
+impl<'a> Shown<'a> {
+    fn of_snapshot(snapshot: &'a Snapshot) -> Self {
+        Self::of(&snapshot.dataset, &snapshot.files, snapshot.at.0)
+    }
+
+    fn of(dataset: &'a Dataset, files: &[model::dataset::DataFile], commit: u64) -> Self {
+        let batches: std::collections::BTreeSet<_> = files.iter().map(|file| &file.batch).collect();
+        Self {
+            name: &dataset.name,
+            id: dataset.id.as_str(),
+            kind: dataset.kind.as_str(),
+            time_column: dataset.time_column.as_deref(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            files: files.len() as u64,
+            batches: batches.len() as u64,
+            commit,
+            schema_id: dataset.schema.id().to_string(),
+            fields: &dataset.schema.fields,
+        }
+    }
+}

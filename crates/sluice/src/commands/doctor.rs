@@ -1,0 +1,189 @@
+//! `doctor`: checks what Sluice stands on and says how to mend it.
+
+use std::path::Path;
+
+use chrono::TimeDelta;
+use model::ports::{Catalog, Ledger};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::failed::Failed;
+use crate::output::{Output, bytes, table};
+
+/// Bytes of free disk below which a warning is given.
+const FREE_BYTES_WANTED: u64 = 2 << 30;
+
+/// `statfs` magic numbers of file systems that several hosts share: locks and fsync cannot be trusted.
+const SHARED_FILE_SYSTEMS: &[(i64, &str)] = &[
+    (0x6969, "NFS"),
+    (0x517B, "SMB"),
+    (0xFF53_4D42, "CIFS"),
+    (0xFE53_4D42, "SMB2"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x00C3_6400, "Ceph"),
+    (0x0102_1997, "9P"),
+    (0x5346_414F, "AFS"),
+];
+
+/// Runs looked at for interrupted ones.
+const RUNS_LOOKED_AT: u32 = 1000;
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+impl Check {
+    fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, ok: true, found: found.into(), mend: None }
+    }
+
+    fn bad(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { name, ok: false, found: found.into(), mend: Some(mend.into()) }
+    }
+}
+
+/// Does the `doctor` command; exit code 1 if something needs mending.
+pub(crate) async fn doctor(
+    dir: &Path,
+    config: Option<&Path>,
+    output: Output,
+) -> Result<(), Failed> {
+    let mut checks = vec![Check::good("version", env!("CARGO_PKG_VERSION"))];
+    match App::open(dir, config, output).await {
+        Ok(app) => look(&app, &mut checks).await?,
+        Err(failed) => checks.push(Check::bad(
+            "folder",
+            failed.message().to_owned(),
+            "name another folder with --dir, or mend what the line says",
+        )),
+    }
+    let rows: Vec<Vec<String>> = checks
+        .iter()
+        .map(|check| {
+            let mark = if check.ok { "ok" } else { "MEND" };
+            vec![mark.into(), check.name.into(), check.found.clone()]
+        })
+        .collect();
+    output.value(&checks, |out| {
+        table(out, &["", "what", "found"], &rows)?;
+        for check in checks.iter().filter(|check| !check.ok) {
+            writeln!(out, "\n{}: {}", check.name, check.mend.as_deref().unwrap_or_default())?;
+        }
+        Ok(())
+    })?;
+    match checks.iter().filter(|check| !check.ok).count() {
+        0 => Ok(()),
+        1 => Err(Failed::internal("1 thing needs mending")),
+        n => Err(Failed::internal(format!("{n} things need mending"))),
+    }
+}
+
+async fn look(app: &App, checks: &mut Vec<Check>) -> Result<(), Failed> {
+    checks.push(writable(app));
+    checks.push(file_system(app)?);
+    checks.push(disk(app)?);
+    database(app, checks).await?;
+    checks.push(clock(app).await?);
+    checks.push(runs(app).await?);
+    Ok(())
+}
+
+fn writable(app: &App) -> Check {
+    let root = app.folder.root();
+    let probe = root.join(format!(".probe-{}", uuid::Uuid::new_v4().simple()));
+    let tried = std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe));
+    match tried {
+        Ok(()) => Check::good("folder", root.display().to_string()),
+        Err(e) => Check::bad(
+            "folder",
+            format!("cannot write to `{}`: {e}", root.display()),
+            "give this user the right to write there",
+        ),
+    }
+}
+
+fn file_system(app: &App) -> Result<Check, Failed> {
+    let found = rustix::fs::statfs(app.folder.root()).map_err(std::io::Error::from)?;
+    // The width of the number differs between machines.
+    #[expect(clippy::useless_conversion, reason = "it is i64 here and narrower elsewhere")]
+    let kind = i64::from(found.f_type);
+    Ok(match SHARED_FILE_SYSTEMS.iter().find(|(magic, _)| *magic == kind) {
+        None => Check::good("file system", format!("local (type {kind:#x})")),
+        Some((_, name)) => Check::bad(
+            "file system",
+            format!("{name}, which is shared over a network"),
+            "keep the data folder on a local disk, or the metadata in PostgreSQL",
+        ),
+    })
+}
+
+fn disk(app: &App) -> Result<Check, Failed> {
+    let found = rustix::fs::statvfs(app.folder.root()).map_err(std::io::Error::from)?;
+    let free = found.f_bavail * found.f_frsize;
+    let text = format!("{} free", bytes(free));
+    Ok(if free >= FREE_BYTES_WANTED {
+        Check::good("disk", text)
+    } else {
+        Check::bad("disk", text, format!("free at least {}", bytes(FREE_BYTES_WANTED)))
+    })
+}
+
+async fn database(app: &App, checks: &mut Vec<Check>) -> Result<(), Failed> {
+    let found = app.store.describe().await?;
+    let text = format!(
+        "{} {}, schema {}, {}",
+        found.kind,
+        found.server_version,
+        found.schema_version,
+        bytes(found.size_bytes)
+    );
+    checks.push(Check::good("database", text));
+    let problems = app.store.check().await?;
+    checks.push(if problems.is_empty() {
+        Check::good("database content", "sound")
+    } else {
+        Check::bad(
+            "database content",
+            problems.join("; "),
+            "restore the metadata database from a copy; data files are not affected",
+        )
+    });
+    Ok(())
+}
+
+async fn clock(app: &App) -> Result<Check, Failed> {
+    let now = app.clock.now();
+    let Some((number, time)) = app.store.head(&app.workspace).await? else {
+        return Ok(Check::good("clock", now.to_rfc3339()));
+    };
+    Ok(if now + TimeDelta::seconds(1) < time {
+        Check::bad(
+            "clock",
+            format!("{} is before commit {number} of {}", now.to_rfc3339(), time.to_rfc3339()),
+            "set the machine's clock; until then new commits carry the time of the newest one",
+        )
+    } else {
+        Check::good("clock", now.to_rfc3339())
+    })
+}
+
+async fn runs(app: &App) -> Result<Check, Failed> {
+    let runs = app.store.runs(&app.workspace, None, RUNS_LOOKED_AT).await?;
+    let interrupted: Vec<String> = runs
+        .iter()
+        .filter(|run| super::run::is_resumable(app, run))
+        .map(|run| run.id.to_string())
+        .collect();
+    Ok(if interrupted.is_empty() {
+        Check::good("runs", "none interrupted")
+    } else {
+        let mend = format!("`sluice run resume {}` finishes it", interrupted[0]);
+        Check::bad("runs", format!("interrupted: {}", interrupted.join(", ")), mend)
+    })
+}

@@ -1,0 +1,270 @@
+//! `export plan | run`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use export::destinations;
+use model::export::{Advance, Definition};
+use model::format::FormatSpec;
+use model::relation::{Relation, Selection, Source};
+use model::run::Run;
+use model::{CommitNumber, names};
+use run::{Amount, Forecast, Request, Sealed};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli::{self, ExportArgs};
+use crate::failed::Failed;
+use crate::output::{Output, bytes, count, say, table};
+use crate::progress::RunBar;
+
+/// An export as it was asked for.
+pub(crate) struct Asked {
+    pub(crate) relation: Relation,
+    pub(crate) format: FormatSpec,
+    pub(crate) to: String,
+    pub(crate) export: Option<String>,
+    pub(crate) advance: Advance,
+    pub(crate) from_commit: Option<CommitNumber>,
+    pub(crate) to_commit: Option<CommitNumber>,
+}
+
+/// A sealed run as it is printed.
+#[derive(Serialize)]
+pub(crate) struct Delivered {
+    pub(crate) id: String,
+    pub(crate) state: &'static str,
+    pub(crate) export: Option<String>,
+    #[serde(rename = "from_commit")]
+    pub(crate) from: u64,
+    #[serde(rename = "to_commit")]
+    pub(crate) to: u64,
+    pub(crate) manifest: PathBuf,
+    pub(crate) manifest_sha256: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// Does an `export` command.
+pub(crate) async fn export(app: &App, command: cli::Export) -> Result<(), Failed> {
+    match command {
+        cli::Export::Plan(args) => plan(app, asked(args)?).await,
+        cli::Export::Run(args) => run(app, asked(args)?).await,
+    }
+}
+
+/// Runs an export to its seal. Runs of the same name that were interrupted come first.
+pub(crate) async fn deliver(app: &App, asked: Asked) -> Result<Vec<Delivered>, Failed> {
+    let request = asked.request(app)?;
+    let bar = Arc::new(RunBar::start());
+    let sealed = app.coordinator().start(&request, bar.clone()).await;
+    bar.finish();
+    sealed?.into_iter().map(Delivered::of).collect()
+}
+
+async fn run(app: &App, asked: Asked) -> Result<(), Failed> {
+    let delivered = deliver(app, asked).await?;
+    let (last, before) = delivered.split_last().expect("a started export returns its run");
+    for resumed in before {
+        say(&format!("finished the interrupted run {} first:", resumed.id));
+        resumed.explain();
+    }
+    print(app, last)
+}
+
+/// Prints the manifest's path on stdout, and on stderr what is in it.
+pub(crate) fn print(app: &App, delivered: &Delivered) -> Result<(), Failed> {
+    if app.output == Output::Text {
+        delivered.explain();
+    }
+    app.output.value(delivered, |out| writeln!(out, "{}", delivered.manifest.display()))?;
+    Ok(())
+}
+
+impl Delivered {
+    /// Reads a sealed run.
+    pub(crate) fn of(sealed: Sealed) -> Result<Self, Failed> {
+        let manifest = manifest_path(&sealed.run)?;
+        let Sealed { run, sha256, rows, bytes, files, .. } = sealed;
+        Ok(Self {
+            id: run.id.to_string(),
+            state: run.state.as_str(),
+            export: run.export_name,
+            from: run.from.0,
+            to: run.to.0,
+            manifest,
+            manifest_sha256: sha256,
+            rows,
+            bytes,
+            files,
+            created_at: run.created_at,
+        })
+    }
+
+    fn explain(&self) {
+        let Self { from, to, .. } = self;
+        let (rows, files, bytes) = (count(self.rows), count(self.files), bytes(self.bytes));
+        say(&format!("{rows} rows in {files} files ({bytes}), commits ({from}, {to}]"));
+    }
+}
+
+/// Returns where a run's manifest is or will be.
+pub(crate) fn manifest_path(run: &Run) -> Result<PathBuf, Failed> {
+    let root = destinations::local_path(&run.definition.destination)?;
+    Ok(root.join(run.manifest_key().as_str()))
+}
+
+/// A plan as it is printed.
+#[derive(Serialize)]
+struct Planned {
+    from_commit: u64,
+    to_commit: u64,
+    rows: Option<u64>,
+    rows_exact: bool,
+    bytes: Option<u64>,
+    bytes_exact: bool,
+    staged: bool,
+    encoder: String,
+    columns: Vec<model::schema::Field>,
+    parts: Vec<PlannedPart>,
+}
+
+#[derive(Serialize)]
+struct PlannedPart {
+    name: String,
+    rows_read: u64,
+}
+
+async fn plan(app: &App, asked: Asked) -> Result<(), Failed> {
+    let request = asked.request(app)?;
+    let forecast = app.coordinator().plan(&request).await?;
+    let (rows, size) = (amount(forecast.rows, count), amount(forecast.bytes, bytes));
+    let planned = Planned::of(forecast);
+    let lines: Vec<Vec<String>> =
+        planned.parts.iter().map(|part| vec![part.name.clone(), count(part.rows_read)]).collect();
+    app.output.value(&planned, |out| {
+        writeln!(out, "commits  ({}, {}]", planned.from_commit, planned.to_commit)?;
+        writeln!(out, "rows     {rows}")?;
+        writeln!(out, "bytes    {size}")?;
+        writeln!(out, "encoder  {}", planned.encoder)?;
+        if planned.staged {
+            return writeln!(out, "files    known once the query has been computed");
+        }
+        writeln!(out, "files    {}\n", count(lines.len() as u64))?;
+        table(out, &["file", "rows read"], &lines)
+    })?;
+    Ok(())
+}
+
+impl Planned {
+    fn of(forecast: Forecast) -> Self {
+        let part = |part: run::PlannedPart| PlannedPart { name: part.name, rows_read: part.rows };
+        Self {
+            from_commit: forecast.from.0,
+            to_commit: forecast.to.0,
+            rows: number(forecast.rows),
+            rows_exact: matches!(forecast.rows, Amount::Exact(_)),
+            bytes: number(forecast.bytes),
+            bytes_exact: matches!(forecast.bytes, Amount::Exact(_)),
+            staged: forecast.staged,
+            encoder: forecast.encoding.encoder.to_string(),
+            columns: forecast.relation.output.fields,
+            parts: forecast.parts.into_iter().map(part).collect(),
+        }
+    }
+}
+
+fn number(amount: Amount) -> Option<u64> {
+    match amount {
+        Amount::Exact(value) | Amount::Estimate(value) => Some(value),
+        Amount::Unknown => None,
+    }
+}
+
+fn amount(amount: Amount, show: fn(u64) -> String) -> String {
+    match amount {
+        Amount::Exact(value) => show(value),
+        Amount::Estimate(value) => format!("about {}", show(value)),
+        Amount::Unknown => "known once the query has been computed".into(),
+    }
+}
+
+fn asked(args: ExportArgs) -> Result<Asked, Failed> {
+    let source = match (args.dataset, args.view, args.sql) {
+        (Some(name), _, _) => Source::Dataset(name),
+        (_, Some(name), _) => Source::View(name),
+        (_, _, Some(text)) => Source::Sql(text),
+        (None, None, None) => return Err(Failed::request("name --dataset, --view or --sql")),
+    };
+    let (columns, filter, since, until) = (args.columns, args.filter, args.since, args.until);
+    let mut options = BTreeMap::new();
+    for (key, value) in args.options {
+        if options.insert(key.clone(), value).is_some() {
+            return Err(Failed::request(format!("the option `{key}` is given twice")));
+        }
+    }
+    let advance = match (&args.incremental, args.again) {
+        (None, _) => Advance::None,
+        (Some(_), false) => Advance::Cursor,
+        (Some(_), true) => Advance::Again,
+    };
+    Ok(Asked {
+        relation: Relation { source, selection: Selection { columns, filter, since, until } },
+        format: FormatSpec {
+            format: args.format,
+            compression: args.compression,
+            options,
+            file_rows: args.file_rows,
+            file_bytes: args.file_size.map(|size| size.as_u64()),
+            name: args.name,
+        },
+        to: args.to,
+        export: args.incremental,
+        advance,
+        from_commit: args.from_commit.map(CommitNumber),
+        to_commit: args.to_commit.map(CommitNumber),
+    })
+}
+
+impl Asked {
+    /// A full export of a dataset as JSON Lines.
+    pub(crate) fn dataset(name: &str, to: &str) -> Self {
+        let source = Source::Dataset(name.into());
+        Self {
+            relation: Relation { source, selection: Selection::default() },
+            format: FormatSpec {
+                format: "jsonl".into(),
+                compression: None,
+                options: BTreeMap::new(),
+                file_rows: None,
+                file_bytes: None,
+                name: None,
+            },
+            to: to.into(),
+            export: None,
+            advance: Advance::None,
+            from_commit: None,
+            to_commit: None,
+        }
+    }
+
+    fn request(self, app: &App) -> Result<Request, Failed> {
+        if let Some(name) = &self.export {
+            names::check("an export", name)?;
+        }
+        let here = std::env::current_dir()?;
+        let destination = destinations::canonical(&self.to, &here)?;
+        Ok(Request {
+            workspace: app.workspace.clone(),
+            export: self.export,
+            definition: Definition { relation: self.relation, format: self.format, destination },
+            advance: self.advance,
+            from: self.from_commit,
+            to: self.to_commit,
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! `import`: files into a dataset.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::dataset::DatasetKind;
+use model::names;
+use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat};
+
+use crate::app::App;
+use crate::cli;
+use crate::failed::Failed;
+use crate::output::{bytes, count};
+use crate::progress::{Bar, Total};
+
+/// Does the `import` command.
+pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
+    names::check("a dataset", &args.dataset)?;
+    let rejects = args.partial.then(|| {
+        let unique = uuid::Uuid::new_v4().simple();
+        app.folder.rejects().join(format!("{}-{unique}.jsonl", args.dataset))
+    });
+    let import = Import {
+        workspace: app.workspace.clone(),
+        dataset: args.dataset,
+        kind: DatasetKind::default(),
+        time_column: None,
+        schema: None,
+        files: args.files.iter().map(|path| file(path)).collect(),
+        format: match args.format {
+            cli::InputFormat::Auto => InputFormat::Auto,
+            cli::InputFormat::Parquet => InputFormat::Parquet,
+            cli::InputFormat::Jsonl => InputFormat::Jsonl,
+            cli::InputFormat::Json => InputFormat::Json,
+            cli::InputFormat::Csv => InputFormat::Csv,
+        },
+        key: args.key,
+        rejects,
+    };
+    let report = import_with_bar(app, &import).await?;
+    app.output.value(&report, |out| writeln!(out, "{}", sentence(&report)))?;
+    Ok(())
+}
+
+/// Imports while a bar shows how far it is.
+pub(crate) async fn import_with_bar(app: &App, import: &Import) -> Result<ImportReport, Failed> {
+    let size = |file: &ImportFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
+    let bytes = import.files.iter().map(size).sum();
+    let bar = Arc::new(Bar::start("importing", Some(Total { bytes })));
+    let report = app.lake.import(import, bar.clone()).await?;
+    bar.finish();
+    Ok(report)
+}
+
+/// Says what an import came to.
+pub(crate) fn sentence(report: &ImportReport) -> String {
+    let ImportReport { dataset, commit, .. } = report;
+    if report.repeated {
+        return format!(
+            "nothing to do: this was imported into `{dataset}` before, in commit {commit}"
+        );
+    }
+    let made = if report.created { "the new dataset " } else { "" };
+    let mut text = format!(
+        "imported {} rows into {made}`{dataset}`, commit {commit} ({} stored)",
+        count(report.rows),
+        bytes(report.bytes)
+    );
+    if let (Some(path), 1..) = (&report.rejects, report.rejected) {
+        let rows = count(report.rejected);
+        text = format!("{text}; {rows} bad rows are in {}", path.display());
+    }
+    text
+}
+
+fn file(path: &Path) -> ImportFile {
+    ImportFile { name: path.display().to_string(), path: path.to_owned() }
+}

@@ -1,0 +1,64 @@
+//! The configuration file.
+//!
+//! TOML, given by `--config` or found as `DIR/sluice.toml`. Every setting has a default; an unknown one
+//! is refused, so that a typing error cannot be taken for a setting.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::failed::Failed;
+
+/// The settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where datasets, commits and runs are kept.
+    pub(crate) database: Database,
+    /// How much of the machine is used.
+    pub(crate) work: Work,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Database {
+    /// `postgres://…`; a SQLite file in the data folder without it.
+    pub(crate) url: Option<String>,
+}
+
+/// `[work]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Work {
+    /// Threads that encode; as many as there are processors without it.
+    pub(crate) threads: Option<usize>,
+}
+
+impl Config {
+    /// Reads the file that was named, or the folder's own if it is there.
+    pub(crate) fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Failed> {
+        let own = folder.join("sluice.toml");
+        let path = match named {
+            Some(path) => path,
+            None if own.is_file() => &own,
+            None => return Ok(Self::default()),
+        };
+        let bad = |e: config::ConfigError| {
+            Failed::request(format!("the configuration `{}` is not usable: {e}", path.display()))
+        };
+        if !path.is_file() {
+            let path = path.display();
+            return Err(Failed::request(format!("there is no configuration file `{path}`")));
+        }
+        let config = config::Config::builder()
+            .add_source(config::File::from(path).format(config::FileFormat::Toml))
+            .build()
+            .and_then(config::Config::try_deserialize::<Self>)
+            .map_err(bad)?;
+        if config.work.threads == Some(0) {
+            return Err(Failed::request("`work.threads` must be at least 1"));
+        }
+        Ok(config)
+    }
+}

@@ -1,0 +1,114 @@
+//! How a command fails: one line on stderr and an exit code.
+
+use std::error::Error as StdError;
+use std::process::ExitCode;
+
+use model::{Failure, Fault, PortError};
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    exit: u8,
+    message: String,
+}
+
+impl Failed {
+    /// The command, the configuration or the SQL text is wrong.
+    pub(crate) fn request(message: impl Into<String>) -> Self {
+        Self { exit: 2, message: message.into() }
+    }
+
+    /// An input file is wrong or cannot be read.
+    pub(crate) fn source(message: impl Into<String>) -> Self {
+        Self { exit: 3, message: message.into() }
+    }
+
+    /// A proof did not hold. What differs was printed as the result.
+    pub(crate) fn proof(message: impl Into<String>) -> Self {
+        Self { exit: 5, message: message.into() }
+    }
+
+    /// A bug or a broken machine.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self { exit: 1, message: message.into() }
+    }
+
+    /// Whether the reader of stdout went away, which is how `… | head` ends.
+    fn broken_pipe() -> Self {
+        Self { exit: 0, message: String::new() }
+    }
+
+    /// Returns the line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Prints the line and returns the exit code.
+    pub(crate) fn report(self, json: bool) -> ExitCode {
+        if !self.message.is_empty() {
+            if json {
+                eprintln!("{}", serde_json::json!({ "error": self.message, "exit": self.exit }));
+            } else {
+                eprintln!("error: {}", self.message);
+            }
+        }
+        ExitCode::from(self.exit)
+    }
+
+    fn of(fault: Fault, error: &(dyn StdError + 'static)) -> Self {
+        let exit = match fault {
+            Fault::Own => 1,
+            Fault::Request => 2,
+            Fault::Source => 3,
+            Fault::Destination => 4,
+            Fault::Proof => 5,
+        };
+        log_causes(error);
+        Self { exit, message: error.to_string() }
+    }
+}
+
+/// The chain of causes goes to the log; the line on stderr says what the caller can use.
+fn log_causes(error: &(dyn StdError + 'static)) {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        tracing::info!(cause = %error);
+        cause = error.source();
+    }
+}
+
+macro_rules! from_failures {
+    ($($failure:ty),+ $(,)?) => {$(
+        impl From<$failure> for Failed {
+            fn from(failure: $failure) -> Self {
+                Self::of(failure.fault(), &failure)
+            }
+        }
+    )+};
+}
+
+from_failures! {
+    export::destinations::Error,
+    export::verify::Error,
+    model::names::BadName,
+    model::ports::CatalogError,
+    model::ports::LedgerError,
+    model::schema::Error,
+    run::Error,
+    store::OpenError,
+}
+
+impl From<PortError> for Failed {
+    fn from(error: PortError) -> Self {
+        Self::of(error.fault(), error.as_error())
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::broken_pipe();
+        }
+        Self::internal(error.to_string())
+    }
+}

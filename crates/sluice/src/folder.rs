@@ -1,0 +1,157 @@
+//! The data folder and what lies where in it.
+//!
+//! ```text
+//! DIR/VERSION        the layout's number; a newer one is refused
+//! DIR/sluice.toml    settings, if there are any
+//! DIR/meta.sqlite    datasets, commits, runs (unless they are in PostgreSQL)
+//! DIR/lake/          data files
+//! DIR/locks/         one file per run being worked on
+//! DIR/rejects/       rows that `import --partial` refused
+//! DIR/scratch/       spilled rows; may be emptied when nothing runs
+//! ```
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::failed::Failed;
+
+/// The layout that this program writes.
+const LAYOUT: u32 = 1;
+
+/// A data folder that exists and is ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder, made if absent. A folder with other content is refused unless it is empty.
+    pub(crate) fn open(root: &Path) -> Result<Self, Failed> {
+        let failed = |e: io::Error| {
+            let root = root.display();
+            Failed::request(format!("cannot use `{root}` as the data folder: {e}"))
+        };
+        fs::create_dir_all(root).map_err(failed)?;
+        let root = fs::canonicalize(root).map_err(failed)?;
+        let folder = Self { root };
+        match fs::read_to_string(folder.version_path()) {
+            Ok(text) => folder.check_version(&text)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                folder.check_foreign().map_err(failed)??;
+                folder.write_version().map_err(failed)?;
+            }
+            Err(e) => return Err(failed(e)),
+        }
+        for part in ["lake", "locks", "rejects", "scratch"] {
+            fs::create_dir_all(folder.root.join(part)).map_err(failed)?;
+        }
+        Ok(folder)
+    }
+
+    /// Returns the folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the URL of the folder's own database.
+    pub(crate) fn database_url(&self) -> String {
+        format!("sqlite:{}", self.root.join("meta.sqlite").display())
+    }
+
+    /// Returns where data files lie.
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.root.join("lake")
+    }
+
+    /// Returns where runs are locked.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// Returns where refused rows are written.
+    pub(crate) fn rejects(&self) -> PathBuf {
+        self.root.join("rejects")
+    }
+
+    /// Returns where rows are spilled.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    fn version_path(&self) -> PathBuf {
+        self.root.join("VERSION")
+    }
+
+    fn check_version(&self, text: &str) -> Result<(), Failed> {
+        let root = self.root.display();
+        match text.trim().parse::<u32>() {
+            Ok(version) if version <= LAYOUT => Ok(()),
+            Ok(version) => Err(Failed::request(format!(
+                "`{root}` was made by a newer Sluice (layout {version}, this one knows {LAYOUT}); use that version"
+            ))),
+            Err(_) => Err(Failed::request(format!(
+                "`{root}/VERSION` does not hold a number, so this is not a data folder of Sluice"
+            ))),
+        }
+    }
+
+    /// A folder with other files may be somebody's home: nothing of ours is put there.
+    fn check_foreign(&self) -> io::Result<Result<(), Failed>> {
+        let ours = |name: &str| {
+            matches!(name, "lake" | "locks" | "rejects" | "scratch" | "VERSION" | "sluice.toml")
+                || name.starts_with("VERSION.")
+                || name.starts_with("meta.sqlite")
+        };
+        for entry in fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            if !name.to_str().is_some_and(ours) {
+                return Ok(Err(Failed::request(format!(
+                    "`{}` holds other files (`{}`); name an empty or a new folder with --dir",
+                    self.root.display(),
+                    name.display()
+                ))));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Written whole or not at all; several first users at once write the same.
+    fn write_version(&self) -> io::Result<()> {
+        let temporary = self.root.join(format!("VERSION.{}", uuid::Uuid::new_v4().simple()));
+        let mut file = fs::File::create(&temporary)?;
+        writeln!(file, "{LAYOUT}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.version_path())?;
+        fs::File::open(&self.root)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_folder_opens_twice() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().join("new/er");
+        Folder::open(&root).expect("made");
+        Folder::open(&root).expect("there");
+    }
+
+    #[test]
+    fn a_newer_folder_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("VERSION"), "99\n").expect("written");
+        let refused = Folder::open(dir.path()).expect_err("newer");
+        assert!(format!("{refused:?}").contains("layout 99"));
+    }
+
+    #[test]
+    fn a_folder_with_other_files_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("letter.txt"), "dear").expect("written");
+        assert!(Folder::open(dir.path()).is_err());
+        assert!(!dir.path().join("VERSION").exists());
+    }
+}

@@ -1,0 +1,9 @@
+//! The real program on a temporary folder, as a user runs it.
+
+mod bad_input;
+mod crash;
+mod demo;
+mod durability;
+mod helper;
+mod postgres;
+mod tour;
