@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::format::FormatSpec;
-use crate::ids::{CommitNumber, ExportId, RunId, WorkspaceId};
-use crate::relation::Relation;
+use crate::ids::{CommitNumber, DatasetId, ExportId, RunId, WorkspaceId};
+use crate::relation::{BoundRelation, BoundView, Relation};
 
 /// What stays the same from run to run: relation, format and place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,26 @@ pub struct Definition {
     pub format: FormatSpec,
     /// Where to: a URL of a known scheme, local folders as an absolute `file://` URL.
     pub destination: String,
+    /// What the relation's names stand for. A coordinator fills it in when it binds them, so that an
+    /// export does not go on under a name that means something else by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<Meaning>,
+}
+
+/// What the names of a relation stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meaning {
+    /// The dataset that rows come from; none if they come from several.
+    pub dataset: Option<DatasetId>,
+    /// The views on the way, with their text.
+    pub views: Vec<BoundView>,
+}
+
+impl Meaning {
+    /// Reads what a bound relation's names stand for.
+    pub fn of(relation: &BoundRelation) -> Self {
+        Self { dataset: relation.table.dataset.clone(), views: relation.views.clone() }
+    }
 }
 
 impl Definition {
@@ -24,16 +44,25 @@ impl Definition {
         fn text<T: Serialize>(value: &T) -> String {
             serde_json::to_string(value).expect("a definition has only string keys")
         }
+        if let (Some(here), Some(there)) = (&self.meaning, &other.meaning) {
+            let id = |of: &Meaning| format!("of id {}", text(&of.dataset));
+            if here.dataset != there.dataset {
+                return Some(("a dataset", id(here), id(there)));
+            }
+            if here.views != there.views {
+                return Some(("the view", text(&here.views), text(&there.views)));
+            }
+        }
         let (a, b) = (&self.relation, &other.relation);
         let (x, y) = (&a.selection, &b.selection);
         let pairs = [
-            ("relation", text(&a.source), text(&b.source)),
-            ("columns", text(&x.columns), text(&y.columns)),
-            ("filter", text(&x.filter), text(&y.filter)),
-            ("since", text(&x.since), text(&y.since)),
-            ("until", text(&x.until), text(&y.until)),
-            ("format", text(&self.format), text(&other.format)),
-            ("destination", text(&self.destination), text(&other.destination)),
+            ("the relation", text(&a.source), text(&b.source)),
+            ("--columns", text(&x.columns), text(&y.columns)),
+            ("--where", text(&x.filter), text(&y.filter)),
+            ("--since", text(&x.since), text(&y.since)),
+            ("--until", text(&x.until), text(&y.until)),
+            ("the format", text(&self.format), text(&other.format)),
+            ("--to", text(&self.destination), text(&other.destination)),
         ];
         pairs.into_iter().find(|(_, here, there)| here != there)
     }

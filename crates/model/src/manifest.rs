@@ -48,6 +48,10 @@ pub struct Manifest {
     pub encoder: EncoderId,
     /// When the manifest was fixed.
     pub created_at: DateTime<Utc>,
+    /// Whether the range had been delivered before and this run only delivered it once more; such a
+    /// manifest is not part of the export's chain.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// The manifest before this one in the export's chain.
     pub previous: Option<Previous>,
     /// Sums over `files`.
@@ -140,6 +144,12 @@ impl Manifest {
         let mut text = serde_json::to_string_pretty(self).expect("only string keys");
         text.push('\n');
         text
+    }
+
+    /// Returns whether the manifest belongs to no chain: it has no name, or delivers a range [again](Self::again).
+    /// It then follows no manifest and none follows it, so its range may begin anywhere.
+    pub fn stands_alone(&self) -> bool {
+        self.again || self.export.is_none()
     }
 
     /// Returns what was exported.

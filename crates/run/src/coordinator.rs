@@ -8,7 +8,7 @@ use model::run::{FrozenManifest, Run};
 use model::{Clock, CommitNumber, ObjectKey, RunId, WorkspaceId, limits};
 
 use crate::error::Error;
-use crate::plan::Minted;
+use crate::plan::{Minted, Probe};
 use crate::ports::{Destinations, Head, Liveness, Observer, Pauses};
 use crate::retry::patiently;
 use crate::session::Session;
@@ -160,13 +160,13 @@ impl Coordinator {
     async fn begin(&self, request: &Request, observer: Arc<dyn Observer>) -> Result<Sealed, Error> {
         let Self { ports, settings } = self;
         let minted = self.mint();
-        self.probe(request, &minted).await?;
+        let Probe { definition, .. } = self.probe(request, &minted).await?;
         let objects = ports.destinations.open(&request.definition.destination).await?;
         let new = NewRun {
             id: minted.id,
             workspace: request.workspace.clone(),
             export: request.export.clone(),
-            definition: request.definition.clone(),
+            definition,
             advance: request.advance,
             from: request.from,
             to: request.to,

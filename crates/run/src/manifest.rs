@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use model::digest::sha256_hex;
+use model::export::Advance;
 use model::manifest::{FILE_NAME, File, FilesList, Manifest, Previous, Totals, VERSION};
 use model::part::Part;
 use model::run::{FrozenManifest, Plan, Run, Sidecar};
@@ -75,6 +76,7 @@ impl Files {
             compression: plan.encoding.compression.clone(),
             encoder: plan.encoding.encoder.clone(),
             created_at,
+            again: run.advance == Advance::Again,
             previous,
             totals,
             files,
@@ -113,7 +115,7 @@ fn sidecar(files: &[File]) -> Sidecar {
 mod tests {
     use std::collections::BTreeMap;
 
-    use model::export::{Advance, Definition};
+    use model::export::Definition;
     use model::format::{EncoderId, Encoding, FormatSpec};
     use model::part::{PartId, Receipt};
     use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
@@ -138,7 +140,8 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let relation =
             Relation { source: Source::Dataset("d".into()), selection: Selection::default() };
-        let definition = Definition { relation, format: spec(), destination: "file:///x".into() };
+        let definition =
+            Definition { relation, format: spec(), destination: "file:///x".into(), meaning: None };
         let table = BoundTable {
             name: "d".into(),
             dataset: None,
@@ -248,6 +251,21 @@ mod tests {
             sidecar.text.lines().map(|line| serde_json::from_str(line).expect("a file")).collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(manifest.totals.files, 3);
+    }
+
+    #[test]
+    fn only_a_range_delivered_once_more_says_so() {
+        let (run, plan) = run();
+        for (advance, again) in
+            [(Advance::Cursor, false), (Advance::None, false), (Advance::Again, true)]
+        {
+            let run = Run { advance, ..run.clone() };
+            let files = Files::default();
+            let frozen = files.seal((&run, &plan), None, DateTime::UNIX_EPOCH, 1);
+            let manifest: Manifest = serde_json::from_str(&frozen.text).expect("a manifest");
+            assert_eq!(manifest.again, again, "{advance:?}");
+            assert_eq!(frozen.text.contains("\n  \"again\": true,\n"), again, "{advance:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use model::export::Advance;
+use model::export::{Advance, Definition, Export, Meaning};
 use model::format::Encoding;
 use model::limits::PARTS_PER_INSERT;
 use model::part::{Input, Part, PartId};
@@ -98,7 +98,8 @@ impl Coordinator {
             return Err(Error::Unnamed);
         }
         let saved = self.saved(request).await?;
-        let (from, to) = self.tentative(request, saved).await?;
+        let cursor = saved.as_ref().map_or(CommitNumber(0), |export| export.cursor);
+        let (from, to) = self.tentative(request, cursor).await?;
         let bind = Bind {
             workspace: request.workspace.clone(),
             relation: request.definition.relation.clone(),
@@ -109,6 +110,9 @@ impl Coordinator {
         };
         let format = &request.definition.format;
         let draft = draft(&*self.ports.relations, &*self.ports.encoder, &bind, format).await?;
+        let meaning = Some(Meaning::of(&draft.relation));
+        let definition = Definition { meaning, ..request.definition.clone() };
+        same(saved.as_ref(), &definition)?;
         let label = request.definition.relation.source.label();
         if request.advance != Advance::None && !draft.row_by_row {
             return Err(Error::NotIncremental { relation: label.to_owned() });
@@ -121,24 +125,19 @@ impl Coordinator {
             opened_at: run.at,
         };
         let names = draft.names(&*self.ports.encoder, &context)?;
-        Ok(Probe { bind, draft, names })
+        Ok(Probe { bind, draft, names, definition })
     }
 
-    /// Returns the cursor of the saved export, if there is one, after checking that it is the same.
-    async fn saved(&self, request: &Request) -> Result<CommitNumber, Error> {
-        let Some(name) = &request.export else { return Ok(CommitNumber(0)) };
+    /// Returns the saved export, if there is one, after checking that it is the same.
+    async fn saved(&self, request: &Request) -> Result<Option<Export>, Error> {
+        let Some(name) = &request.export else { return Ok(None) };
         let saved = match self.ports.ledger.export(&request.workspace, name).await {
-            Ok(saved) => saved,
-            Err(LedgerError::NotFound { .. }) => return Ok(CommitNumber(0)),
+            Ok(saved) => Some(saved),
+            Err(LedgerError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        match saved.definition.difference(&request.definition) {
-            None => Ok(saved.cursor),
-            Some((property, saved, asked)) => {
-                let export = name.clone();
-                Err(LedgerError::Differs { export, property, saved, asked }.into())
-            }
-        }
+        same(saved.as_ref(), &request.definition)?;
+        Ok(saved)
     }
 
     async fn tentative(
@@ -155,8 +154,10 @@ impl Coordinator {
             (None, Advance::Again) => cursor,
             (None, _) => self.head(&request.workspace).await?,
         };
+        let head = self.head(&request.workspace).await?;
         match (&request.export, request.from) {
             _ if from <= to => Ok((from, to)),
+            (_, Some(asked)) if asked > head => Err(LedgerError::NoCommit { asked, head }.into()),
             // What was not asked for is the cursor: everything up to there is delivered.
             (Some(export), None) => {
                 let export = export.clone();
@@ -177,11 +178,25 @@ pub(crate) struct Minted {
     pub(crate) at: chrono::DateTime<chrono::Utc>,
 }
 
+/// Refuses a definition that differs from the saved one.
+fn same(saved: Option<&Export>, asked: &Definition) -> Result<(), Error> {
+    let Some(saved) = saved else { return Ok(()) };
+    match saved.definition.difference(asked) {
+        None => Ok(()),
+        Some((property, kept, asked)) => {
+            let export = saved.name.clone();
+            Err(LedgerError::Differs { export, property, saved: kept, asked }.into())
+        }
+    }
+}
+
 /// A request that was checked.
 pub(crate) struct Probe {
     bind: Bind,
     draft: Draft,
     names: Vec<String>,
+    /// The request's, with what its names stand for.
+    pub(crate) definition: Definition,
 }
 
 /// Plans an opened run: `planning → running`.

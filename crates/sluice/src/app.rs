@@ -16,7 +16,7 @@ use store::Store;
 
 use crate::config::Config;
 use crate::failed::Failed;
-use crate::folder::Folder;
+use crate::folder::{Folder, Scratch};
 use crate::liveness::FileLocks;
 use crate::output::Output;
 
@@ -24,6 +24,8 @@ use crate::output::Output;
 pub(crate) struct App {
     /// Where everything lies.
     pub(crate) folder: Folder,
+    /// Where rows are spilled, for as long as this lives.
+    _scratch: Scratch,
     /// Datasets, commits, exports and runs.
     pub(crate) store: Arc<Store>,
     /// Rows.
@@ -56,17 +58,19 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let reader = LocalFileSystem::new_with_prefix(folder.lake())
             .map_err(|e| Failed::internal(format!("cannot open the lake: {e}")))?;
+        let scratch = folder.scratch()?;
         let lake = Lake::new(
             store.clone(),
             Arc::new(Local::new(folder.lake())),
             Arc::new(reader),
-            folder.scratch(),
+            scratch.path().to_owned(),
             clock.clone(),
         );
         let threads = config.work.threads.unwrap_or_else(processors);
         Ok(Self {
             locks: FileLocks::new(folder.locks()),
             folder,
+            _scratch: scratch,
             store,
             lake: Arc::new(lake),
             formats: Arc::new(Formats::new(threads)),

@@ -68,6 +68,18 @@ impl Failed {
     }
 }
 
+/// Says in one line what is wrong with the arguments.
+pub(crate) fn usage(error: &clap::Error) -> Failed {
+    let text = error.to_string();
+    // What is wrong, then hints, then usage: lines that say something come before the usage.
+    let words = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let words: Vec<&str> = words.filter(|line| !line.is_empty()).collect();
+    let words = words.join(" ");
+    let words = words.strip_prefix("error: ").unwrap_or(&words);
+    let words = words.split(" For more information").next().unwrap_or(words);
+    Failed::request(format!("{words}; see `sluice help`"))
+}
+
 /// The chain of causes goes to the log; the line on stderr says what the caller can use.
 fn log_causes(error: &(dyn StdError + 'static)) {
     let mut cause = error.source();

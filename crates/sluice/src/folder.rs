@@ -74,9 +74,12 @@ impl Folder {
         self.root.join("rejects")
     }
 
-    /// Returns where rows are spilled.
-    pub(crate) fn scratch(&self) -> PathBuf {
-        self.root.join("scratch")
+    /// Makes a place where this process spills rows, and empties those of processes that are gone.
+    pub(crate) fn scratch(&self) -> Result<Scratch, Failed> {
+        let all = self.root.join("scratch");
+        Scratch::make(&all).map_err(|e| {
+            Failed::internal(format!("cannot use `{}` for spilled rows: {e}", all.display()))
+        })
     }
 
     fn version_path(&self) -> PathBuf {
@@ -127,6 +130,57 @@ impl Folder {
     }
 }
 
+/// A folder for spilled rows; it goes when it is dropped, or at a later start if the process is killed.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    /// Locked as long as the process lives.
+    _lock: fs::File,
+}
+
+impl Scratch {
+    fn make(all: &Path) -> io::Result<Self> {
+        for entry in fs::read_dir(all)? {
+            sweep(&entry?.path());
+        }
+        let path = all.join(uuid::Uuid::new_v4().simple().to_string());
+        // The lock is held before there is anything that a sweep could find.
+        let lock = fs::File::create_new(path.with_extension("lock"))?;
+        lock.lock()?;
+        fs::create_dir(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Returns the folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed at a later start.
+        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_file(self.path.with_extension("lock"));
+    }
+}
+
+/// Removes a lock that nobody holds, and the folder it stands for.
+fn sweep(lock: &Path) {
+    let is_lock = lock.extension().is_some_and(|end| end == "lock");
+    let free = || fs::File::open(lock).is_ok_and(|file| file.try_lock().is_ok());
+    if is_lock && is_old(lock) && free() {
+        let _ = fs::remove_dir_all(lock.with_extension(""));
+        let _ = fs::remove_file(lock);
+    }
+}
+
+/// A lock file is younger than this for the moment between its making and its locking.
+fn is_old(lock: &Path) -> bool {
+    let age = fs::metadata(lock).and_then(|meta| meta.modified()).map(|at| at.elapsed());
+    matches!(age, Ok(Ok(age)) if age.as_secs() >= 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +207,28 @@ mod tests {
         fs::write(dir.path().join("letter.txt"), "dear").expect("written");
         assert!(Folder::open(dir.path()).is_err());
         assert!(!dir.path().join("VERSION").exists());
+    }
+
+    fn entries(all: &Path) -> usize {
+        fs::read_dir(all).expect("a folder").count()
+    }
+
+    #[test]
+    fn spilled_rows_of_a_dead_process_go_and_those_of_a_living_one_stay() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let living = Scratch::make(dir.path()).expect("made");
+        let dead = dir.path().join("dead.lock");
+        fs::create_dir(dead.with_extension("")).expect("made");
+        let lock = fs::File::create(&dead).expect("made");
+        drop(lock);
+        for lock in [dead.clone(), living.path().with_extension("lock")] {
+            let lock = fs::File::options().write(true).open(lock).expect("there");
+            lock.set_modified(std::time::UNIX_EPOCH).expect("set");
+        }
+        let next = Scratch::make(dir.path()).expect("made");
+        assert!(living.path().exists() && next.path().exists() && !dead.exists());
+        assert_eq!(entries(dir.path()), 4);
+        drop((living, next));
+        assert_eq!(entries(dir.path()), 0);
     }
 }

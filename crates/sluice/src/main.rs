@@ -22,7 +22,13 @@ use crate::cli::Cli;
 use crate::failed::Failed;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) if !asked.use_stderr() => asked.exit(),
+        Err(wrong) => {
+            return failed::usage(&wrong).report(std::env::args().any(|arg| arg == "--json"));
+        }
+    };
     start_log();
     let json = cli.json;
     match work(cli) {

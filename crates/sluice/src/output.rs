@@ -80,6 +80,12 @@ pub(crate) fn count(value: u64) -> String {
     out
 }
 
+/// Writes a count of things: `1 row`, `2,000 rows`.
+pub(crate) fn counted(value: u64, thing: &str) -> String {
+    let plural = if value == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(value))
+}
+
 /// Writes bytes in the unit that a person would choose.
 pub(crate) fn bytes(value: u64) -> String {
     bytesize::ByteSize(value).display().iec().to_string()

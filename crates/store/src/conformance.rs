@@ -253,6 +253,7 @@ pub(crate) fn definition() -> Definition {
         },
         format: format(),
         destination: "file:///out".into(),
+        meaning: None,
     }
 }
 

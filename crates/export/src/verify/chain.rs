@@ -24,8 +24,9 @@ impl Walk {
     /// Shape: a predecessor that was changed is gone to, so that the rest of the chain is checked too.
     pub(super) fn back(&mut self, here: &Sealed, report: &mut Report) -> Option<Sealed> {
         self.seen.insert(here.real.clone());
+        let alone = here.manifest.stands_alone();
         let Some(previous) = &here.manifest.previous else {
-            if here.manifest.from_commit != CommitNumber(0) {
+            if here.manifest.from_commit != CommitNumber(0) && !alone {
                 let found =
                     format!("`from_commit` {} and no `previous`", here.manifest.from_commit);
                 report.differ(differs(
@@ -37,6 +38,10 @@ impl Walk {
             }
             return None;
         };
+        if alone {
+            let found = format!("`{}`", previous.path.escape_debug());
+            report.differ(differs(here, Kind::StandsAlone, "a `previous` of null", found));
+        }
         match self.open(here, previous) {
             Ok(before) => {
                 for difference in join(here, previous, &before) {
@@ -104,6 +109,11 @@ fn join(here: &Sealed, previous: &Previous, before: &Sealed) -> Vec<Difference> 
     let begins = format!("a predecessor up to commit {}", here.manifest.from_commit);
     let ends = format!("a predecessor up to commit {}", before.manifest.to_commit);
     differ(Kind::NotAdjoining, begins, ends);
+    if before.manifest.again {
+        let link = "a predecessor that moved the export's cursor";
+        let found = "one that delivers a range `again`".into();
+        out.push(differs(here, Kind::StandsAlone, link, found));
+    }
     out
 }
 

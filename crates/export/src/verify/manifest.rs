@@ -78,6 +78,7 @@ impl Sealed {
             path: shown.clone(),
             run: manifest.run.clone(),
             export: manifest.export.clone(),
+            stands_alone: manifest.stands_alone(),
             from: manifest.from_commit,
             to: manifest.to_commit,
             files: outcome.found.files,

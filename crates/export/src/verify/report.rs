@@ -40,6 +40,8 @@ pub struct Verified {
     pub run: RunId,
     /// Its export's name, if it has one.
     pub export: Option<String>,
+    /// Whether it belongs to no chain.
+    pub stands_alone: bool,
     /// The exclusive lower end of its range.
     pub from: CommitNumber,
     /// The inclusive upper end of its range.
@@ -124,10 +126,12 @@ pub enum Kind {
     NotAdjoining,
     /// The chain comes back to a manifest that it already passed.
     Loop,
-    /// The chain does not begin at commit 0.
+    /// The chain of an export does not begin at commit 0.
     ChainStart,
     /// The chain is longer than this program follows.
     ChainLength,
+    /// A manifest that belongs to no chain follows another, or is followed.
+    StandsAlone,
 }
 
 impl Report {
@@ -178,6 +182,9 @@ impl fmt::Display for Report {
         let differences = self.differences.len() as u64 + self.differences_left_out;
         match (differences, self.chain, manifests) {
             (0, Chain::One, _) => f.write_str("every file is as the manifest says"),
+            (0, Chain::Follow, 1) if self.manifests[0].stands_alone => {
+                f.write_str("every file is as the manifest says, and it stands alone")
+            }
             (0, Chain::Follow, 1) => {
                 f.write_str("every file is as the manifest says, and the chain begins with it")
             }
@@ -232,6 +239,7 @@ impl fmt::Display for Kind {
             Self::Loop => "the chain is a loop",
             Self::ChainStart => "the chain has no beginning",
             Self::ChainLength => "the chain is too long",
+            Self::StandsAlone => "a manifest that stands alone is in a chain",
         })
     }
 }

@@ -111,6 +111,7 @@ fn of(run: &str, files: Vec<File>) -> Manifest {
         compression: "none".into(),
         encoder: EncoderId("jsonl/1;int64=number;nulls=omit;chunk=4096;none".into()),
         created_at: DateTime::UNIX_EPOCH,
+        again: false,
         previous: None,
         totals: Totals {
             rows: files.iter().map(|file| file.rows).sum(),

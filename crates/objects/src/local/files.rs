@@ -249,7 +249,9 @@ fn temp_path(target: &Path, token: &str, slot: u32) -> PathBuf {
 
 /// Removes the temporary files of a token.
 pub(super) fn abort(shared: &Shared, target: &Path, token: &str) -> io::Result<()> {
-    (0..UPLOADS_PER_TOKEN).try_for_each(|slot| unlink(shared, &temp_path(target, token, slot)))
+    (0..UPLOADS_PER_TOKEN).try_for_each(|slot| unlink(shared, &temp_path(target, token, slot)))?;
+    folders::prune(shared, folders::parent(target));
+    Ok(())
 }
 
 /// Returns the size of an object that is there to stay.
@@ -290,7 +292,9 @@ pub(super) fn delete(shared: &Shared, path: &Path) -> io::Result<()> {
         Ok(there) if there.is_dir() => Ok(()),
         Ok(_) => {
             unlink(shared, path)?;
-            folders::sync(shared, folders::parent(path))
+            folders::sync(shared, folders::parent(path))?;
+            folders::prune(shared, folders::parent(path));
+            Ok(())
         }
         Err(error) if is_absent(&error) => Ok(()),
         Err(error) => Err(error),

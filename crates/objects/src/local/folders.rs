@@ -57,7 +57,18 @@ pub(super) fn ensure(shared: &Shared, folder: &Path) -> io::Result<()> {
                 return Err(error);
             }
             ensure(shared, parent)?;
-            return ensure(shared, folder);
+            match fs::create_dir(folder) {
+                Ok(()) => {
+                    shared.tell(|| Step::MakeFolder(folder.to_owned()));
+                    sync_parent(shared, folder)?;
+                }
+                // Somebody was faster.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    settle_found(shared, folder)?;
+                }
+                // The parent exists and still nothing can be made in it, as in /proc.
+                Err(error) => return Err(error),
+            }
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             if !fs::metadata(folder)?.is_dir() {
@@ -85,6 +96,18 @@ fn settle_found(shared: &Shared, folder: &Path) -> io::Result<()> {
         shared.folders.add(above);
     }
     sync_parent(shared, folder)
+}
+
+/// Removes a folder below the root that has become empty, and those above it likewise: in a store of
+/// objects there are no empty folders. Whoever makes an object there meanwhile makes the folder anew.
+pub(super) fn prune(shared: &Shared, folder: &Path) {
+    let below = |folder: &&Path| *folder != shared.root && folder.starts_with(&shared.root);
+    for folder in folder.ancestors().take_while(below) {
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+        shared.folders.forget(folder);
+    }
 }
 
 /// Forces the entries of a folder to disk.

@@ -96,3 +96,23 @@ async fn a_file_in_the_way_of_a_folder_is_named() {
     let error = Local::new(dir.path()).create(&key("f/g"), "x".into()).await.unwrap_err();
     assert!(error.to_string().contains("f/g"), "{error}");
 }
+
+#[tokio::test]
+async fn a_place_where_nothing_can_be_made_is_an_error() {
+    let error = Local::new("/proc/none").create(&key("f"), "x".into()).await.unwrap_err();
+    assert!(error.to_string().contains("/proc/none"), "{error}");
+}
+
+#[tokio::test]
+async fn the_last_object_takes_its_folders_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = Local::new(dir.path());
+    for name in ["a/b/one", "a/two"] {
+        local.create(&key(name), "x".into()).await.unwrap();
+    }
+    local.delete(&key("a/b/one")).await.unwrap();
+    assert!(!dir.path().join("a/b").exists() && dir.path().join("a").exists());
+    local.delete(&key("a/two")).await.unwrap();
+    assert!(dir.path().exists() && !dir.path().join("a").exists());
+    assert_eq!(local.create(&key("a/b/one"), "x".into()).await.unwrap(), Put::Created);
+}

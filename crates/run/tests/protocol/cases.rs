@@ -251,7 +251,7 @@ async fn another_definition_under_the_same_name_is_refused_and_named() {
     request.definition.format.file_rows = Some(77);
     let process = Process::new(&world, None);
     let error = process.coordinator().start(&request, Arc::new(Quiet)).await.unwrap_err();
-    let Error::Ledger(LedgerError::Differs { property: "format", .. }) = error else {
+    let Error::Ledger(LedgerError::Differs { property: "the format", .. }) = error else {
         panic!("{error:?}");
     };
     assert_eq!(process.steps(), 0);
@@ -286,19 +286,30 @@ async fn a_plan_of_a_staged_relation_counts_rows() {
 #[tokio::test]
 async fn delivering_again_does_not_move_the_cursor_and_is_no_link_of_the_chain() {
     let world = World::new(&Scenario { commits: vec![4, 5], ..Scenario::default() });
+    let mut moved = Vec::new();
     for phase in 0..2 {
         world.commit_up_to(phase);
-        start(&world).await.unwrap();
+        moved.extend(start(&world).await.unwrap());
     }
     let request = run::Request { advance: Advance::Again, ..world.request() };
     let process = Process::new(&world, None);
     let again = process.coordinator().start(&request, Arc::new(Quiet)).await.unwrap();
     assert_eq!((again.len(), again[0].rows), (1, 9));
     check_complete(&world);
-    let store = world.store.lock().unwrap();
-    let manifest = &store.objects[again[0].manifest.as_str()];
-    let manifest: Manifest = serde_json::from_slice(manifest).unwrap();
-    assert_eq!((manifest.previous, manifest.from_commit), (None, CommitNumber(0)));
+    let manifest = |sealed: &run::Sealed| -> Manifest {
+        let store = world.store.lock().unwrap();
+        serde_json::from_slice(&store.objects[sealed.manifest.as_str()]).unwrap()
+    };
+    let delivered = manifest(&again[0]);
+    assert_eq!((delivered.again, delivered.previous), (true, None));
+    assert_eq!((delivered.from_commit, delivered.to_commit), (CommitNumber(0), CommitNumber(2)));
+
+    // The next link goes on from the run that moved the cursor, though another ended there later.
+    let next = start(&world).await.unwrap();
+    let next = manifest(&next[0]);
+    assert!(!next.again);
+    assert_eq!(next.previous.unwrap().run, moved[1].run.id);
+    check_complete(&world);
 }
 
 #[tokio::test]

@@ -63,6 +63,7 @@ fn read_manifest(run: &Run, store: &Store) -> Manifest {
 /// Reads what a manifest names, knowing nothing but the destination.
 fn manifest_rows(run: &Run, store: &Store, named: &mut BTreeSet<String>) -> Vec<u64> {
     let manifest = read_manifest(run, store);
+    assert_eq!(manifest.again, run.advance == Advance::Again);
     let at = |path: &str| format!("{}/{path}", run.folder());
     named.insert(run.manifest_key().to_string());
     let mut files = manifest.files.clone();

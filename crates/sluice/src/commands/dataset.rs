@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use model::dataset::{Dataset, DatasetKind, NewDataset, Snapshot};
+use model::dataset::{
+    COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset, DatasetKind, NewDataset, Snapshot,
+};
 use model::ports::Catalog;
 use model::schema::{Schema, Type};
 use model::{DatasetId, names};
@@ -71,6 +73,13 @@ fn read_schema(path: &Path) -> Result<Schema, Failed> {
             "the schema `{shown}` is not usable: {e}; write {{\"fields\": [{{\"name\": \"price\", \"type\": \"float64\"}}]}}"
         ))
     })?;
+    for reserved in [COMMIT_COLUMN, COMMIT_TIME_COLUMN] {
+        if schema.field(reserved).is_some() {
+            return Err(Failed::source(format!(
+                "the column name `{reserved}` in `{shown}` is reserved; use another"
+            )));
+        }
+    }
     // The same checks as for the columns of an imported file.
     Ok(Schema::from_arrow(&schema.to_arrow())?)
 }

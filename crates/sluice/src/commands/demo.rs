@@ -21,7 +21,7 @@ use super::export::{Asked, Delivered, deliver};
 use super::import::{import_with_bar, sentence};
 use crate::app::App;
 use crate::failed::Failed;
-use crate::output::{Output, bytes, count};
+use crate::output::{Output, bytes, counted};
 
 const DATA: &[u8] = include_bytes!("../../data/online_retail.parquet");
 const DATASET: &str = "online_retail";
@@ -98,10 +98,9 @@ fn exported(sealed: &Delivered) -> String {
     if sealed.rows == 0 {
         return "exported what is new: nothing, and there is a manifest that says so".into();
     }
-    let (rows, files) = (count(sealed.rows), sealed.files);
-    let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    let (rows, files) = (counted(sealed.rows, "row"), counted(sealed.files, "file"));
     let range = format!("commits ({}, {}]", sealed.from, sealed.to);
-    format!("exported {rows} rows as gzip JSON Lines: {files}, {}, {range}", bytes(sealed.bytes))
+    format!("exported {rows} as gzip JSON Lines: {files}, {}, {range}", bytes(sealed.bytes))
 }
 
 fn finish(app: &App, delivered: &[Delivered]) -> Result<(), Failed> {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cli::{self, ExportArgs};
 use crate::failed::Failed;
-use crate::output::{Output, bytes, count, say, table};
+use crate::output::{Output, bytes, count, counted, say, table};
 use crate::progress::RunBar;
 
 /// An export as it was asked for.
@@ -107,8 +107,8 @@ impl Delivered {
 
     fn explain(&self) {
         let Self { from, to, .. } = self;
-        let (rows, files, bytes) = (count(self.rows), count(self.files), bytes(self.bytes));
-        say(&format!("{rows} rows in {files} files ({bytes}), commits ({from}, {to}]"));
+        let (rows, files) = (counted(self.rows, "row"), counted(self.files, "file"));
+        say(&format!("{rows} in {files} ({}), commits ({from}, {to}]", bytes(self.bytes)));
     }
 }
 
@@ -201,6 +201,15 @@ fn asked(args: ExportArgs) -> Result<Asked, Failed> {
         (None, None, None) => return Err(Failed::request("name --dataset, --view or --sql")),
     };
     let (columns, filter, since, until) = (args.columns, args.filter, args.since, args.until);
+    if let (Some(since), Some(until)) = (since, until)
+        && since > until
+    {
+        return Err(Failed::request(format!(
+            "the window ends at {}, before it begins at {}",
+            until.to_rfc3339(),
+            since.to_rfc3339()
+        )));
+    }
     let mut options = BTreeMap::new();
     for (key, value) in args.options {
         if options.insert(key.clone(), value).is_some() {
@@ -261,7 +270,12 @@ impl Asked {
         Ok(Request {
             workspace: app.workspace.clone(),
             export: self.export,
-            definition: Definition { relation: self.relation, format: self.format, destination },
+            definition: Definition {
+                relation: self.relation,
+                format: self.format,
+                destination,
+                meaning: None,
+            },
             advance: self.advance,
             from: self.from_commit,
             to: self.to_commit,

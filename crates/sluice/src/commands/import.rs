@@ -10,7 +10,7 @@ use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat};
 use crate::app::App;
 use crate::cli;
 use crate::failed::Failed;
-use crate::output::{bytes, count};
+use crate::output::{bytes, counted};
 use crate::progress::{Bar, Total};
 
 /// Does the `import` command.
@@ -62,13 +62,13 @@ pub(crate) fn sentence(report: &ImportReport) -> String {
     }
     let made = if report.created { "the new dataset " } else { "" };
     let mut text = format!(
-        "imported {} rows into {made}`{dataset}`, commit {commit} ({} stored)",
-        count(report.rows),
+        "imported {} into {made}`{dataset}`, commit {commit} ({} stored)",
+        counted(report.rows, "row"),
         bytes(report.bytes)
     );
     if let (Some(path), 1..) = (&report.rejects, report.rejected) {
-        let rows = count(report.rejected);
-        text = format!("{text}; {rows} bad rows are in {}", path.display());
+        let rows = counted(report.rejected, "bad row");
+        text = format!("{text}; {rows} in {}", path.display());
     }
     text
 }

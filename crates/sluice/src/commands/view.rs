@@ -3,6 +3,7 @@
 use model::dataset::{View, Window};
 use model::names;
 use model::ports::{Catalog, Query};
+use model::schema::{Schema, Type};
 
 use crate::app::App;
 use crate::cli::{self, CreateView};
@@ -27,18 +28,26 @@ async fn create(app: &App, args: CreateView) -> Result<(), Failed> {
         cli::Window::Input => Window::Input,
         cli::Window::Output => Window::Output,
     };
-    if let (Some(column), Window::Output) = (&args.time, window)
-        && columns.field(column).is_none()
-    {
-        return Err(Failed::request(format!(
-            "the view has no column `{column}`; name one that it returns, or use --window input"
-        )));
+    if let (Some(column), Window::Output) = (&args.time, window) {
+        check_time(&columns, column)?;
     }
     let view =
         View { name: args.name, sql: args.sql, time_column: args.time, window, created_at: now };
     app.store.create_view(&app.workspace, &view).await?;
     app.output.value(&view, |out| writeln!(out, "made the view `{}`", view.name))?;
     Ok(())
+}
+
+fn check_time(columns: &Schema, column: &str) -> Result<(), Failed> {
+    match columns.field(column).map(|field| &field.kind) {
+        Some(Type::Timestamp { .. } | Type::Date) => Ok(()),
+        Some(other) => Err(Failed::request(format!(
+            "the time column `{column}` is `{other}`; it must be a timestamp or a date"
+        ))),
+        None => Err(Failed::request(format!(
+            "the view has no column `{column}`; name one that it returns, or use --window input"
+        ))),
+    }
 }
 
 async fn list(app: &App) -> Result<(), Failed> {

@@ -236,7 +236,9 @@ fn overlapping_ranges_are_refused() {
     let from_zero = [&export[..], &["--from-commit", "0"]].concat();
     sluice.fails(&from_zero, 2, &["--again"]);
     let again = [&export[..], &["--again"]].concat();
-    sluice.ok(&again);
+    sluice.ok(&["verify", &sluice.ok(&again), "--chain"]);
+    let beyond = [&export[..], &["--from-commit", "99"]].concat();
+    sluice.fails(&beyond, 2, &["no commit 99"]);
     let other = [&export[..], &["--format", "csv"]].concat();
     sluice.fails(&other, 2, &["`e`", "format"]);
 }
@@ -301,4 +303,44 @@ fn an_unknown_setting_is_refused() {
     let sluice = Sluice::new();
     let config = sluice.file("sluice.toml", "[work]\nthraeds = 2\n");
     sluice.fails(&["--config", &config, "dataset", "list"], 2, &["thraeds"]);
+}
+
+#[test]
+fn an_export_does_not_go_on_under_a_name_that_means_something_else() {
+    let (sluice, out) = with_orders();
+    let view = |sql: &str| sluice.ok(&["view", "create", "v", sql]);
+    view("SELECT id FROM orders");
+    let of_view = ["export", "run", "--view", "v", "--to", &out, "--incremental", "ev"];
+    sluice.ok(&of_view);
+    sluice.ok(&["view", "drop", "v"]);
+    view("SELECT id * 100 AS id FROM orders");
+    sluice.fails(&of_view, 2, &["`ev`", "view"]);
+
+    let of_dataset = ["export", "run", "--dataset", "orders", "--to", &out, "--incremental", "ed"];
+    sluice.ok(&of_dataset);
+    sluice.ok(&["dataset", "drop", "orders"]);
+    let file = sluice.file("again.jsonl", ORDERS);
+    sluice.ok(&["import", "orders", &file]);
+    sluice.fails(&of_dataset, 2, &["`ed`", "dataset"]);
+}
+
+#[test]
+fn arguments_that_cannot_be_read_are_one_line() {
+    let sluice = Sluice::new();
+    sluice.fails(&["frob"], 2, &["frob"]);
+    sluice.fails(
+        &["export", "run", "--dataset", "d", "--to", "o", "--since", "x"],
+        2,
+        &["--since"],
+    );
+    sluice.fails(&["export", "run", "--to", "o"], 2, &["--dataset"]);
+    let schema = sluice.file("s.json", r#"{"fields":[{"name":"_commit","type":"int64"}]}"#);
+    sluice.fails(&["dataset", "create", "d", "--schema", &schema], 3, &["`_commit`"]);
+}
+
+#[test]
+fn a_place_where_nothing_can_be_made_ends_the_run() {
+    let (sluice, _) = with_orders();
+    sluice.fails(&["export", "run", "--dataset", "orders", "--to", "/proc/x"], 4, &["/proc/x"]);
+    assert_eq!(sluice.json(&["run", "list"])[0]["state"], "failed");
 }

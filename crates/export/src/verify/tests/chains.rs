@@ -158,6 +158,79 @@ fn a_chain_begins_at_commit_0() {
     assert_eq!(out.differences("r3"), [], "alone it is good");
 }
 
+/// Verifies a manifest of two rows that no other names and that begins behind commit 0.
+#[track_caller]
+fn stands_alone(change: fn(&mut Manifest)) {
+    let out = Out::new();
+    chain(&out);
+    let mut file = out.file("r4", "a.jsonl", (TWO, TWO), 2);
+    file.first_commit = Some(CommitNumber(9));
+    file.last_commit = Some(CommitNumber(9));
+    let mut alone = of("r4", vec![file]);
+    alone.from_commit = CommitNumber(4);
+    alone.to_commit = CommitNumber(9);
+    alone.snapshot_commit = CommitNumber(12);
+    change(&mut alone);
+    let path = out.seal(&alone);
+    let report = verify(&path, Chain::Follow).unwrap();
+    assert_eq!(report.differences, []);
+    let sentence = "1 manifest, 1 file, 2 rows, 18 B: every file is as the manifest says, \
+                    and it stands alone";
+    assert_eq!(report.to_string(), sentence);
+    assert!(report.manifests[0].stands_alone);
+    // Nothing but standing alone excuses it.
+    (alone.export, alone.again) = (Some("daily".into()), false);
+    out.seal(&alone);
+    let kinds: Vec<_> = out.differences_by("r4", Chain::Follow).iter().map(|one| one.0).collect();
+    assert_eq!(kinds, [Kind::ChainStart]);
+}
+
+#[test]
+fn a_run_without_a_name_begins_anywhere() {
+    stands_alone(|manifest| manifest.export = None);
+}
+
+#[test]
+fn a_range_delivered_again_begins_anywhere() {
+    stands_alone(|manifest| manifest.again = true);
+}
+
+#[test]
+fn a_manifest_that_stands_alone_has_no_predecessor() {
+    let out = Out::new();
+    let [.., third] = chain(&out);
+    let again = Manifest { again: true, ..third.clone() };
+    out.seal(&again);
+    let line = "`r3/manifest.json`: a manifest that stands alone is in a chain: \
+                expected a `previous` of null, found `../r2/manifest.json`";
+    broken(&out, &[(Kind::StandsAlone, line)]);
+    out.seal(&Manifest { export: None, ..third });
+    let export = "`r3/manifest.json`: the predecessor is another export's: \
+                  expected none, found `daily`";
+    broken(&out, &[(Kind::StandsAlone, line), (Kind::PredecessorExport, export)]);
+}
+
+#[test]
+fn a_range_delivered_again_is_nobodys_predecessor() {
+    let line = "`r3/manifest.json`: a manifest that stands alone is in a chain: \
+                expected a predecessor that moved the export's cursor, \
+                found one that delivers a range `again`";
+    // Everything else about it is right: export, run, sum, and where it ends.
+    for from in [0, 2] {
+        let out = Out::new();
+        let mut again = of("r1", Vec::new());
+        (again.from_commit, again.again) = (CommitNumber(from), true);
+        out.seal(&again);
+        after(&out, "r3", 9, Some(&again));
+        broken(&out, &[(Kind::StandsAlone, line)]);
+        again.again = false;
+        again.from_commit = CommitNumber(0);
+        out.seal(&again);
+        after(&out, "r3", 9, Some(&again));
+        broken(&out, &[]);
+    }
+}
+
 #[test]
 fn a_loop_ends() {
     let out = Out::new();

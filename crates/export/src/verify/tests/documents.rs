@@ -37,6 +37,7 @@ fn full() -> Manifest {
         until: Some(at),
     };
     manifest.files_list = Some(FilesList { path: path.clone(), bytes: 1, sha256: sha256.clone() });
+    manifest.again = true;
     manifest.previous = Some(Previous { run, path, sha256 });
     manifest.schema.fields = types().map(|kind| Field::new("f", kind)).collect();
     manifest.schema.fields[0].nullable = false;
