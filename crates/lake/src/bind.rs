@@ -29,7 +29,7 @@ use crate::read::Mapper;
 use crate::session::{self, DatasetTable, Error, OutputError, Session, Source, Text, table_schema};
 use prune::Candidate;
 pub(crate) use ranges::between;
-pub(crate) use resolve::{Resolved, Table};
+pub(crate) use resolve::{Resolved, Table, reopen};
 
 use shape::Shape;
 
@@ -101,6 +101,10 @@ pub(crate) struct Planned {
 
 impl Planned {
     fn shape(&self) -> Result<Shape, Error> {
+        if self.resolved.tables.len() > 1 {
+            // A part knows one table, and the text may name others that the plan does not read.
+            return Ok(Shape::Other("names more than one dataset".into()));
+        }
         shape::shape(&self.plan)
     }
 

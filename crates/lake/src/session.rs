@@ -4,10 +4,12 @@
 //! URLs, no table functions, no catalogs. Names match exactly as they are written; `now()` is a given
 //! instant; memory, spilled bytes and time have limits.
 
+mod bounds;
 mod errors;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod functions;
+mod held;
 mod names;
 mod run;
 mod statement;
@@ -19,31 +21,31 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
+use futures::TryFutureExt;
 use model::limits;
 
 pub(crate) use errors::{Error, OutputError, nearest};
 pub(crate) use names::quote;
+use run::Deadline;
 pub(crate) use run::{Running, run};
 pub(crate) use statement::{Text, condition, select_list};
 pub(crate) use table::{DatasetTable, Source, table_schema};
 
 /// Rows of one batch.
 pub(crate) const BATCH_ROWS: usize = 8192;
-
-/// How many times smaller a constant that every row gets must be than a value of one row.
-const CONSTANTS_PER_VALUE: u64 = 64;
 
 /// What one query may take.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +79,7 @@ impl Default for Limits {
 pub(crate) struct Session {
     context: SessionContext,
     limits: Limits,
+    deadline: Deadline,
 }
 
 impl Session {
@@ -108,7 +111,8 @@ impl Session {
             state.deregister_udtf(&name).map_err(Error::planning)?;
         }
         functions::install(&mut state, now, limits).map_err(Error::planning)?;
-        Ok(Self { context: SessionContext::new_with_state(state), limits: limits.clone() })
+        let context = SessionContext::new_with_state(state);
+        Ok(Self { context, limits: limits.clone(), deadline: Deadline::start(limits.seconds) })
     }
 
     /// Makes a table known.
@@ -126,22 +130,35 @@ impl Session {
 
     /// Plans a text: names and types resolved, nothing rewritten.
     pub(crate) async fn plan(&self, text: &Text) -> Result<LogicalPlan, Error> {
-        text.check_functions(&self.context.state())?;
+        let state = self.context.state();
+        text.check_functions(&state)?;
         let query: Box<Query> = Box::new(text.query().clone());
         let statement = Statement::Statement(Box::new(SqlStatement::Query(query)));
-        let plan = self.context.state().statement_to_plan(statement).await;
-        let plan = plan.map_err(Error::planning)?;
-        let only_reads = datafusion::prelude::SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        only_reads.verify_plan(&plan).map_err(Error::planning)?;
-        Ok(plan)
+        let planned = async move {
+            let plan = state.statement_to_plan(statement).await?;
+            // Before anything walks the plan.
+            bounds::check_steps(&plan)?;
+            let only_reads = datafusion::prelude::SQLOptions::new()
+                .with_allow_ddl(false)
+                .with_allow_dml(false)
+                .with_allow_statements(false);
+            only_reads.verify_plan(&plan)?;
+            held::check_windows(&plan)?;
+            Ok(plan)
+        };
+        run::within(self.deadline, planned.map_err(Error::planning)).await
     }
 
-    /// Rewrites a plan into its cheapest form.
+    /// Rewrites a plan into its cheapest form, on the caller's thread.
     pub(crate) fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan, Error> {
-        self.context.state().optimize(plan).map_err(Error::planning)
+        optimize(&self.context.state(), &self.limits, plan)
+    }
+
+    /// Finds what is wrong with a plan without running it.
+    pub(crate) async fn check(&self, plan: LogicalPlan) -> Result<(), Error> {
+        let (state, limits) = (self.context.state(), self.limits.clone());
+        let checked = async move { optimize(&state, &limits, &plan).map(|_| ()) };
+        run::within(self.deadline, checked).await
     }
 
     /// Makes a plan that can run.
@@ -149,36 +166,13 @@ impl Session {
         &self,
         plan: &LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let plan = self.optimize(plan)?;
-        self.check_constants(&plan)?;
-        self.context.state().create_physical_plan(&plan).await.map_err(Error::planning)
-    }
-
-    /// Refuses large constants where they would be copied for every row of a batch.
-    fn check_constants(&self, plan: &LogicalPlan) -> Result<(), Error> {
-        if let LogicalPlan::Projection(projection) = plan
-            && matches!(projection.input.as_ref(), LogicalPlan::EmptyRelation(_))
-        {
-            return Ok(());
-        }
-        let max = self.limits.value_bytes / CONSTANTS_PER_VALUE;
-        let mut largest = 0;
-        plan.apply_with_subqueries(|node| {
-            node.apply_expressions(|expr| {
-                expr.apply(|part| {
-                    if let Expr::Literal(value, _) = part {
-                        largest = largest.max(value.size() as u64);
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })
-            })
-        })
-        .map_err(Error::planning)?;
-        if largest <= max {
-            return Ok(());
-        }
-        let function = "a constant".into();
-        Err(Error::Value { function, bytes: largest, place: "for every row", max })
+        let (state, limits, plan) = (self.context.state(), self.limits.clone(), plan.clone());
+        let planned = async move {
+            let plan = optimize(&state, &limits, &plan)?;
+            let plan = state.create_physical_plan(&plan).await;
+            plan.and_then(held::count_windows).and_then(make_stoppable).map_err(Error::planning)
+        };
+        run::within(self.deadline, planned).await
     }
 
     /// Returns the state, for compiling expressions.
@@ -190,6 +184,39 @@ impl Session {
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
+
+    /// Returns when its time is over, which started with the session.
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+}
+
+fn optimize(
+    state: &SessionState,
+    limits: &Limits,
+    plan: &LogicalPlan,
+) -> Result<LogicalPlan, Error> {
+    let plan = state.optimize(plan).map_err(Error::planning)?;
+    // Constants are copied for every row of a batch.
+    let max = limits.value_bytes.saturating_mul(functions::VALUES_PER_BATCH) / BATCH_ROWS as u64;
+    let bytes = bounds::constant_bytes(&plan).map_err(Error::planning)?;
+    if bytes <= max {
+        return Ok(plan);
+    }
+    Err(Error::Value { function: "constants".into(), bytes, place: "for every row", max })
+}
+
+/// Lets a query be stopped between any two batches. A join or an `unnest` makes many batches of one, and
+/// what takes them would go on without a pause for as long as there are more.
+fn make_stoppable(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let stoppable = plan.transform_up(|node| {
+        if node.children().len() > 1 || node.name() == "UnnestExec" {
+            let node: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
+            return Ok(Transformed::yes(node));
+        }
+        Ok(Transformed::no(node))
+    });
+    stoppable.map(|transformed| transformed.data)
 }
 
 fn config() -> SessionConfig {
@@ -213,3 +240,6 @@ fn config() -> SessionConfig {
 pub(crate) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,9 @@ impl Query for Lake {
         let session = self.session(&resolved, now).await?;
         let plan = session.plan(&text).await?;
         // Types that do not fit are found here, not when the view is read.
-        session.optimize(&plan)?;
-        Ok(bind::output(&plan)?)
+        let schema = bind::output(&plan)?;
+        session.check(plan).await?;
+        Ok(schema)
     }
 }
 

@@ -48,7 +48,8 @@ impl Lake {
         output: &Schema,
         run: &RunId,
     ) -> Result<Vec<Input>, PortError> {
-        self.remove_staged(run).await?;
+        // Nothing of an earlier try is removed here: names are never used twice, and this holder may have
+        // been replaced by one whose files would be lost. Who takes a run over unstages it first.
         let physical = planned.session.physical(&planned.plan).await?;
         let mut rows = session::run(&planned.session, physical);
         let schema = output.to_arrow();
@@ -82,7 +83,7 @@ impl Lake {
         let max = self.limits().staged_bytes;
         let mut bytes: u64 = 0;
         while let Some(batch) = rows.try_next().await? {
-            bytes = bytes.saturating_add(batch.get_array_memory_size() as u64);
+            bytes = bytes.saturating_add(slice_bytes(&batch));
             if bytes > max {
                 return Err(Error::Staged { bytes: max }.into());
             }
@@ -104,6 +105,14 @@ impl Lake {
         }
         Ok(())
     }
+}
+
+/// Returns the bytes of the rows themselves: batches of one result share their buffers.
+fn slice_bytes(batch: &RecordBatch) -> u64 {
+    let bytes = |column: &arrow::array::ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(bytes).sum::<usize>() as u64
 }
 
 fn folder(run: &RunId) -> String {

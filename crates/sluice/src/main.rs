@@ -21,6 +21,10 @@ use clap::Parser;
 use crate::cli::Cli;
 use crate::failed::Failed;
 
+/// Bytes of stack of a thread that works: SQL with thousands of operators is read by as many calls inside
+/// each other. Only what is used is taken from the system.
+const STACK_BYTES: usize = 256 << 20;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -40,9 +44,14 @@ fn main() -> ExitCode {
 fn work(cli: Cli) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|e| Failed::internal(format!("cannot start the runtime: {e}")))?;
-    let outcome = runtime.block_on(commands::dispatch(cli));
+    let outcome = runtime.block_on(async {
+        // On a thread of the runtime, which has the larger stack.
+        let work = tokio::spawn(commands::dispatch(cli));
+        work.await.unwrap_or_else(|e| Err(Failed::internal(format!("the command broke off: {e}"))))
+    });
     // What still runs in the background must not hold the exit up.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     outcome

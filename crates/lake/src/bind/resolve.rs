@@ -8,15 +8,19 @@ use std::collections::BTreeSet;
 use datafusion::arrow::datatypes::DataType;
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Snapshot, View, Window};
 use model::ports::Bind;
-use model::relation::{BoundView, Selection, Source};
+use model::relation::{BoundRelation, BoundView, Selection, Source};
 use model::{CommitNumber, PortError, WorkspaceId, limits};
 
 use super::window;
 use crate::Lake;
 use crate::session::{DatasetTable, Error, Session, Text, condition, nearest, quote, select_list};
 
-/// The name of a SQL text that a selection is made from.
-const QUERY: &str = "_query";
+/// The name of a SQL text that a selection is made from. No dataset and no view can have it.
+const QUERY: &str = "SQL text";
+
+/// What stands before the name of a dataset in that of all its rows, where the name itself means those
+/// in a window. No dataset and no view can have such a name.
+const ALL: &str = "all ";
 
 /// A dataset that is read.
 #[derive(Clone, Debug)]
@@ -87,8 +91,7 @@ impl Lake {
                 (name.as_str(), resolved)
             }
             Source::Sql(sql) => {
-                let mut text = Text::parse(sql)?;
-                text.name_outputs()?;
+                let text = Text::parse(sql)?;
                 let mut resolved = Resolved::default();
                 self.resolve_text(&names, &text, &mut resolved).await?;
                 if *selection == Selection::default() {
@@ -112,8 +115,7 @@ impl Lake {
     ) -> Result<(Resolved, Text), PortError> {
         let head = self.catalog.head(workspace).await?.map(|(number, _)| number);
         let names = self.names(workspace, head).await?;
-        let mut text = Text::parse(sql)?;
-        text.name_outputs()?;
+        let text = Text::parse(sql)?;
         let mut resolved = Resolved::default();
         if let Some(name) = own
             && text.tables()?.iter().any(|table| table == name)
@@ -168,8 +170,7 @@ impl Lake {
             {
                 if let Some(view) = names.views.iter().find(|view| view.name == name) {
                     check_path(&open, &name)?;
-                    let mut text = Text::parse(&view.sql)?;
-                    text.name_outputs()?;
+                    let text = Text::parse(&view.sql)?;
                     let wanted = text.tables()?;
                     open.push((name, text, wanted));
                 } else {
@@ -273,9 +274,29 @@ fn compose(
     if let Some(filter) = &relation.selection.filter {
         conditions.insert(0, condition(filter)?);
     }
-    let mut text = Text::compose(&columns, name, &conditions)?;
-    text.name_outputs()?;
-    Ok(text)
+    Text::compose(&columns, name, &conditions)
+}
+
+/// Returns the views and the text of a bound relation, the very queries that were bound.
+///
+/// A bound relation holds texts as they were written, so what was done to them is done again.
+pub(crate) fn reopen(relation: &BoundRelation) -> Result<(Vec<ResolvedView>, Text), Error> {
+    let mut hiding = BTreeSet::new();
+    let table = &relation.table;
+    if table.virtual_columns {
+        let dataset = table.name.strip_prefix(ALL).unwrap_or(&table.name);
+        hiding.insert(dataset.to_owned());
+    }
+    let open = |sql: &str| {
+        let mut text = Text::parse(sql)?;
+        text.hide(&hiding)?;
+        Ok::<_, Error>(text)
+    };
+    let mut views = Vec::with_capacity(relation.views.len());
+    for view in &relation.views {
+        views.push(ResolvedView { name: view.name.clone(), text: open(&view.sql)? });
+    }
+    Ok((views, open(&relation.sql)?))
 }
 
 /// Gives the tables their virtual columns if a text mentions one, and keeps them out of every `*`.
@@ -351,7 +372,7 @@ fn narrow(selection: &Selection, resolved: &mut Resolved) -> Result<(), PortErro
     for table in &mut resolved.tables {
         let name = table.registered.clone();
         let conditions = on_table(selection, &name, table)?;
-        table.registered = format!("_all_{name}");
+        table.registered = format!("{ALL}{name}");
         let text = Text::compose("*", &table.registered, &conditions)?;
         narrowed.push(ResolvedView { name, text });
     }
@@ -359,3 +380,6 @@ fn narrow(selection: &Selection, resolved: &mut Resolved) -> Result<(), PortErro
     resolved.views = narrowed;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

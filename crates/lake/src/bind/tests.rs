@@ -186,6 +186,8 @@ async fn a_staged_result_keeps_its_order_and_can_be_removed() {
     let run = RunId::new("run1");
     bind.stage = Stage::Into(run.clone());
     for _ in 0..2 {
+        // As whoever takes the run over does, and nobody else may.
+        world.lake.unstage(&run).await.unwrap();
         let bound = world.lake.bind(&bind).await.unwrap();
         assert!(!bound.row_by_row && bound.relation.table.dataset.is_none());
         assert!(bound.inputs[0].key.as_str().starts_with("staged/run1/"));

@@ -6,8 +6,11 @@ use model::relation::Selection;
 
 use crate::session::{Error, quote};
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
+/// Nanoseconds of a second.
+const SECOND: i128 = 1_000_000_000;
+
+/// Nanoseconds of a day.
+const DAY: i128 = 86_400 * SECOND;
 
 /// The side of a window.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,16 +65,15 @@ fn timestamp(
     kind: &DataType,
     column: &str,
 ) -> Option<String> {
-    let micros = at.timestamp_micros();
-    let ticks = match unit {
-        TimeUnit::Second => Some(ceil(micros, 1_000_000)),
-        TimeUnit::Millisecond => Some(ceil(micros, 1000)),
-        TimeUnit::Microsecond => Some(micros),
-        TimeUnit::Nanosecond => micros.checked_mul(1000),
+    let tick = match unit {
+        TimeUnit::Second => SECOND,
+        TimeUnit::Millisecond => SECOND / 1_000,
+        TimeUnit::Microsecond => SECOND / 1_000_000,
+        TimeUnit::Nanosecond => 1,
     };
-    let Some(ticks) = ticks else {
+    let Ok(ticks) = i64::try_from(ceil(nanos(at), tick)) else {
         // The column cannot hold times as far away as the bound.
-        let all_rows = (side == Side::Since) == (micros < 0);
+        let all_rows = (side == Side::Since) == (nanos(at) < 0);
         return (!all_rows).then(|| "false".into());
     };
     let (column, compare) = (quote(column), comparison(side));
@@ -80,13 +82,17 @@ fn timestamp(
 }
 
 fn date(side: Side, at: DateTime<Utc>, column: &str) -> String {
-    let days = ceil(at.timestamp_micros(), DAY);
+    let days = ceil(nanos(at), DAY);
     let (column, compare) = (quote(column), comparison(side));
     format!("{column} {compare} arrow_cast(arrow_cast({days}, 'Int32'), 'Date32')")
 }
 
-fn ceil(value: i64, unit: i64) -> i64 {
-    value.div_euclid(unit) + i64::from(value.rem_euclid(unit) != 0)
+fn nanos(at: DateTime<Utc>) -> i128 {
+    i128::from(at.timestamp()) * SECOND + i128::from(at.timestamp_subsec_nanos())
+}
+
+fn ceil(value: i128, unit: i128) -> i128 {
+    value.div_euclid(unit) + i128::from(value.rem_euclid(unit) != 0)
 }
 
 #[cfg(test)]
@@ -107,6 +113,13 @@ mod tests {
         let seconds = DataType::Timestamp(TimeUnit::Second, None);
         check(&seconds, "1970-01-01T00:00:01Z", "\"at\" >= arrow_cast(1, 'Timestamp(s)')");
         check(&seconds, "1970-01-01T00:00:01.5Z", "\"at\" >= arrow_cast(2, 'Timestamp(s)')");
+        check(&seconds, "1970-01-01T00:00:01.0000005Z", "\"at\" >= arrow_cast(2, 'Timestamp(s)')");
+        let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+        check(
+            &nanos,
+            "1970-01-01T00:00:00.000000500Z",
+            "\"at\" >= arrow_cast(500, 'Timestamp(ns)')",
+        );
         check(&seconds, "1969-12-31T23:59:58.5Z", "\"at\" >= arrow_cast(-1, 'Timestamp(s)')");
         let date = "\"at\" >= arrow_cast(arrow_cast(1, 'Int32'), 'Date32')";
         check(&DataType::Date32, "1970-01-01T00:00:00.000001Z", date);

@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 use serde_json::Value;
 
 /// Returns the statistics of the top-level columns of `schema`, which the file has.
@@ -68,7 +69,7 @@ fn column(
         if known { extreme(&values, last) } else { None }
     };
     let kind = converter.arrow_field().data_type();
-    let (min, max) = if kind.is_floating() {
+    let (min, max) = if kind.is_floating() || has_old_bounds(&converter, groups) {
         (None, None)
     } else {
         (
@@ -77,6 +78,15 @@ fn column(
         )
     };
     Ok(ColumnStatistics { min, max, nulls: total })
+}
+
+/// Returns whether some bounds are of the kind that old writers made: their order is not that of the
+/// values (text was compared by signed bytes), so nothing may be left out by them.
+fn has_old_bounds(converter: &StatisticsConverter<'_>, groups: &[RowGroupMetaData]) -> bool {
+    converter.parquet_column_index().is_some_and(|at| {
+        let chunks = groups.iter().filter_map(|group| group.column(at).statistics());
+        chunks.into_iter().any(Statistics::is_min_max_deprecated)
+    })
 }
 
 /// Returns the least or the greatest of the row groups' values.

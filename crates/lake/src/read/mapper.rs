@@ -14,7 +14,8 @@ use model::relation::BoundRelation;
 
 use super::adapt::adapt;
 use super::decode::Columns;
-use crate::session::{DatasetTable, Error, Limits, Session, Text};
+use crate::bind::reopen;
+use crate::session::{DatasetTable, Error, Limits, Session};
 
 /// Turns batches of the table into batches of the output.
 pub(crate) struct Mapper {
@@ -41,10 +42,11 @@ impl Mapper {
         let table = &relation.table;
         let provider = DatasetTable::new(&table.schema, table.virtual_columns, None);
         session.add_table(&table.name, Arc::new(provider))?;
-        for view in &relation.views {
-            session.add_view(&view.name, &Text::parse(&view.sql)?).await?;
+        let (views, text) = reopen(relation)?;
+        for view in &views {
+            session.add_view(&view.name, &view.text).await?;
         }
-        let plan = session.plan(&Text::parse(&relation.sql)?).await?;
+        let plan = session.plan(&text).await?;
         let plan = session.optimize(&plan)?;
         let mut steps = Vec::new();
         let schema = walk(&session, &plan, &mut steps).map_err(Error::planning)?;

@@ -282,6 +282,10 @@ impl Error {
                     Self::Plan { reason, source: Box::new(error) }
                 }
             },
+            // Planning reads footers.
+            DataFusionError::External(inner) if inner.is::<read::Error>() => {
+                Self::Read { reason: inner.to_string(), source: Box::new(error) }
+            }
             _ => Self::Plan { reason: reason(&error), source: Box::new(error) },
         }
     }

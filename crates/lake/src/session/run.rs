@@ -2,7 +2,8 @@
 //!
 //! A query that never yields cannot be stopped from outside, but it can be left alone: queries have
 //! threads of their own, and who waits for rows waits no longer than the limit. Dropping [`Running`]
-//! stops the query at its next batch.
+//! stops the query at its next batch. Planning is the same, except that it stops only where it waits: it
+//! has threads apart, so that queries run while a planner is still at a text that everyone gave up on.
 
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -16,17 +17,22 @@ use futures::{Stream, StreamExt};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::AbortHandle;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::{Error, Limits, Session};
 
 /// Batches that wait for who reads them.
 const BATCHES_WAITING: usize = 2;
 
+/// Bytes of stack of a thread that plans: a chain of thousands of operators is that many calls deep.
+/// Only what is used is taken from the system.
+const STACK_BYTES: usize = 256 << 20;
+
 /// The threads of all queries.
 static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name("sluice-sql")
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .expect("the system gives threads to a process that just started")
@@ -36,9 +42,46 @@ static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
 pub(crate) struct Running {
     rows: Receiver<Result<Option<RecordBatch>, Error>>,
     task: AbortHandle,
-    deadline: Pin<Box<Sleep>>,
-    seconds: f64,
+    sleep: Pin<Box<Sleep>>,
+    deadline: Deadline,
     done: bool,
+}
+
+/// Lets planning work on its own thread, and waits for it until the deadline of its session.
+pub(crate) async fn within<T: Send + 'static>(
+    deadline: Deadline,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let task = THREADS.spawn_blocking(move || {
+        THREADS.block_on(async move {
+            // What only waits, for an object say, is not worked on for nobody.
+            timeout_at(deadline.at, work).await.unwrap_or(Err(deadline.error()))
+        })
+    });
+    match timeout_at(deadline.at, task).await {
+        Ok(Ok(planned)) => planned,
+        Ok(Err(_)) => Err(Error::Died),
+        Err(_) => Err(deadline.error()),
+    }
+}
+
+/// When a query's time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    at: Instant,
+    seconds: f64,
+}
+
+impl Deadline {
+    /// Starts the time of a query.
+    pub(crate) fn start(seconds: f64) -> Self {
+        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1));
+        Self { at: Instant::now() + limit, seconds }
+    }
+
+    fn error(self) -> Error {
+        Error::Time { seconds: self.seconds }
+    }
 }
 
 /// Starts a plan.
@@ -46,11 +89,10 @@ pub(crate) fn run(session: &Session, plan: Arc<dyn ExecutionPlan>) -> Running {
     let limits = session.limits().clone();
     let context = session.state().task_ctx();
     let (send, rows) = channel(BATCHES_WAITING);
-    let seconds = limits.seconds;
+    let deadline = session.deadline();
     let task = THREADS.spawn(pump(plan, context, limits, send)).abort_handle();
-    let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1));
-    let deadline = Box::pin(sleep_until(tokio::time::Instant::now() + limit));
-    Running { rows, task, deadline, seconds, done: false }
+    let sleep = Box::pin(sleep_until(deadline.at));
+    Running { rows, task, sleep, deadline, done: false }
 }
 
 async fn pump(
@@ -84,10 +126,10 @@ impl Stream for Running {
         if self.done {
             return Poll::Ready(None);
         }
-        if self.deadline.as_mut().poll(context).is_ready() {
+        if self.sleep.as_mut().poll(context).is_ready() {
             self.done = true;
             self.task.abort();
-            return Poll::Ready(Some(Err(Error::Time { seconds: self.seconds })));
+            return Poll::Ready(Some(Err(self.deadline.error())));
         }
         let next = std::task::ready!(self.rows.poll_recv(context));
         let next = match next {

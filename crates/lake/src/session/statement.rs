@@ -3,6 +3,10 @@
 //! The text is checked before the engine sees it: one query, no table functions, nothing that writes.
 //! Where a text mentions the virtual columns, `*` is rewritten to leave them out, so that they come out
 //! only when asked for by name. Unnamed expressions are given their own text as name.
+//!
+//! A text is kept as it was written. What was parsed is never printed to be parsed again: the printer
+//! does not know which quotes inside a literal stand for themselves, so another literal could come back.
+//! Whoever reads a text again gets the same query by doing the same to it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +19,8 @@ use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement as SqlStatement, TableFactor,
-    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    TableWithJoins, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -23,6 +28,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN};
 use model::limits;
 
+use super::bounds::check_nesting;
 use super::errors::{Error, nearest};
 use super::quote;
 
@@ -31,16 +37,21 @@ const NESTING_MAX: usize = 100;
 
 /// One checked `SELECT`.
 #[derive(Clone, Debug)]
-pub(crate) struct Text(Box<Query>);
+pub(crate) struct Text {
+    written: String,
+    query: Box<Query>,
+}
 
+/// The text as it was written, without what was done to the query since.
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.written)
     }
 }
 
 impl Text {
-    /// Parses one `SELECT` and refuses everything else.
+    /// Parses one `SELECT`, refuses everything else, and gives every column of the result a readable name
+    /// of its own.
     pub(crate) fn parse(sql: &str) -> Result<Self, Error> {
         let chars = sql.chars().count();
         if chars > limits::SQL_CHARS_MAX {
@@ -65,13 +76,20 @@ impl Text {
             },
             other => return Err(refused(&other.to_string())),
         };
+        // Before anything else looks at it: names are resolved by a walk that nesting makes long.
+        check_nesting(&query)?;
         match query.visit(&mut Check) {
-            ControlFlow::Continue(()) => Ok(Self(query)),
+            ControlFlow::Continue(()) => {
+                let mut text = Self { written: sql.into(), query };
+                text.name_outputs()?;
+                Ok(text)
+            }
             ControlFlow::Break(what) => Err(Error::Forbidden { what }),
         }
     }
 
-    /// Composes a `SELECT` over one name from a select list and conditions.
+    /// Composes a `SELECT` over one name from a select list and conditions. What users wrote of them must
+    /// have passed [`select_list`] and [`condition`].
     pub(crate) fn compose(columns: &str, name: &str, conditions: &[String]) -> Result<Self, Error> {
         let mut sql = format!("SELECT {columns} FROM {}", quote(name));
         if !conditions.is_empty() {
@@ -83,12 +101,12 @@ impl Text {
 
     /// Returns the parsed query.
     pub(crate) fn query(&self) -> &Query {
-        &self.0
+        &self.query
     }
 
     /// Returns the names of the tables that it reads, without those of its own `WITH`.
     pub(crate) fn tables(&self) -> Result<Vec<String>, Error> {
-        let statement = Statement::Statement(Box::new(SqlStatement::Query(self.0.clone())));
+        let statement = Statement::Statement(Box::new(SqlStatement::Query(self.query.clone())));
         let (tables, _) = resolve_table_references(&statement, false).map_err(Error::planning)?;
         tables
             .into_iter()
@@ -105,30 +123,29 @@ impl Text {
 
     /// Returns whether it mentions a virtual column.
     pub(crate) fn mentions_virtual(&self) -> bool {
-        self.0.visit(&mut Mentions).is_break()
+        self.query.visit(&mut Mentions).is_break()
     }
 
     /// Leaves the virtual columns of the tables named in `hiding` out of every `*`.
     pub(crate) fn hide(&mut self, hiding: &BTreeSet<String>) -> Result<(), Error> {
         let mut own = Names(BTreeSet::new());
-        let _ = self.0.visit(&mut own);
+        let _ = self.query.visit(&mut own);
         let hiding = hiding.difference(&own.0).cloned().collect();
-        match VisitMut::visit(&mut self.0, &mut Hide(hiding)) {
+        match VisitMut::visit(&mut self.query, &mut Hide(hiding)) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(what) => Err(Error::Forbidden { what }),
         }
     }
 
-    /// Gives every column of the result a readable name of its own.
-    pub(crate) fn name_outputs(&mut self) -> Result<(), Error> {
-        let Some(select) = first_select(&mut self.0.body) else { return Ok(()) };
+    fn name_outputs(&mut self) -> Result<(), Error> {
+        let Some(select) = first_select(&mut self.query.body) else { return Ok(()) };
         let mut seen = BTreeSet::new();
         for item in &mut select.projection {
             let named = match item {
                 SelectItem::UnnamedExpr(Expr::Identifier(ident)) => ident.value.clone(),
                 SelectItem::UnnamedExpr(expr) => {
                     let name = readable(expr);
-                    let alias = Ident::with_quote('"', name.replace('"', "\"\""));
+                    let alias = Ident::with_quote('"', &name);
                     *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
                     name
                 }
@@ -145,7 +162,7 @@ impl Text {
     /// Refuses functions that do not exist, with the nearest that does.
     pub(crate) fn check_functions(&self, state: &SessionState) -> Result<(), Error> {
         let mut functions = Functions(BTreeSet::new());
-        let _ = self.0.visit(&mut functions);
+        let _ = self.query.visit(&mut functions);
         for name in functions.0 {
             let known = state.scalar_functions().contains_key(&name)
                 || state.aggregate_functions().contains_key(&name)
@@ -165,31 +182,62 @@ impl Text {
     }
 }
 
-/// Checks a select list and returns it in the form that `*` and names can be put into a `SELECT`.
+/// Checks a select list and returns it so that it can stand between `SELECT` and `FROM`.
+///
+/// Shape: the text itself, on lines of its own: a comment at its end ends there. It means the same in
+/// its place as alone.
 pub(crate) fn select_list(text: &str) -> Result<String, Error> {
+    check_length(text)?;
     let items = whole(text, Parser::parse_projection)?;
-    Ok(items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    let list = format!("\n{text}\n");
+    let found = whole(&format!("SELECT {list} FROM t"), Parser::parse_query)?;
+    let mut expected = whole("SELECT * FROM t", Parser::parse_query)?;
+    if let Some(select) = first_select(&mut expected.body) {
+        select.projection = items;
+    }
+    if found == expected { Ok(list) } else { Err(misplaced("select list")) }
 }
 
 /// Checks a condition and returns it in parentheses.
+///
+/// Shape: the text itself, on lines of its own: a comment at its end ends there. It means the same in
+/// its place as alone.
 pub(crate) fn condition(text: &str) -> Result<String, Error> {
-    Ok(format!("({})", whole(text, Parser::parse_expr)?))
+    check_length(text)?;
+    let alone = whole(text, Parser::parse_expr)?;
+    let nested = format!("(\n{text}\n)");
+    let found = whole(&nested, Parser::parse_expr)?;
+    if found == Expr::Nested(Box::new(alone)) { Ok(nested) } else { Err(misplaced("condition")) }
 }
 
-fn whole<T>(
-    text: &str,
-    parse: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
-) -> Result<T, Error> {
+fn check_length(text: &str) -> Result<(), Error> {
     let chars = text.chars().count();
     if chars > limits::SQL_CHARS_MAX {
         return Err(Error::TooLong { chars, max: limits::SQL_CHARS_MAX });
     }
-    let syntax = |error| Error::planning(DataFusionError::SQL(Box::new(error), None));
+    Ok(())
+}
+
+/// Parses all of a text, up to its last character.
+fn whole<T>(
+    text: &str,
+    parse: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
+) -> Result<T, Error> {
     let parser = Parser::new(&GenericDialect {}).with_recursion_limit(NESTING_MAX);
     let mut parser = parser.try_with_sql(text).map_err(syntax)?;
     let parsed = parse(&mut parser).map_err(syntax)?;
     parser.expect_token(&Token::EOF).map_err(syntax)?;
     Ok(parsed)
+}
+
+fn syntax(error: ParserError) -> Error {
+    Error::planning(DataFusionError::SQL(Box::new(error), None))
+}
+
+fn misplaced(what: &str) -> Error {
+    syntax(ParserError::ParserError(format!(
+        "the {what} reads as something else inside a `SELECT`"
+    )))
 }
 
 fn refused(statement: &str) -> Error {
@@ -202,7 +250,26 @@ fn readable(expr: &Expr) -> String {
         Expr::CompoundIdentifier(parts) => {
             parts.last().map(|part| part.value.clone()).unwrap_or_default()
         }
-        other => other.to_string(),
+        other => {
+            let mut shown = other.clone();
+            let _ = VisitMut::visit(&mut shown, &mut DoubleQuotes);
+            shown.to_string()
+        }
+    }
+}
+
+/// Doubles the quotes inside literals. The printer takes doubled ones for what was meant, so what it
+/// prints are then the literals that were written.
+struct DoubleQuotes;
+
+impl VisitorMut for DoubleQuotes {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if let Value::SingleQuotedString(text) = &mut value.value {
+            *text = text.replace('\'', "''");
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -134,10 +134,10 @@ async fn limits_end_queries() {
     let narrow = Limits { memory_bytes: 1 << 20, ..Limits::default() };
     fail(narrow, wide, "the query needs more than its 1 MiB of memory").await;
     let constant = "SELECT n, repeat('x', 10000000) AS x FROM sales";
-    fail(usual(), constant, "a constant would make").await;
+    fail(usual(), constant, "constants would make").await;
     let grows = "WITH RECURSIVE t AS (SELECT 'x' AS a UNION ALL SELECT a || a FROM t) \
                  SELECT max(length(a)) FROM t";
-    fail(usual(), grows, "`concat` would make").await;
+    fail(usual(), grows, "`||` would make").await;
     let small = Limits { memory_bytes: 1 << 20, spill_bytes: 0, ..Limits::default() };
     let sorts = "SELECT repeat(Text, 10000) || n AS x FROM sales ORDER BY x";
     fail(small, sorts, "the query").await;

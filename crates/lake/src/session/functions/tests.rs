@@ -1,0 +1,82 @@
+//! Tests of functions with a limit.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Write;
+
+use crate::session::fixture::{World, numbers, rows};
+
+async fn world() -> World {
+    let world = World::new();
+    world.add("sales", &numbers(0..3), 4).await;
+    world
+}
+
+async fn check(sql: &str, expected: &str) {
+    assert_eq!(world().await.sql(sql).await.unwrap(), expected, "{sql}");
+}
+
+async fn fail(sql: &str, words: &str) {
+    let error = world().await.sql(sql).await.unwrap_err();
+    assert!(error.to_string().contains(words), "{sql}: {error}");
+}
+
+#[tokio::test]
+async fn a_long_chain_of_joins_is_one_function() {
+    let mut sql = "SELECT length(Text".to_owned();
+    for _ in 0..50 {
+        write!(sql, " || Text || n").unwrap();
+    }
+    sql.push_str(") FROM sales WHERE n = 1");
+    check(&sql, "101").await;
+}
+
+#[tokio::test]
+async fn joins_with_null_are_null() {
+    let world = World::new();
+    world.add("d", &rows(&[(Some(1), None, None), (None, Some("b"), None)]), 4).await;
+    world.add("d", &rows(&[(Some(3), Some("c"), Some(1.5))]), 4).await;
+    let sql = "SELECT count(*) FROM d WHERE ('x' || Text || n) IS NULL";
+    assert_eq!(world.sql(sql).await.unwrap(), "2");
+    let sql = "SELECT 'x' || (Text || n) || '-' || f FROM d WHERE n = 3";
+    assert_eq!(world.sql(sql).await.unwrap(), "xc3-1.5");
+    check("SELECT ('a' || NULL) IS NULL", "true").await;
+    check("SELECT array_to_string([1] || [2, 3] || 4, '-')", "1-2-3-4").await;
+}
+
+#[tokio::test]
+async fn operators_have_the_limits_of_functions() {
+    let doubled = |step: &str| {
+        format!(
+            "WITH RECURSIVE t AS (SELECT {step} AS a, 1 AS i UNION ALL SELECT a || a, i + 1 FROM t \
+             WHERE i < 40) SELECT count(*) FROM t"
+        )
+    };
+    fail(&doubled("[1]"), "`array_concat` would make").await;
+    fail(&doubled("'x'"), "`||` would make").await;
+    fail(&doubled("arrow_cast('x', 'Binary')"), "`||` would make").await;
+    let long = "repeat(Text, 9000000)";
+    fail(&format!("SELECT [{long}, {long}] FROM sales WHERE n = 1"), "`make_array`").await;
+    fail(&format!("SELECT array_append([{long}], {long}) FROM sales LIMIT 1"), "array_append")
+        .await;
+    fail(&format!("SELECT [make_map(n, {long}), make_map(n, {long})] FROM sales"), "`make_array`")
+        .await;
+}
+
+#[tokio::test]
+async fn the_text_for_null_counts() {
+    let nulls = "array_repeat(CAST(NULL AS BIGINT), 100000)";
+    let sql = format!("SELECT array_to_string({nulls}, ',', repeat('x', 10000))");
+    fail(&sql, "`array_to_string` would make").await;
+    let many = "SELECT length(array_to_string(range(100000), ', '))";
+    check(many, "688888").await;
+}
+
+#[tokio::test]
+async fn far_dates_make_long_series() {
+    let sql = "SELECT generate_series(arrow_cast(-2000000000, 'Date32'), \
+               arrow_cast(2000000000, 'Date32'), INTERVAL '1 day')";
+    fail(sql, "`generate_series` would make").await;
+    let days = "SELECT cardinality(generate_series(DATE '2026-01-01', DATE '2026-01-31', \
+                INTERVAL '1 day'))";
+    check(days, "31").await;
+}
