@@ -142,7 +142,12 @@ impl World {
         Request {
             workspace: WorkspaceId::default_workspace(),
             export: (!staged).then(|| "daily".to_owned()),
-            definition: Definition { relation, format, destination: "test://place".into(), meaning: None },
+            definition: Definition {
+                relation,
+                format,
+                destination: "test://place".into(),
+                meaning: None,
+            },
             advance: if staged { Advance::None } else { Advance::Cursor },
             from: None,
             to: None,
