@@ -69,8 +69,9 @@ trait Format: std::fmt::Debug + Sync {
     /// Refuses columns that the format cannot hold.
     fn check(&self, settings: &Settings, schema: &Schema) -> Result<(), PortError>;
 
-    /// Returns what an encoder id says besides format, version and options.
-    fn id(&self, settings: &Settings) -> String;
+    /// Returns what an encoder id says besides format, version and options, for files of at most so many
+    /// bytes.
+    fn id(&self, settings: &Settings, bytes_max: Option<u64>) -> String;
 
     /// Encodes one file; see [`Encoder::encode`].
     fn encode(&self, machine: Arc<Machine>, task: Task, rows: RowStream) -> EncodedStream;
@@ -119,7 +120,7 @@ impl Formats {
 
     fn task(encoding: &Encoding, schema: &Schema) -> Result<Task, PortError> {
         let settings = Settings::read(&encoding.spec)?;
-        let ours = encoder_id(&settings);
+        let ours = encoder_id(&settings, encoding.spec.file_bytes);
         if ours != encoding.encoder {
             let planned = encoding.encoder.clone();
             return Err(Error::Planned { planned, ours }.into());
@@ -145,7 +146,7 @@ impl Encoder for Formats {
         Ok(Encoding {
             spec: spec.clone(),
             compression: settings.compression.name.into(),
-            encoder: encoder_id(&settings),
+            encoder: encoder_id(&settings, spec.file_bytes),
             extension: format!("{}{suffix}", settings.format.extension),
         })
     }
@@ -169,9 +170,9 @@ impl Encoder for Formats {
     }
 }
 
-fn encoder_id(settings: &Settings) -> EncoderId {
+fn encoder_id(settings: &Settings, bytes_max: Option<u64>) -> EncoderId {
     let Kind { name, version, format, .. } = settings.format;
-    EncoderId(format!("{name}/{version}{};{}", settings.id(), format.id(settings)))
+    EncoderId(format!("{name}/{version}{};{}", settings.id(), format.id(settings, bytes_max)))
 }
 
 /// Why a file cannot be encoded.

@@ -138,7 +138,7 @@ impl Lake {
     /// Resolves and plans a relation over the rows of its range.
     async fn plan_relation(&self, bind: &Bind) -> Result<Planned, PortError> {
         let (resolved, text) = self.resolve_relation(bind).await?;
-        let session = Session::new(bind.now, self.limits(), Some(&self.scratch))?;
+        let session = Session::new(bind.now, &self.limits().of_staging(), Some(&self.scratch))?;
         for table in &resolved.tables {
             let candidates = between(&table.snapshot.files, bind.from, bind.to);
             self.add_table(&session, table, candidates)?;
@@ -169,7 +169,7 @@ impl Lake {
         planned: Planned,
     ) -> Result<(BoundRelation, Vec<Input>), PortError> {
         let output = planned.output()?;
-        let plan = planned.session.optimize(&planned.plan)?;
+        let plan = planned.session.optimize(&planned.plan).await?;
         let table = planned.resolved.tables.first().expect("rows come from one dataset");
         let candidates = between(&table.snapshot.files, bind.from, bind.to);
         let candidates = self.matching(&planned.session, &plan, table, candidates).await?;

@@ -21,7 +21,7 @@ use model::{Code, Failure, Fault, FileId, ObjectKey, PortError, limits};
 use tokio::task::JoinHandle;
 
 use encoder::Encoder;
-pub(crate) use statistics::{codec_of, statistics_of};
+pub(crate) use statistics::{batch_rows, codec_of, statistics_of};
 
 /// Threads of one import: each holds a block of input and its rows, so more would cost memory.
 const THREADS_MAX: usize = 16;

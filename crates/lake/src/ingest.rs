@@ -35,6 +35,7 @@ use model::{Code, PortError, digest, limits};
 use crate::Lake;
 use crate::files::{FilesWriter, Written, remove};
 use commit::Outcome;
+use convert::BadRow;
 use decode::{Decoded, Decoder};
 use error::{IngestError, Place};
 use parquet::ParquetInput;
@@ -63,18 +64,22 @@ struct Importing<'a> {
 impl Importing<'_> {
     async fn run(&self) -> Result<ImportReport, PortError> {
         self.check()?;
-        let key = self.key().await?;
-        if let Some(key) = &key
-            && let Some(commit) = self.used(key).await?
-        {
-            return Ok(self.repeated(&commit));
+        let mut key = self.key().await?;
+        if let Some(first) = self.used(key.as_ref()).await? {
+            return Ok(first);
         }
         let base = Base::find(self.lake.catalog.as_ref(), self.import).await?;
         let plan = Plan::make(self.import, &base, &self.progress).await?;
         let mut rejects = Rejects::new(self.import.rejects.clone());
         let mut written = Vec::new();
         let outcome = match self.write(&plan, &base, &mut rejects, &mut written).await {
-            Ok(()) => commit::commit(self.lake, self.import, &base, &plan, (&written, key)).await,
+            Ok(()) => {
+                if let Some(key) = &mut key {
+                    (key.rejected, key.rejects) = (rejects.count(), rejects.path());
+                }
+                let files = (written.as_slice(), key.clone());
+                commit::commit(self.lake, self.import, &base, &plan, files).await
+            }
             Err(error) => Err(commit::Failed { error, keep_files: false }),
         };
         match outcome {
@@ -93,7 +98,8 @@ impl Importing<'_> {
             Ok(Outcome::Repeated(commit)) => {
                 rejects.discard();
                 self.delete(&written).await;
-                Ok(self.repeated(&commit))
+                let first = self.used(key.as_ref()).await?;
+                Ok(first.unwrap_or_else(|| self.repeated(&commit, None)))
             }
             Err(failed) => {
                 if !failed.keep_files {
@@ -143,14 +149,17 @@ impl Importing<'_> {
             "partial": self.import.rejects.is_some(),
         });
         let fingerprint = digest::sha256_hex(what.to_string().as_bytes());
-        Ok(Some(IngestKey { key: key.clone(), fingerprint }))
+        Ok(Some(IngestKey::new(key, fingerprint)))
     }
 
-    async fn used(&self, key: &IngestKey) -> Result<Option<Commit>, PortError> {
-        let import = self.import;
+    /// Returns the first answer, if the key was used before.
+    async fn used(&self, key: Option<&IngestKey>) -> Result<Option<ImportReport>, PortError> {
+        let (import, Some(key)) = (self.import, key) else { return Ok(None) };
         let known = self.lake.catalog.key(&import.workspace, &import.dataset, &key.key).await;
         match known {
-            Ok(Some((commit, fingerprint))) if fingerprint == key.fingerprint => Ok(Some(commit)),
+            Ok(Some((commit, used))) if used.fingerprint == key.fingerprint => {
+                Ok(Some(self.repeated(&commit, Some(used))))
+            }
             Ok(Some((commit, _))) => {
                 let (key, commit) = (key.key.clone(), commit.number);
                 Err(CatalogError::KeyReused { key, commit }.into())
@@ -161,17 +170,18 @@ impl Importing<'_> {
         }
     }
 
-    fn repeated(&self, commit: &Commit) -> ImportReport {
+    fn repeated(&self, commit: &Commit, used: Option<IngestKey>) -> ImportReport {
+        let (rejected, rejects) = used.map(|key| (key.rejected, key.rejects)).unwrap_or_default();
         ImportReport {
             dataset: self.import.dataset.clone(),
             created: false,
             commit: commit.number,
             time: commit.time,
-            batch: None,
+            batch: commit.batches.first().cloned(),
             rows: commit.rows,
             bytes: commit.bytes,
-            rejected: 0,
-            rejects: None,
+            rejected,
+            rejects,
             repeated: true,
         }
     }
@@ -198,7 +208,7 @@ impl Importing<'_> {
             let done = match input {
                 Input::Text { .. } => self.write_text(plan, at, &mut writer, rejects).await,
                 Input::Parquet { file, keep: None } => {
-                    self.write_rows(plan, file, at, &mut writer).await
+                    self.write_rows(plan, file, at, &mut writer, rejects).await
                 }
                 Input::Parquet { file, keep: Some(codec) } => {
                     // Data files keep the order of the inputs.
@@ -217,9 +227,9 @@ impl Importing<'_> {
         }
         written.extend(writer.finish().await?);
         rejects.finish()?;
-        match rejects.first() {
-            Some(first) if written.is_empty() => {
-                Err(IngestError::AllRejected { first: first.to_owned() }.into())
+        match (rejects.first(), rejects.path()) {
+            (Some(first), Some(path)) if written.is_empty() => {
+                Err(IngestError::AllRejected { first: first.to_owned(), path }.into())
             }
             _ => Ok(()),
         }
@@ -259,18 +269,29 @@ impl Importing<'_> {
         file: &ParquetInput,
         at: usize,
         writer: &mut FilesWriter,
+        rejects: &mut Rejects,
     ) -> Result<(), PortError> {
         let mut batches = Box::pin(file.batches());
         let (mut before, mut told) = (0, 0);
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             let rows = batch.num_rows() as u64;
-            let converted =
-                convert::batch(&batch, &plan.schema).map_err(|bad| IngestError::Row {
-                    file: plan.names[at].clone(),
-                    row: before + bad.row as u64 + 1,
-                    reason: bad.reason,
-                })?;
+            let name = &plan.names[at];
+            let number = |bad: &BadRow| before + bad.row as u64 + 1;
+            let converted = match convert::batch(&batch, &plan.schema) {
+                Ok(converted) => converted,
+                Err(bad) if !rejects.are_wanted() => {
+                    let (file, row) = (name.clone(), number(&bad));
+                    return Err(IngestError::Row { file, row, reason: bad.reason }.into());
+                }
+                Err(_) => {
+                    let (good, bad) = convert::good_rows(&batch, &plan.schema);
+                    for bad in bad {
+                        rejects.add_row((name, number(&bad)), &bad.reason, &bad.text(&batch))?;
+                    }
+                    good
+                }
+            };
             writer.write(converted).await?;
             before += rows;
             let bytes = rest(plan.bytes[at]) * before / file.rows.max(1);

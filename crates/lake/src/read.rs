@@ -27,7 +27,7 @@ use crate::Lake;
 pub(crate) use mapper::Mapper;
 
 /// Batches that wait between two tasks.
-const BATCHES_WAITING: usize = 2;
+const BATCHES_WAITING: usize = 1;
 
 impl Lake {
     /// Reads the rows of a part.

@@ -56,6 +56,10 @@ pub struct Limits {
     pub spill_bytes: u64,
     /// Seconds from start to the last row.
     pub seconds: f64,
+    /// The same where a relation is computed for a run.
+    pub staging_seconds: f64,
+    /// Seconds of planning.
+    pub planning_seconds: f64,
     /// Bytes of one value that a growing function makes.
     pub value_bytes: u64,
     /// Bytes of rows that staging writes, before compression.
@@ -69,9 +73,18 @@ impl Default for Limits {
             memory_bytes: limits::SQL_MEMORY_BYTES,
             spill_bytes: limits::SQL_SPILL_BYTES,
             seconds: limits::SQL_SECONDS as f64,
+            staging_seconds: limits::STAGING_SECONDS as f64,
+            planning_seconds: limits::SQL_PLANNING_SECONDS as f64,
             value_bytes: limits::SQL_VALUE_BYTES,
             staged_bytes: limits::STAGED_BYTES_MAX,
         }
+    }
+}
+
+impl Limits {
+    /// Returns the limits of what is computed for a run, where nobody waits at a prompt.
+    pub(crate) fn of_staging(&self) -> Self {
+        Self { seconds: self.staging_seconds, ..self.clone() }
     }
 }
 
@@ -79,6 +92,7 @@ impl Default for Limits {
 pub(crate) struct Session {
     context: SessionContext,
     limits: Limits,
+    planning: Deadline,
     deadline: Deadline,
 }
 
@@ -112,7 +126,9 @@ impl Session {
         }
         functions::install(&mut state, now, limits).map_err(Error::planning)?;
         let context = SessionContext::new_with_state(state);
-        Ok(Self { context, limits: limits.clone(), deadline: Deadline::start(limits.seconds) })
+        let deadline = Deadline::start(limits.seconds);
+        let planning = deadline.or_planning(limits.planning_seconds);
+        Ok(Self { context, limits: limits.clone(), planning, deadline })
     }
 
     /// Makes a table known.
@@ -146,19 +162,13 @@ impl Session {
             held::check_windows(&plan)?;
             Ok(plan)
         };
-        run::within(self.deadline, planned.map_err(Error::planning)).await
+        run::within(self.planning, planned.map_err(Error::planning)).await
     }
 
-    /// Rewrites a plan into its cheapest form, on the caller's thread.
-    pub(crate) fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan, Error> {
-        optimize(&self.context.state(), &self.limits, plan)
-    }
-
-    /// Finds what is wrong with a plan without running it.
-    pub(crate) async fn check(&self, plan: LogicalPlan) -> Result<(), Error> {
-        let (state, limits) = (self.context.state(), self.limits.clone());
-        let checked = async move { optimize(&state, &limits, &plan).map(|_| ()) };
-        run::within(self.deadline, checked).await
+    /// Rewrites a plan into its cheapest form, which finds what is wrong with it without running it.
+    pub(crate) async fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan, Error> {
+        let (state, limits, plan) = (self.context.state(), self.limits.clone(), plan.clone());
+        run::within(self.planning, async move { optimize(&state, &limits, &plan) }).await
     }
 
     /// Makes a plan that can run.
@@ -172,7 +182,7 @@ impl Session {
             let plan = state.create_physical_plan(&plan).await;
             plan.and_then(held::count_windows).and_then(make_stoppable).map_err(Error::planning)
         };
-        run::within(self.deadline, planned).await
+        run::within(self.planning, planned).await
     }
 
     /// Returns the state, for compiling expressions.

@@ -54,7 +54,7 @@ impl Query for Lake {
         let plan = session.plan(&text).await?;
         // Types that do not fit are found here, not when the view is read.
         let schema = bind::output(&plan)?;
-        session.check(plan).await?;
+        session.optimize(&plan).await?;
         Ok(schema)
     }
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeZone, Utc};
 use model::clock::ManualClock;
 use model::dataset::{
-    Commit, CommitRun, Committed, DataFile, Dataset, NewCommit, NewDataset, Snapshot, View,
+    Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
+    View,
 };
 use model::ports::{Catalog, CatalogError, ObjectError, ObjectInfo, Objects, Put, Upload};
 use model::schema::Schema;
@@ -186,7 +187,7 @@ struct State {
     commits: Vec<Commit>,
     files: Vec<DataFile>,
     schemas: BTreeMap<SchemaId, Schema>,
-    keys: BTreeMap<(DatasetId, String), (Commit, String)>,
+    keys: BTreeMap<(DatasetId, String), (Commit, IngestKey)>,
     /// The schema of a dataset from a commit on.
     steps: Vec<(DatasetId, CommitNumber, Schema)>,
 }
@@ -236,9 +237,7 @@ impl State {
     fn repeated(&self, new: &NewCommit) -> Result<Option<Commit>, CatalogError> {
         let Some(key) = &new.key else { return Ok(None) };
         match self.keys.get(&(new.dataset.clone(), key.key.clone())) {
-            Some((commit, fingerprint)) if *fingerprint == key.fingerprint => {
-                Ok(Some(commit.clone()))
-            }
+            Some((commit, used)) if used.fingerprint == key.fingerprint => Ok(Some(commit.clone())),
             Some((commit, _)) => {
                 Err(CatalogError::KeyReused { key: key.key.clone(), commit: commit.number })
             }
@@ -295,7 +294,7 @@ impl State {
         }));
         self.commits.push(commit.clone());
         if let Some(key) = &new.key {
-            let entry = (commit.clone(), key.fingerprint.clone());
+            let entry = (commit.clone(), key.clone());
             self.keys.insert((new.dataset.clone(), key.key.clone()), entry);
         }
         Ok(Committed::New(commit))
@@ -402,7 +401,7 @@ impl Catalog for MemoryCatalog {
         _workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
-    ) -> Result<Option<(Commit, String)>, CatalogError> {
+    ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
         let state = self.state.lock().expect("not poisoned");
         let Ok(dataset) = state.dataset(dataset) else { return Ok(None) };
         Ok(state.keys.get(&(dataset.id.clone(), key.to_owned())).cloned())

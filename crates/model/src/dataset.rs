@@ -1,6 +1,7 @@
 //! What the lake holds: datasets, commits, batches and data files.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -277,13 +278,24 @@ pub struct SchemaStep {
     pub next: Schema,
 }
 
-/// An idempotency key of an import, with what it was used for.
+/// An idempotency key of an import, with what it was used for and what a repeat is told beside the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestKey {
     /// The client's key, unique in a dataset.
     pub key: String,
     /// SHA-256 over what was sent; the same key with another is refused.
     pub fingerprint: String,
+    /// Rows that were left out.
+    pub rejected: u64,
+    /// Where they were written, if there are any.
+    pub rejects: Option<PathBuf>,
+}
+
+impl IngestKey {
+    /// Makes a key under which nothing was left out.
+    pub fn new(key: impl Into<String>, fingerprint: impl Into<String>) -> Self {
+        Self { key: key.into(), fingerprint: fingerprint.into(), rejected: 0, rejects: None }
+    }
 }
 
 /// What a commit came to.

@@ -12,7 +12,7 @@ pub const CHUNK_ROWS: usize = 4096;
 pub const CHUNK_BYTES: u64 = 8 << 20;
 
 /// Bytes of rows and encoded text in flight in one process, over all parts.
-pub const IN_FLIGHT_BYTES: usize = 128 << 20;
+pub const IN_FLIGHT_BYTES: usize = 64 << 20;
 
 /// Bytes up to which a file is held in memory and put in one create-only call.
 pub const PUT_BYTES_MAX: usize = 8 << 20;
@@ -47,6 +47,9 @@ pub const RETRY_PAUSE_MS: u64 = 100;
 /// Seconds that a run's lease lasts without being renewed.
 pub const LEASE_SECONDS: i64 = 30;
 
+/// Characters of the reason for which a run ended, as the ledger keeps it.
+pub const REASON_CHARS_MAX: usize = 4000;
+
 /// Rows of one row group of a data file.
 pub const ROW_GROUP_ROWS: usize = 250_000;
 
@@ -74,8 +77,14 @@ pub const SQL_CHARS_MAX: usize = 100_000;
 /// Views that refer to views, in depth.
 pub const VIEW_DEPTH_MAX: usize = 16;
 
-/// Seconds that one `sql` query or one staging may take.
-pub const SQL_SECONDS: u64 = 3600;
+/// Seconds that one `sql` query may take, from its text to its last row: somebody waits for it.
+pub const SQL_SECONDS: u64 = 300;
+
+/// Seconds that computing a relation for one run may take, and counting its rows for a plan.
+pub const STAGING_SECONDS: u64 = 3600;
+
+/// Seconds that planning one SQL text may take; a planner cannot be stopped, only left alone.
+pub const SQL_PLANNING_SECONDS: u64 = 60;
 
 /// Bytes of memory that one SQL query may hold before it spills or fails.
 pub const SQL_MEMORY_BYTES: usize = 256 << 20;

@@ -127,6 +127,15 @@ impl Schema {
         Ok(Self { fields })
     }
 
+    /// Checks that a dataset can keep the columns: a query may have more types than files have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for an interval, at any depth.
+    pub fn check_kept(&self) -> Result<(), Error> {
+        types::check_kept(&self.fields, "")
+    }
+
     /// Returns this schema with what `new` adds: a column more, or a field more inside a struct, which
     /// becomes nullable. A column that `new` lacks stays and must be nullable for the new rows.
     ///

@@ -141,7 +141,7 @@ impl Coordinator {
             // The request must fit the saved export before its open run is touched.
             self.probe(request, &self.mint()).await?;
             match self.resume(&request.workspace, &open, Arc::clone(&observer)).await {
-                Err(Error::Cancelled { .. }) => {}
+                Err(error) if error.is_cancelled() => {}
                 resumed => sealed.push(resumed?),
             }
         }

@@ -17,16 +17,27 @@ use crate::sample::Sample;
 /// Returns how many input rows one part takes: `file_rows`, or as many as should encode to 7/8 of
 /// `file_bytes` (a hard maximum) or to [`PART_BYTES_TARGET`], whichever is less.
 ///
-/// Shape: at least 1. Without a sampled row only `file_rows` counts.
-pub(crate) fn rows_per_part(spec: &FormatSpec, sample: &Sample) -> u64 {
+/// Shape: at least 1. Where no sampled row came out, what the rows take in the lake stands for what they
+/// will take: a filter that drops the first rows may let all others pass.
+pub(crate) fn rows_per_part(spec: &FormatSpec, sample: &Sample, inputs: &[Input]) -> u64 {
     let target = spec.file_bytes.map_or(PART_BYTES_TARGET, |bytes| bytes - bytes / 8);
-    let by_bytes = if sample.bytes == 0 {
-        u64::MAX
-    } else {
-        let rows = u128::from(target) * u128::from(sample.rows_read) / u128::from(sample.bytes);
-        u64::try_from(rows).unwrap_or(u64::MAX)
+    let (rows, bytes) = match sample.rows {
+        0 => stored(inputs),
+        _ => (u128::from(sample.rows_read), u128::from(sample.bytes)),
+    };
+    let by_bytes = match (u128::from(target) * rows).checked_div(bytes) {
+        None => u64::MAX,
+        Some(rows) => u64::try_from(rows).unwrap_or(u64::MAX),
     };
     by_bytes.min(spec.file_rows.unwrap_or(u64::MAX)).max(1)
+}
+
+/// Returns the rows of the inputs and about how many bytes they take in the lake.
+fn stored(inputs: &[Input]) -> (u128, u128) {
+    let bytes = |input: &Input| {
+        u128::from(input.file_bytes) * u128::from(input.rows) / u128::from(input.file_rows.max(1))
+    };
+    (inputs.iter().map(|input| u128::from(input.rows)).sum(), inputs.iter().map(bytes).sum())
 }
 
 /// Returns how many parts `rows` rows make; no rows make none.
@@ -98,7 +109,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     if name.contains('\\') || name.split('/').any(bad) {
         return Err(Error::BadName { name: name.to_owned() });
     }
-    if [FILE_NAME, SIDECAR_NAME].iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+    // Also as a folder: the seal could not be put in its place.
+    let first = name.split('/').next().unwrap_or_default();
+    if [FILE_NAME, SIDECAR_NAME].iter().any(|taken| first.eq_ignore_ascii_case(taken)) {
         return Err(Error::Reserved { name: name.to_owned() });
     }
     Ok(())
@@ -196,11 +209,22 @@ mod tests {
 
     #[test]
     fn the_plan_aims_at_seven_eighths_of_the_maximum() {
-        assert_eq!(rows_per_part(&spec(None, Some(800)), &sample(10, 100)), 70);
-        assert_eq!(rows_per_part(&spec(Some(50), Some(800)), &sample(10, 100)), 50);
-        assert_eq!(rows_per_part(&spec(Some(50), None), &sample(0, 0)), 50);
-        assert_eq!(rows_per_part(&spec(None, Some(8)), &sample(1, 1000)), 1);
-        assert_eq!(rows_per_part(&spec(None, None), &sample(0, 0)), u64::MAX);
+        let rows = |file_rows, file_bytes, sample| {
+            rows_per_part(&spec(file_rows, file_bytes), &sample, &[])
+        };
+        assert_eq!(rows(None, Some(800), sample(10, 100)), 70);
+        assert_eq!(rows(Some(50), Some(800), sample(10, 100)), 50);
+        assert_eq!(rows(Some(50), None, sample(0, 0)), 50);
+        assert_eq!(rows(None, Some(8), sample(1, 1000)), 1);
+        assert_eq!(rows(None, None, sample(0, 0)), u64::MAX);
+    }
+
+    #[test]
+    fn a_sample_that_a_filter_dropped_does_not_make_one_file_of_everything() {
+        let inputs = [Input { file_bytes: 4000, ..input(0, 0, 400) }];
+        // A header alone came out.
+        let dropped = Sample { rows_read: 100, rows: 0, bytes: 40 };
+        assert_eq!(rows_per_part(&spec(None, Some(800)), &dropped, &inputs), 70);
     }
 
     #[test]
@@ -219,7 +243,7 @@ mod tests {
         for bad in ["", "/a", "a//b", "../a", "a/./b", "a\\b", "a/"] {
             assert!(matches!(names.take(bad), Err(Error::BadName { .. })), "{bad}");
         }
-        for taken in ["manifest.json", "Files.jsonl"] {
+        for taken in ["manifest.json", "Files.jsonl", "files.jsonl/part-0.jsonl"] {
             assert!(matches!(names.take(taken), Err(Error::Reserved { .. })), "{taken}");
         }
     }

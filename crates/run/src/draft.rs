@@ -38,7 +38,7 @@ pub(crate) async fn draft(
     let relation = Arc::new(relation);
     let sample = sample(relations, encoder, &relation, (&inputs, &encoding)).await?;
     let rows = inputs.iter().map(|input| input.rows).sum();
-    let rows_per_part = rows_per_part(format, &sample);
+    let rows_per_part = rows_per_part(format, &sample, &inputs);
     let parts = part_count(rows, rows_per_part)?;
     Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, rows_per_part })
 }

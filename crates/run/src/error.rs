@@ -98,6 +98,15 @@ impl Error {
         matches!(self, Self::Ledger(LedgerError::Fenced { .. }))
     }
 
+    /// Returns whether the run ended because somebody cancelled it, files left behind or not.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Cancelled { .. } => true,
+            Self::Left { source, .. } => source.is_cancelled(),
+            _ => false,
+        }
+    }
+
     /// Returns whether the work only stopped because it was told to.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self, Self::Part(part::Error::Stopped))

@@ -213,6 +213,7 @@ pub(crate) async fn make(session: &Session) -> Result<Plan, Error> {
     };
     let draft = draft(&*ports.relations, &*ports.encoder, &bind, &run.definition.format);
     let draft = session.unless_stopped(draft).await?;
+    check_meaning(run, &draft)?;
     if run.advance != Advance::None && !draft.row_by_row {
         let relation = run.definition.relation.source.label().to_owned();
         return Err(Error::NotIncremental { relation });
@@ -229,6 +230,20 @@ pub(crate) async fn make(session: &Session) -> Result<Plan, Error> {
     };
     patiently(&*ports.pauses, || ports.ledger.planned(&session.lease, &plan)).await?;
     Ok(plan)
+}
+
+/// Refuses to go on with a run whose names have come to stand for something else since it was opened: its
+/// rows are not the ones that were asked for.
+fn check_meaning(run: &Run, draft: &Draft) -> Result<(), Error> {
+    let meaning = Some(Meaning::of(&draft.relation));
+    let now = Definition { meaning, ..run.definition.clone() };
+    match run.definition.difference(&now) {
+        None => Ok(()),
+        Some((property, saved, asked)) => {
+            let export = run.export_name.clone().unwrap_or_else(|| run.id.to_string());
+            Err(LedgerError::Differs { export, property, saved, asked }.into())
+        }
+    }
 }
 
 async fn add_parts(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 
 use model::PortError;
-use model::format::Encoding;
+use model::format::{Encoding, FormatSpec};
 use model::limits::SAMPLE_ROWS;
 use model::part::Input;
 use model::ports::{EncodedChunk, Encoder, ReadTask, Relations};
@@ -37,8 +37,9 @@ pub(crate) async fn sample(
         return Ok(Sample::default());
     };
     let rows = relations.read(&ReadTask { relation: Arc::clone(relation), inputs }).await?;
-    let mut whole = encoding.clone();
-    whole.spec.file_bytes = None;
+    // Anew, since a maximum may show in the encoder's id.
+    let spec = FormatSpec { file_bytes: None, ..encoding.spec.clone() };
+    let whole = encoder.check(&spec, &relation.output)?;
     let mut chunks = encoder.encode(&whole, &relation.output, rows);
     let mut sample = Sample::default();
     while let Some(chunk) = chunks.next().await {

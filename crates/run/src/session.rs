@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::ObjectKey;
-use model::limits::LEASE_SECONDS;
+use model::limits::{LEASE_SECONDS, REASON_CHARS_MAX};
 use model::ports::{Lease, LedgerError, Objects, Opened};
 use model::run::{Run, RunState};
 
@@ -125,7 +125,7 @@ impl Session {
             Error::Cancelled { .. } => RunState::Cancelled,
             _ => RunState::Failed,
         };
-        let (ports, now, reason) = (&self.ports, self.ports.clock.now(), error.to_string());
+        let (ports, now, reason) = (&self.ports, self.ports.clock.now(), told(&error));
         let end = || ports.ledger.end(&self.lease, state, &reason, now);
         match patiently(&*ports.pauses, end).await {
             Ok(()) => {
@@ -150,6 +150,14 @@ impl Session {
     pub(crate) fn wrote(&self, key: &ObjectKey) {
         self.written.lock().expect("no holder of this lock can panic").insert(key.clone());
     }
+}
+
+/// Says an error in the way the ledger keeps it: a message may quote values, and not every database takes
+/// control characters.
+fn told(error: &Error) -> String {
+    let text = error.to_string();
+    let plain = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    text.chars().take(REASON_CHARS_MAX).map(plain).collect()
 }
 
 async fn work_on(session: Arc<Session>) -> Result<Run, Error> {

@@ -11,7 +11,9 @@ mod views;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use model::dataset::{Commit, Committed, Dataset, NewCommit, NewDataset, Snapshot, View};
+use model::dataset::{
+    Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+};
 use model::ports::{Catalog, CatalogError};
 use model::{CommitNumber, WorkspaceId};
 
@@ -79,7 +81,7 @@ impl Catalog for Store {
         workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
-    ) -> Result<Option<(Commit, String)>, CatalogError> {
+    ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
         let tx = &mut self.database.read().await?;
         let dataset = datasets::by_name(tx, workspace, dataset).await?;
         commits::by_key(tx, workspace, &dataset.id, key).await

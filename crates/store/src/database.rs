@@ -31,6 +31,15 @@ const CONNECTIONS_MAX: u32 = 8;
 /// Time that a caller waits for one of them.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What every connection to a server asks for. A node that stops between two statements, or whose host
+/// lost power, holds row locks that everybody else needs: nobody waits for them for ever, and the server
+/// ends its transaction. Ours take milliseconds.
+const SERVER_SETTINGS: [(&str, &str); 3] = [
+    ("lock_timeout", "30s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("tcp_keepalives_idle", "15"),
+];
+
 /// Times that a transaction is tried in all when it loses against another one.
 const CONFLICT_TRIES: u32 = 8;
 
@@ -114,7 +123,7 @@ impl Database {
 
     /// Connects to a PostgreSQL server.
     pub(crate) async fn postgres(options: PgConnectOptions) -> Result<Self, Error> {
-        let options = options.application_name("sluice");
+        let options = options.application_name("sluice").options(SERVER_SETTINGS);
         // One connection by itself first: a pool would go on asking a server that refuses.
         let first = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options));
         first.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;

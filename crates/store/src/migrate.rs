@@ -15,11 +15,18 @@ struct Migration {
 }
 
 /// Every step, oldest first. One text serves both databases wherever they allow it.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sqlite: include_str!("../migrations/0001_lake_and_ledger.sql"),
-    postgres: include_str!("../migrations/0001_lake_and_ledger.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sqlite: include_str!("../migrations/0001_lake_and_ledger.sql"),
+        postgres: include_str!("../migrations/0001_lake_and_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        sqlite: include_str!("../migrations/0002_answers_of_keys.sql"),
+        postgres: include_str!("../migrations/0002_answers_of_keys.sql"),
+    },
+];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.
 const LOCK: i64 = 0x736c_7569_6365;

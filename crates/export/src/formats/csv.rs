@@ -68,7 +68,7 @@ impl Format for Csv {
         Ok(())
     }
 
-    fn id(&self, settings: &Settings) -> String {
+    fn id(&self, settings: &Settings, _: Option<u64>) -> String {
         Codec::of(settings).id()
     }
 

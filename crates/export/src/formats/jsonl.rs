@@ -48,7 +48,7 @@ impl Format for Jsonl {
         Ok(())
     }
 
-    fn id(&self, settings: &Settings) -> String {
+    fn id(&self, settings: &Settings, _: Option<u64>) -> String {
         Codec::of(settings).id()
     }
 

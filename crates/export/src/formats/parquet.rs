@@ -44,6 +44,10 @@ pub(super) static KIND: Kind = Kind {
     format: &Parquet,
 };
 
+/// The libraries behind two of the compressions; a test holds them against the lock file.
+const ZLIB: &str = "zlib-rs-0.6.8";
+const SNAP: &str = "snap-1.1.2";
+
 /// What the footer says made the file; without a version, which the encoder id has.
 const CREATED_BY: &str = "sluice";
 
@@ -61,18 +65,20 @@ impl Format for Parquet {
         Ok(types::check(schema)?)
     }
 
-    fn id(&self, settings: &Settings) -> String {
+    fn id(&self, settings: &Settings, bytes_max: Option<u64>) -> String {
         let library = DEFAULT_CREATED_BY.rsplit(' ').next().unwrap_or_default();
         let codec = match settings.compression.name {
-            "gzip" => format!("gzip/{}", settings.level("gzip.level")),
+            "gzip" => format!("{ZLIB}/{}", settings.level("gzip.level")),
             "zstd" => {
                 let version = zstd::zstd_safe::version_string();
                 format!("zstd-{version}/{}", settings.level("zstd.level"))
             }
+            "snappy" => SNAP.into(),
             plain => plain.into(),
         };
+        let index = if bytes_max.is_some() { "none" } else { "page" };
         format!(
-            "{codec};library=parquet-{library};group={ROW_GROUP_ROWS}/{ROW_GROUP_BYTES};piece={CHUNK_ROWS}/{CHUNK_BYTES}"
+            "{codec};index={index};library=parquet-{library};group={ROW_GROUP_ROWS}/{ROW_GROUP_BYTES};piece={CHUNK_ROWS}/{CHUNK_BYTES}"
         )
     }
 
@@ -206,4 +212,19 @@ fn open(
         .build();
     add_encoded_arrow_schema_to_metadata(schema, &mut properties);
     SerializedFileWriter::new(Vec::new(), stored.root_schema_ptr(), Arc::new(properties))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encoder_id_names_the_libraries_that_are_built_in() {
+        let lock = include_str!("../../../../Cargo.lock");
+        for library in [ZLIB, SNAP] {
+            let (name, version) = library.rsplit_once('-').expect("a name and a version");
+            let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+            assert!(lock.contains(&entry), "{library}");
+        }
+    }
 }

@@ -14,9 +14,11 @@ use model::dataset::ColumnStatistics;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use serde_json::Value;
+
+use crate::session::BATCH_ROWS;
 
 /// Returns the statistics of the top-level columns of `schema`, which the file has.
 pub(crate) fn statistics_of(
@@ -48,6 +50,26 @@ pub(crate) fn codec_of(metadata: &ParquetMetaData) -> Option<&'static str> {
         });
     let first = codecs.next()??;
     codecs.all(|codec| codec == Some(first)).then_some(first)
+}
+
+/// Returns how many rows of these row groups one batch may have so that it stays within `bytes`.
+///
+/// Shape: from 1 to [`BATCH_ROWS`]. A dictionary holds a long text once for any number of rows: where the
+/// writer said how long the texts of all rows are together, that counts.
+pub(crate) fn batch_rows<'a>(
+    groups: impl Iterator<Item = &'a RowGroupMetaData>,
+    bytes: u64,
+) -> usize {
+    let width = |group: &RowGroupMetaData| {
+        let column = |chunk: &ColumnChunkMetaData| {
+            let plain = chunk.unencoded_byte_array_data_bytes().unwrap_or(0);
+            u64::try_from(chunk.uncompressed_size().max(plain)).unwrap_or(0)
+        };
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
+        group.columns().iter().map(column).sum::<u64>() / rows
+    };
+    let widest = groups.map(width).max().unwrap_or(0).max(1);
+    usize::try_from(bytes / widest).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
 }
 
 fn column(
@@ -117,5 +139,39 @@ fn value(values: &ArrayRef, at: usize) -> Option<Value> {
             text.ok().map(Value::String)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use bytes::Bytes;
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+
+    use super::*;
+
+    fn rows_of(column: ArrayRef) -> usize {
+        let batch = RecordBatch::try_from_iter(vec![("x", column)]).unwrap();
+        let mut out = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut out, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let footer =
+            ArrowReaderMetadata::load(&Bytes::from(out), ArrowReaderOptions::new()).unwrap();
+        batch_rows(footer.metadata().row_groups().iter(), 1 << 20)
+    }
+
+    #[test]
+    fn a_batch_of_long_texts_has_few_rows_also_out_of_a_dictionary() {
+        assert_eq!(rows_of(Arc::new(Int64Array::from_iter_values(0..10_000))), BATCH_ROWS);
+        let long = "x".repeat(16 << 10);
+        let same = StringArray::from_iter_values(std::iter::repeat_n(long, 10_000));
+        let rows = rows_of(Arc::new(same));
+        assert!((32..=64).contains(&rows), "{rows}");
     }
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    Float64Builder, Int64Builder, ListArray, MapArray, NullArray, NullBufferBuilder, StringBuilder,
-    StructArray, UInt64Builder,
+    Float32Builder, Float64Builder, Int64Builder, ListArray, MapArray, NullArray,
+    NullBufferBuilder, StringBuilder, StructArray, UInt64Builder,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field as ArrowField, Fields};
+use arrow::datatypes::{DataType, Field as ArrowField, Fields, i256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::NaiveDate;
@@ -24,11 +24,15 @@ use super::error::{IngestError, Reason};
 use super::json::{Cursor, Kind};
 use super::time;
 
+/// The greatest number of a `float16`.
+const FLOAT16_MAX: f32 = 65_504.0;
+
 /// Characters of a value shown in a message.
 const SHOWN_CHARS: usize = 40;
 
 /// A column being built.
 pub(super) struct Column {
+    name: String,
     /// The name, with those of the structs around it.
     path: String,
     kind: Type,
@@ -46,7 +50,12 @@ enum Data {
         max: i64,
     },
     UInt64(UInt64Builder),
-    Float(Float64Builder),
+    /// `float32` and `float16`.
+    Float32 {
+        values: Float32Builder,
+        max: f32,
+    },
+    Float64(Float64Builder),
     Text(StringBuilder),
     Binary(BinaryBuilder),
     Decimal128(Decimal128Builder),
@@ -103,7 +112,7 @@ impl Record {
         let mut hint = 0;
         cursor.object(|cursor, name| {
             let at = match self.columns.get(hint) {
-                Some(column) if column.name_is(path, &name) => Some(hint),
+                Some(column) if column.name == *name => Some(hint),
                 _ => self.index.get(&*name).copied(),
             };
             let Some(at) = at else {
@@ -159,14 +168,8 @@ impl Column {
     pub(super) fn new(field: &Field, parent: &str) -> Result<Self, IngestError> {
         let path = join(parent, &field.name);
         let data = Data::new(&field.kind, &path)?;
-        Ok(Self { path, kind: field.kind.clone(), nullable: field.nullable, data })
-    }
-
-    fn name_is(&self, parent: &str, name: &str) -> bool {
-        if parent.is_empty() {
-            return self.path == name;
-        }
-        self.path.len() == parent.len() + 1 + name.len() && self.path.ends_with(name)
+        let (name, kind) = (field.name.clone(), field.kind.clone());
+        Ok(Self { name, path, kind, nullable: field.nullable, data })
     }
 
     fn push_null(&mut self) -> Result<(), Reason> {
@@ -186,7 +189,8 @@ impl Column {
             | Data::Time { values, .. }
             | Data::Instant { values, .. } => values.append_null(),
             Data::UInt64(values) => values.append_null(),
-            Data::Float(values) => values.append_null(),
+            Data::Float32 { values, .. } => values.append_null(),
+            Data::Float64(values) => values.append_null(),
             Data::Text(values) => values.append_null(),
             Data::Binary(values) => values.append_null(),
             Data::Decimal128(values) => values.append_null(),
@@ -211,7 +215,10 @@ impl Column {
                 values.append_value(cursor.boolean()?);
                 Ok(())
             }
-            (Kind::Number, Data::Integer { .. } | Data::UInt64(_) | Data::Float(_)) => {
+            (
+                Kind::Number,
+                Data::Integer { .. } | Data::UInt64(_) | Data::Float32 { .. } | Data::Float64(_),
+            ) => {
                 let text = cursor.number()?;
                 self.push_number(text, "float64")
             }
@@ -294,7 +301,7 @@ impl Column {
                 }
                 _ => Err(self.not(text)),
             },
-            Data::Integer { .. } | Data::UInt64(_) | Data::Float(_) => {
+            Data::Integer { .. } | Data::UInt64(_) | Data::Float32 { .. } | Data::Float64(_) => {
                 self.push_number(text, "string")
             }
             Data::List { .. } | Data::Struct(_) | Data::Map { .. } => {
@@ -316,12 +323,25 @@ impl Column {
                 _ => None,
             },
             Data::UInt64(values) => text.parse().ok().map(|n| values.append_value(n)),
-            Data::Float(values) => text.parse().ok().map(|n| values.append_value(n)),
+            // Digits that come to infinity would be another number.
+            Data::Float32 { values, max } => text
+                .parse()
+                .ok()
+                .filter(|n: &f32| n.abs() <= *max || !has_digits(text))
+                .map(|n| values.append_value(n)),
+            Data::Float64(values) => text
+                .parse()
+                .ok()
+                .filter(|n: &f64| n.is_finite() || !has_digits(text))
+                .map(|n| values.append_value(n)),
             _ => None,
         };
         match taken {
             Some(()) => Ok(()),
-            None if other == "float64" && text.contains(['.', 'e', 'E']) => {
+            None if other == "float64"
+                && matches!(self.data, Data::Integer { .. } | Data::UInt64(_))
+                && text.contains(['.', 'e', 'E']) =>
+            {
                 Err(self.conflict(other))
             }
             None => Err(self.not(text)),
@@ -340,16 +360,10 @@ impl Column {
                 .filter(|bytes| fits(&self.kind, bytes.len()))
                 .map(|bytes| values.append_value(bytes)),
             Data::Decimal128(values) => decimal(text, &self.kind)
-                .and_then(|(p, s)| {
-                    arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>(text, p, s)
-                        .ok()
-                })
+                .and_then(|digits| digits.parse().ok())
                 .map(|n| values.append_value(n)),
             Data::Decimal256(values) => decimal(text, &self.kind)
-                .and_then(|(p, s)| {
-                    arrow::compute::kernels::cast_utils::parse_decimal::<Decimal256Type>(text, p, s)
-                        .ok()
-                })
+                .and_then(|digits| i256::from_string(&digits))
                 .map(|n| values.append_value(n)),
             Data::Date(values) => time::date(text).map(|date| values.append_value(days(date))),
             Data::Time { values, unit } => {
@@ -381,7 +395,8 @@ impl Column {
             | Data::Time { mut values, .. }
             | Data::Instant { mut values, .. } => Arc::new(values.finish()),
             Data::UInt64(mut values) => Arc::new(values.finish()),
-            Data::Float(mut values) => Arc::new(values.finish()),
+            Data::Float32 { mut values, .. } => Arc::new(values.finish()),
+            Data::Float64(mut values) => Arc::new(values.finish()),
             Data::Text(mut values) => Arc::new(values.finish()),
             Data::Binary(mut values) => Arc::new(values.finish()),
             Data::Decimal128(mut values) => Arc::new(values.finish()),
@@ -430,7 +445,9 @@ impl Data {
             Type::UInt16 => integer(0, u16::MAX.into()),
             Type::UInt32 => integer(0, u32::MAX.into()),
             Type::UInt64 => Self::UInt64(UInt64Builder::new()),
-            Type::Float16 | Type::Float32 | Type::Float64 => Self::Float(Float64Builder::new()),
+            Type::Float16 => Self::Float32 { values: Float32Builder::new(), max: FLOAT16_MAX },
+            Type::Float32 => Self::Float32 { values: Float32Builder::new(), max: f32::MAX },
+            Type::Float64 => Self::Float64(Float64Builder::new()),
             Type::String => Self::Text(StringBuilder::new()),
             Type::Binary | Type::FixedBinary { .. } => Self::Binary(BinaryBuilder::new()),
             Type::Decimal { precision, scale } if *precision > 38 => Self::Decimal256(
@@ -487,13 +504,45 @@ fn fits(kind: &Type, bytes: usize) -> bool {
     }
 }
 
-/// Returns precision and scale if the text has no more digits behind the point than the scale keeps.
-fn decimal(text: &str, kind: &Type) -> Option<(u8, i8)> {
+fn has_digits(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Returns the digits of a number as the decimal type counts them, behind their sign; `None` if some would
+/// be lost or there are too many.
+///
+/// Shape: `1.5e1` is `1500` with two digits behind the point.
+fn decimal(text: &str, kind: &Type) -> Option<String> {
     let Type::Decimal { precision, scale } = kind else { return None };
-    let (_, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = fraction.split(['e', 'E']).next()?.trim_end_matches('0').len();
-    (digits <= usize::try_from(*scale).unwrap_or(0) && !text.is_empty())
-        .then_some((*precision, *scale))
+    let (sign, number) = match text.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (number, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // What is missing behind the last digit; negative if there are more than the scale keeps.
+    let behind = i64::try_from(fraction.len()).ok()? - i64::from(exponent);
+    let missing = i64::from(*scale) - behind;
+    if digits.bytes().all(|byte| byte == b'0') {
+        return Some("0".into());
+    }
+    if missing < 0 {
+        let kept = digits.len().checked_sub(usize::try_from(-missing).ok()?)?;
+        if digits.split_off(kept).bytes().any(|byte| byte != b'0') {
+            return None;
+        }
+    }
+    let zeros = usize::try_from(missing.max(0)).ok()?;
+    let digits = digits.trim_start_matches('0');
+    (digits.len().checked_add(zeros)? <= usize::from(*precision))
+        .then(|| format!("{sign}{digits}{}", "0".repeat(zeros)))
 }
 
 /// Days since 1970.
@@ -523,4 +572,74 @@ fn kind_name(kind: Kind) -> &'static str {
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+    use super::*;
+
+    /// Reads one value of a JSON object's field `x`.
+    fn read(kind: Type, json: &str) -> Result<String, String> {
+        let mut record = Record::new(&[Field::new("x", kind)], "").unwrap();
+        let text = format!("{{\"x\":{json}}}");
+        record.push_json(&mut Cursor::new(&text), "").map_err(|reason| reason.to_string())?;
+        let (columns, _) = record.finish().unwrap();
+        let options = FormatOptions::default();
+        Ok(ArrayFormatter::try_new(&columns[0], &options).unwrap().value(0).to_string())
+    }
+
+    #[test]
+    fn decimals_keep_every_digit_or_are_refused() {
+        let check = |precision, scale, json: &str, want: Option<&str>| {
+            let kind = Type::Decimal { precision, scale };
+            assert_eq!(read(kind, json).ok().as_deref(), want, "{json} as ({precision}, {scale})");
+        };
+        check(18, 4, "1.5", Some("1.5000"));
+        check(18, 4, "1e-05", None);
+        check(18, 5, "1e-05", Some("0.00001"));
+        check(9, 2, "1.5e-2", None);
+        check(9, 0, "15e-3", None);
+        check(9, 0, "1.50e1", Some("15"));
+        check(9, 2, "-12.3400", Some("-12.34"));
+        check(9, 2, "-0.00", Some("0.00"));
+        check(4, 2, "99.99", Some("99.99"));
+        check(4, 2, "100", None);
+        check(9, 2, &"1".repeat(257), None);
+        check(9, 2, "1e400", None);
+        check(9, 2, "0e400", Some("0.00"));
+        check(76, 2, "1e70", Some(&format!("1{}.00", "0".repeat(70))));
+        check(38, 0, "1e38", None);
+        check(9, 2, "\"1.25\"", Some("1.25"));
+        check(9, 2, "\"1.2x\"", None);
+    }
+
+    #[test]
+    fn no_number_becomes_infinite() {
+        for (kind, json) in
+            [(Type::Float64, "1e400"), (Type::Float32, "1e300"), (Type::Float16, "65505")]
+        {
+            let said = read(kind.clone(), json).unwrap_err();
+            assert_eq!(said, format!("column `x` is `{kind}`, which `{json}` is not"));
+        }
+        assert_eq!(read(Type::Float64, "1e308").unwrap(), "1e308");
+    }
+
+    #[test]
+    fn a_float32_is_rounded_once() {
+        let read = read(Type::Float32, "7.038531e-26").unwrap();
+        assert_eq!(read.parse::<f32>().unwrap().to_bits(), 0x15ae_43fd);
+    }
+
+    #[test]
+    fn a_field_of_an_item_is_found_by_its_own_name() {
+        let fields = vec![Field::new("id", Type::Int64), Field::new("item.id", Type::Int64)];
+        let item = Box::new(Field::new("item", Type::Struct { fields }));
+        let list = || Type::List { item: item.clone() };
+        assert_eq!(read(list(), r#"[{"item.id":7}]"#).unwrap(), "[{id: , item.id: 7}]");
+        assert_eq!(read(list(), r#"[{"item.id":2,"id":1}]"#).unwrap(), "[{id: 1, item.id: 2}]");
+    }
 }

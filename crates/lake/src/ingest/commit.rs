@@ -41,8 +41,7 @@ pub(super) async fn commit(
     (written, key): (&[Written], Option<IngestKey>),
 ) -> Result<Outcome, Failed> {
     let batch = BatchId::mint();
-    let key =
-        key.unwrap_or_else(|| IngestKey { key: batch.to_string(), fingerprint: batch.to_string() });
+    let key = key.unwrap_or_else(|| IngestKey::new(batch.as_str(), batch.as_str()));
     let first = base;
     let mut base = base.clone();
     let mut schema = plan.schema.clone();

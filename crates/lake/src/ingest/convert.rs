@@ -10,8 +10,9 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, ListArray, MapArray, RecordBatch, RecordBatchOptions,
     StructArray, new_null_array,
 };
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field as ArrowField};
+use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::schema::{self, Field, Schema, Type};
 
@@ -113,6 +114,36 @@ pub(super) struct BadRow {
     pub(super) reason: Reason,
 }
 
+impl BadRow {
+    /// Returns the row as JSON; empty where JSON cannot say it.
+    pub(super) fn text(&self, rows: &RecordBatch) -> String {
+        let mut writer = LineDelimitedWriter::new(Vec::new());
+        match writer.write(&rows.slice(self.row, 1)).and_then(|()| writer.finish()) {
+            Ok(()) => String::from_utf8_lossy(writer.get_ref()).trim_end().to_owned(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// Returns the rows that can be converted, and what is wrong with the others, in order.
+pub(super) fn good_rows(rows: &RecordBatch, schema: &Schema) -> (RecordBatch, Vec<BadRow>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    // Halved again and again: where few rows are bad, few conversions are made twice.
+    let mut open = vec![(0, rows.num_rows())];
+    while let Some((first, count)) = open.pop() {
+        match batch(&rows.slice(first, count), schema) {
+            Ok(converted) => good.push(converted),
+            Err(one) if count == 1 => bad.push(BadRow { row: first, ..one }),
+            Err(_) => {
+                let half = count / 2;
+                open.extend([(first + half, count - half), (first, half)]);
+            }
+        }
+    }
+    let good = concat_batches(&schema.to_arrow(), &good);
+    (good.expect("all were made with the columns of one schema"), bad)
+}
+
 /// Returns the rows with the columns of the schema; what the batch lacks is null.
 pub(super) fn batch(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch, BadRow> {
     let rows = batch.num_rows();
@@ -198,11 +229,19 @@ fn convert(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
             DataType::Utf8,
             DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Time64(_),
         ) => times_of_text(array, to),
-        _ => {
-            let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(array, to, &options).ok()
+        (from, DataType::Float64) if from.is_integer() => {
+            let floats = strict(array, to)?;
+            // A number beyond 53 bits is rounded by the cast, which does not fail.
+            let back = strict(&floats, from)?;
+            (back.to_data() == array.to_data()).then_some(floats)
         }
+        _ => strict(array, to),
     }
+}
+
+fn strict(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, to, &options).ok()
 }
 
 fn times_of_text(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
@@ -266,6 +305,19 @@ mod tests {
         check(at(Unit::Us, None), at(Unit::Ns, None), false);
         check(at(Unit::Us, None), at(Unit::Us, Some("UTC")), false);
         check(at(Unit::Us, Some("UTC")), Type::String, true);
+    }
+
+    #[test]
+    fn an_integer_that_a_float_cannot_hold_is_bad() {
+        let numbers =
+            vec![Some(1), None, Some(9_007_199_254_740_993), Some(i64::MAX), Some(1 << 60)];
+        let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
+        let rows = RecordBatch::try_from_iter(vec![("n", numbers)]).unwrap();
+        let schema = Schema { fields: vec![Field::new("n", Type::Float64)] };
+        let (good, bad) = good_rows(&rows, &schema);
+        assert_eq!(good.num_rows(), 3);
+        assert_eq!(bad.iter().map(|bad| bad.row).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(bad[0].text(&rows), "{\"n\":9007199254740993}");
     }
 
     #[test]

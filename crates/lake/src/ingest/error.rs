@@ -117,6 +117,8 @@ pub(crate) enum IngestError {
     },
     #[error("`{file}` is Parquet inside a compressed file; decompress it first")]
     CompressedParquet { file: String },
+    #[error("`{file}` is a Parquet file, not text; leave `--format` out")]
+    NotText { file: String },
     #[error("`{file}` is not a whole Parquet file: {source}; fetch it again")]
     Parquet {
         file: String,
@@ -187,8 +189,10 @@ pub(crate) enum IngestError {
         limits::KEY_CHARS_MAX
     )]
     BadKey,
-    #[error("every row was rejected; the first: {first}")]
-    AllRejected { first: String },
+    #[error(
+        "every row was rejected; the reasons are in `{}`; the first: {first}", path.display()
+    )]
+    AllRejected { first: String, path: PathBuf },
     #[error("more than {} rows were rejected; mend the input first", limits::REJECTED_ROWS_MAX)]
     TooManyRejected,
     #[error("could not write the rejected rows to `{path}`: {source}")]

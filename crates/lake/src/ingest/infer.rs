@@ -9,6 +9,10 @@ use super::json::{Cursor, Kind};
 use super::shape::{Fields, Mixing, Node, Range, Seen, Shape, Times};
 use super::time;
 
+/// Digits that the shortest text of any 64-bit float has at most; a text with more is a code or an exact
+/// decimal, which a float would change.
+const FLOAT_DIGITS_MAX: usize = 17;
+
 /// Returns the shape of a block's rows and how many there are; the first bad record ends it unless bad
 /// records are passed over.
 pub(super) fn infer(
@@ -59,12 +63,25 @@ pub(super) fn cell_shape(text: &str, seen: Seen, timed: bool) -> Shape {
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         return integer_cell(text, digits).unwrap_or_else(|| text_shape(text, seen, timed));
     }
-    if is_float(digits) { Shape::Float } else { text_shape(text, seen, timed) }
+    if is_float(digits) && keeps_digits(text) {
+        return Shape::Float;
+    }
+    text_shape(text, seen, timed)
+}
+
+/// Returns whether a float is the number that is written, but for its last bit.
+fn keeps_digits(text: &str) -> bool {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|&digit| digit == b'0');
+    digits.count() <= FLOAT_DIGITS_MAX && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 fn integer_cell(text: &str, digits: &str) -> Option<Shape> {
     if digits.len() > 1 && digits.starts_with('0') {
         return None;
+    }
+    if text == "-0" {
+        return Some(Shape::Float);
     }
     match (text.parse::<i64>(), text.parse::<u64>()) {
         (Ok(n), _) => Some(Shape::Integer(Range { negative: n < 0, big: false })),
@@ -269,6 +286,10 @@ mod tests {
         check("1.5", "float64");
         check(".5", "float64");
         check("1e9", "float64");
+        check("-0", "float64");
+        check("1e999", "string");
+        check("0.00012345678901234567", "float64");
+        check("0.12345678901234567890", "string");
         check("1.", "string");
         check("00.5", "string");
         check("1e", "string");

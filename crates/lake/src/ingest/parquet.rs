@@ -20,7 +20,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::RowGroupMetaData;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -29,13 +28,13 @@ use super::error::IngestError;
 use super::infer::cell_shape;
 use super::shape::{Mixing, Node, Seen, Shape};
 use super::source::{open_raw, read_error};
-use crate::files::{FilesError, Written, codec_of, finish_upload, statistics_of};
+use crate::files::{FilesError, Written, batch_rows, codec_of, finish_upload, statistics_of};
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 4 << 20;
 
 /// Bytes of rows in one batch.
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// Batches read ahead.
 const BATCHES_AHEAD: usize = 2;
@@ -178,11 +177,7 @@ impl ParquetInput {
     }
 
     fn batch_rows(&self) -> usize {
-        let groups = self.metadata.metadata().row_groups();
-        let bytes: i64 = groups.iter().map(RowGroupMetaData::total_byte_size).sum();
-        let per_row = usize::try_from(bytes).unwrap_or(0) as u64 / self.rows;
-        let per_row = usize::try_from(per_row).unwrap_or(BATCH_BYTES).max(1);
-        (BATCH_BYTES / per_row).clamp(1, 8192)
+        batch_rows(self.metadata.metadata().row_groups().iter(), BATCH_BYTES)
     }
 
     fn page(&self, source: arrow::error::ArrowError) -> IngestError {

@@ -255,6 +255,7 @@ impl Look<'_> {
                 }
             }
             let columns = convert::columns(&schema.fields, &fields).map_err(of_file(at))?;
+            Schema { fields: columns.clone() }.check_kept().map_err(of_file(at))?;
             schema = schema.evolve(&Schema { fields: columns }).map_err(of_file(at))?;
             schema = keep_nullability(schema, base.schema());
         }

@@ -1,7 +1,7 @@
 //! The rows that a partial import leaves out, with their reasons.
 //!
-//! Contract: the file is made when the first row is rejected, one JSON object a line (`file`, `line`,
-//! `reason`, `text`). Without a path every bad row is an error.
+//! Contract: the file is made when the first row is rejected, one JSON object a line (`file`, `line`
+//! or `row`, `reason`, `text`). Without a path every bad row is an error.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use model::limits;
 
 use super::block::BadRecord;
-use super::error::{IngestError, Place};
+use super::error::{IngestError, Place, Reason};
 
 /// Collects rejected rows.
 #[derive(Debug)]
@@ -41,25 +41,53 @@ impl Rejects {
         self.first.as_deref()
     }
 
-    /// Takes a bad row.
+    /// Returns whether bad rows are collected; otherwise the first one is an error.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Takes a bad record of a text.
     pub(super) fn add(&mut self, file: &str, bad: BadRecord) -> Result<(), IngestError> {
-        let place = Place { file: file.to_owned(), line: bad.line };
-        let Some(path) = &self.path else {
-            return Err(IngestError::Record { place, reason: bad.reason });
-        };
+        let BadRecord { line, reason, text } = bad;
+        let place = Place { file: file.to_owned(), line };
+        if !self.are_wanted() {
+            return Err(IngestError::Record { place, reason });
+        }
+        let entry = serde_json::json!({
+            "file": file, "line": line, "reason": reason.to_string(), "text": text,
+        });
+        self.write(&entry, || format!("{place}: {reason}"))
+    }
+
+    /// Takes a bad row of a file that has rows instead of lines; rows count from 1.
+    pub(super) fn add_row(
+        &mut self,
+        (file, row): (&str, u64),
+        reason: &Reason,
+        text: &str,
+    ) -> Result<(), IngestError> {
+        let entry = serde_json::json!({
+            "file": file, "row": row, "reason": reason.to_string(), "text": text,
+        });
+        self.write(&entry, || format!("`{file}` row {row}: {reason}"))
+    }
+
+    fn write(
+        &mut self,
+        entry: &serde_json::Value,
+        said: impl FnOnce() -> String,
+    ) -> Result<(), IngestError> {
+        let path = self.path.as_ref().expect("bad rows are collected");
         if self.count >= limits::REJECTED_ROWS_MAX {
             return Err(IngestError::TooManyRejected);
         }
         let failed = |source| IngestError::Rejects { path: path.clone(), source };
         if self.out.is_none() {
             self.out = Some(BufWriter::new(File::create(path).map_err(failed)?));
-            self.first = Some(format!("{place}: {}", bad.reason));
+            self.first = Some(said());
         }
         let out = self.out.as_mut().expect("made above");
-        let line = serde_json::json!({
-            "file": file, "line": bad.line, "reason": bad.reason.to_string(), "text": bad.text,
-        });
-        writeln!(out, "{line}").map_err(failed)?;
+        writeln!(out, "{entry}").map_err(failed)?;
         self.count += 1;
         Ok(())
     }

@@ -105,11 +105,19 @@ pub(super) fn look(file: &ImportFile, format: InputFormat) -> Result<Source, Ing
         return Err(empty());
     }
     if head.starts_with(PARQUET) {
-        return Err(IngestError::CompressedParquet { file: name.clone() });
+        let file = name.clone();
+        return Err(match codec {
+            Codec::Plain => IngestError::NotText { file },
+            Codec::Gzip | Codec::Zstd => IngestError::CompressedParquet { file },
+        });
     }
     text.form = form_of(&head, name, format);
     if text.form == Form::Csv {
-        text.header = Some(read_header(file, &text)?);
+        let header = read_header(file, &text)?;
+        if header.len() == 1 {
+            text.form = Form::CsvColumn;
+        }
+        text.header = Some(header);
     }
     Ok(source(Content::Text(text)))
 }

@@ -1,7 +1,8 @@
 //! Cuts decompressed text into blocks of whole records, counting lines.
 //!
 //! Contract: every record lies in exactly one block, blocks keep the order of the text, and a record's line
-//! is right also behind quoted line ends. Memory is one block and one record. Blank lines are no records.
+//! is right also behind quoted line ends. Memory is one block and one record. Blank lines are no records,
+//! except below the header of a CSV file with one column: there each is a row.
 //! What is inside a record is not looked at further than needed to find its end.
 
 use std::io::Read;
@@ -22,6 +23,8 @@ pub(super) enum Form {
     Values,
     /// CSV records, which may hold line ends in quotes.
     Csv,
+    /// The same of one column.
+    CsvColumn,
 }
 
 /// Why the text cannot be cut.
@@ -51,7 +54,16 @@ impl<R: Read> Splitter<R> {
 
     pub(super) fn with_block_bytes(reader: R, form: Form, block_bytes: usize) -> Self {
         let state = if form == Form::Values { State::Begin } else { State::FieldStart };
-        let scan = Scan { form, state, at: 0, start: 0, line: 1, start_line: 1, quote_line: 1 };
+        let scan = Scan {
+            form,
+            state,
+            at: 0,
+            start: 0,
+            any: false,
+            line: 1,
+            start_line: 1,
+            quote_line: 1,
+        };
         Self { reader, buffer: Vec::new(), block_bytes, ended: false, scan }
     }
 
@@ -124,6 +136,8 @@ struct Scan {
     at: usize,
     /// Where the record that is not complete begins.
     start: usize,
+    /// Whether there was a record.
+    any: bool,
     line: u64,
     start_line: u64,
     quote_line: u64,
@@ -133,7 +147,7 @@ impl Scan {
     fn run(&mut self, bytes: &[u8], spans: &mut Vec<Span>) -> Result<(), Broken> {
         match self.form {
             Form::Lines => self.lines(bytes, spans),
-            Form::Csv => self.csv(bytes, spans),
+            Form::Csv | Form::CsvColumn => self.csv(bytes, spans),
             Form::Values => return self.values(bytes, spans),
         }
         Ok(())
@@ -156,7 +170,11 @@ impl Scan {
             State::Scalar { array: false }
             | State::FieldStart
             | State::Unquoted
-            | State::AfterQuote => self.end_line(bytes, bytes.len(), spans),
+            | State::AfterQuote => {
+                if self.start < bytes.len() {
+                    self.end_line(bytes, bytes.len(), spans);
+                }
+            }
         }
         self.start = bytes.len();
         self.at = bytes.len();
@@ -198,7 +216,9 @@ impl Scan {
     fn end_line(&mut self, bytes: &[u8], end: usize, spans: &mut Vec<Span>) {
         let text = &bytes[self.start..end];
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        if !text.trim_ascii().is_empty() {
+        let blank_is_a_row = self.form == Form::CsvColumn && self.any;
+        if blank_is_a_row || !text.trim_ascii().is_empty() {
+            self.any = true;
             let line = self.start_line;
             spans.push(Span { start: self.start, end: self.start + text.len(), line });
         }
@@ -329,6 +349,14 @@ mod tests {
         );
         check("\"a\"\"\n\"\r\nb", Form::Csv, &[("\"a\"\"\n\"", 1), ("b", 3)]);
         breaks("a\nb,\"c\nd", Form::Csv, "OpenQuote { line: 2 }");
+        check("a,b\n\n \n1,2", Form::Csv, &[("a,b", 1), ("1,2", 4)]);
+    }
+
+    #[test]
+    fn an_empty_line_of_one_column_is_a_row() {
+        let rows = [("a", 2), ("b", 3), ("", 4), (" \u{c}", 5), ("c", 6)];
+        check("\na\nb\n\n \u{c}\nc\n", Form::CsvColumn, &rows);
+        check("\r\na\r\nb\r\n\r\n \u{c}\r\nc", Form::CsvColumn, &rows);
     }
 
     #[test]

@@ -28,7 +28,9 @@ impl Instant {
         if nanos % step != 0 {
             return None;
         }
-        self.seconds.checked_mul(per_second)?.checked_add(nanos / step)
+        // The first second of a range holds values although its own count lies before it.
+        let whole = i128::from(self.seconds) * i128::from(per_second);
+        i64::try_from(whole + i128::from(nanos / step)).ok()
     }
 }
 

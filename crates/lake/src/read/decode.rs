@@ -22,10 +22,11 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use super::Error;
 use super::adapt::adapt;
 use super::file::LakeFile;
+use crate::files::batch_rows;
 use crate::session::BATCH_ROWS;
 
 /// Bytes of one batch that wide rows may reach: a batch has fewer rows beyond it.
-const BATCH_BYTES: i64 = 16 << 20;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// Files opened at the same time, so that the next footer is there when a file ends.
 const OPEN_FILES: usize = 2;
@@ -93,7 +94,7 @@ async fn decode_one(
         return Ok(Either::Left(batches));
     }
     let (groups, selection) = select(footer.metadata(), &shape.input);
-    let rows = batch_rows(footer.metadata(), &groups);
+    let rows = batch_rows(groups.iter().map(|&at| footer.metadata().row_group(at)), BATCH_BYTES);
     let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
     let key = shape.input.key.clone();
     let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(file, footer)
@@ -135,16 +136,6 @@ fn select(footer: &ParquetMetaData, input: &Input) -> (Vec<usize>, RowSelection)
         RowSelector::skip(at(after)),
     ]);
     (groups, selection)
-}
-
-/// Returns how many rows a batch may have so that it stays within its bytes.
-fn batch_rows(footer: &ParquetMetaData, groups: &[usize]) -> usize {
-    let widest = groups.iter().map(|&at| footer.row_group(at)).map(|group| {
-        let rows = group.num_rows().max(1);
-        group.total_byte_size() / rows
-    });
-    let rows = BATCH_BYTES / widest.max().unwrap_or(1).max(1);
-    usize::try_from(rows).unwrap_or(1).clamp(1, BATCH_ROWS)
 }
 
 /// Makes table rows out of file rows.

@@ -47,7 +47,7 @@ impl Mapper {
             session.add_view(&view.name, &view.text).await?;
         }
         let plan = session.plan(&text).await?;
-        let plan = session.optimize(&plan)?;
+        let plan = session.optimize(&plan).await?;
         let mut steps = Vec::new();
         let schema = walk(&session, &plan, &mut steps).map_err(Error::planning)?;
         Ok(Self {

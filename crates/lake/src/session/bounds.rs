@@ -10,7 +10,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Query, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor, Visit, Visitor};
 
 use super::Error;
 
@@ -41,6 +41,70 @@ pub(crate) fn check_nesting(query: &Query) -> Result<(), Error> {
 struct Nesting {
     queries: usize,
     withs: usize,
+}
+
+/// Refuses a text whose `WITH` queries, written out wherever they are named, come to too many tables: the
+/// planner takes that long, whatever its plan would come to.
+pub(crate) fn check_written_out(query: &Query) -> Result<(), Error> {
+    let mut sizes = Sizes::default();
+    let found: Result<()> = match query.visit(&mut sizes) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => plan_err!(
+            "the SQL text comes to more than {STEPS_MAX} steps; use fewer `WITH` queries of each other"
+        ),
+    };
+    found.map_err(Error::planning)
+}
+
+/// Counts the tables of a text as if its `WITH` queries were written out where they are named.
+#[derive(Default)]
+struct Sizes {
+    /// The queries around the place that is looked at, outermost first.
+    open: Vec<Open>,
+}
+
+/// A query that is being counted.
+#[derive(Default)]
+struct Open {
+    tables: u64,
+    /// What its `WITH` queries come to, by name.
+    known: HashMap<String, u64>,
+    /// Where its `WITH` queries are, and how they are called.
+    names: HashMap<*const Query, String>,
+}
+
+impl Visitor for Sizes {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let with = query.with.iter().flat_map(|with| &with.cte_tables);
+        let named =
+            |cte: &Cte| (std::ptr::from_ref(cte.query.as_ref()), cte.alias.name.value.clone());
+        self.open.push(Open { names: with.map(named).collect(), ..Open::default() });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = self.open.pop().map_or(0, |open| open.tables);
+        let Some(around) = self.open.last_mut() else { return ControlFlow::Continue(()) };
+        match around.names.get(&std::ptr::from_ref(query)) {
+            Some(name) => drop(around.known.insert(name.clone(), tables)),
+            None => around.tables = around.tables.saturating_add(tables),
+        }
+        if tables > STEPS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, .. } = factor else { return ControlFlow::Continue(()) };
+        let name = name.0.last().and_then(|part| part.as_ident()).map(|ident| &ident.value);
+        let known =
+            name.and_then(|name| self.open.iter().rev().find_map(|open| open.known.get(name)));
+        let tables = known.copied().unwrap_or(0).max(1);
+        if let Some(open) = self.open.last_mut() {
+            open.tables = open.tables.saturating_add(tables);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 impl Visitor for Nesting {

@@ -143,6 +143,15 @@ pub(crate) enum Error {
         /// The limit.
         seconds: f64,
     },
+    /// Planning takes longer than it may.
+    #[error(
+        "planning the query took longer than {seconds} seconds; use fewer joins, views and `WITH` \
+         queries"
+    )]
+    PlanningTime {
+        /// The limit.
+        seconds: f64,
+    },
     /// Staging writes more than it may.
     #[error("the result is larger than the {bytes} bytes that may be staged; take less of it")]
     Staged {
@@ -208,7 +217,7 @@ impl Failure for Error {
             | Self::Memory { .. }
             | Self::Staged { .. }
             | Self::Value { .. } => Code::TooLarge,
-            Self::Time { .. } => Code::Timeout,
+            Self::Time { .. } | Self::PlanningTime { .. } => Code::Timeout,
             Self::Read { .. } | Self::Died | Self::Setup { .. } => Code::Internal,
             Self::Syntax { .. }
             | Self::Forbidden { .. }
@@ -230,6 +239,7 @@ impl Failure for Error {
         match self {
             Self::Memory { .. }
             | Self::Time { .. }
+            | Self::PlanningTime { .. }
             | Self::Staged { .. }
             | Self::Value { .. }
             | Self::Run { .. } => Fault::Source,
@@ -356,7 +366,29 @@ fn reason(error: &DataFusionError) -> String {
     while let Some(next) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
         rest = next;
     }
-    rest.trim_end_matches('.').to_owned()
+    plain(rest).unwrap_or_else(|| rest.trim_end_matches('.').to_owned())
+}
+
+/// Says in our words what the engine says with its own types and signatures.
+fn plain(text: &str) -> Option<String> {
+    let between = |start: &str, end: &str| {
+        let (_, rest) = text.split_once(start)?;
+        rest.split_once(end).map(|(found, _)| found)
+    };
+    if let Some(call) = between("No function matches the given name and argument types '", "'") {
+        return Some(format!(
+            "no function takes the arguments of `{call}`; check how many there are and of which types, \
+             or cast them"
+        ));
+    }
+    if let Some(condition) =
+        between("Cannot create filter with non-boolean predicate '", "' returning ")
+    {
+        return Some(format!(
+            "the condition `{condition}` is neither true nor false; compare it with a value"
+        ));
+    }
+    None
 }
 
 fn one_line(text: &str) -> String {

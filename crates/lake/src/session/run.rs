@@ -70,17 +70,27 @@ pub(crate) async fn within<T: Send + 'static>(
 pub(crate) struct Deadline {
     at: Instant,
     seconds: f64,
+    error: fn(f64) -> Error,
 }
 
 impl Deadline {
     /// Starts the time of a query.
     pub(crate) fn start(seconds: f64) -> Self {
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1));
-        Self { at: Instant::now() + limit, seconds }
+        Self { at: Instant::now() + limit, seconds, error: |seconds| Error::Time { seconds } }
+    }
+
+    /// Starts the time of planning, which is over with the query's at the latest.
+    pub(crate) fn or_planning(self, seconds: f64) -> Self {
+        let planning = Self::start(seconds);
+        if planning.at < self.at {
+            return Self { error: |seconds| Error::PlanningTime { seconds }, ..planning };
+        }
+        self
     }
 
     fn error(self) -> Error {
-        Error::Time { seconds: self.seconds }
+        (self.error)(self.seconds)
     }
 }
 

@@ -28,7 +28,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN};
 use model::limits;
 
-use super::bounds::check_nesting;
+use super::bounds::{check_nesting, check_written_out};
 use super::errors::{Error, nearest};
 use super::quote;
 
@@ -78,6 +78,7 @@ impl Text {
         };
         // Before anything else looks at it: names are resolved by a walk that nesting makes long.
         check_nesting(&query)?;
+        check_written_out(&query)?;
         match query.visit(&mut Check) {
             ControlFlow::Continue(()) => {
                 let mut text = Self { written: sql.into(), query };

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::dataset::{Commit, Committed, Dataset, NewCommit, NewDataset, Snapshot, View};
+use crate::dataset::{
+    Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+};
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::{CommitNumber, WorkspaceId};
 
@@ -59,13 +61,13 @@ pub trait Catalog: Send + Sync {
     /// A repeat of a key with the same fingerprint changes nothing and returns the first commit.
     async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError>;
 
-    /// Returns the commit that a key of this dataset was used for, and its fingerprint.
+    /// Returns the commit that a key of this dataset was used for, and the key as it was given.
     async fn key(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
-    ) -> Result<Option<(Commit, String)>, CatalogError>;
+    ) -> Result<Option<(Commit, IngestKey)>, CatalogError>;
 
     /// Returns the commits that changed the dataset, oldest first, up to `limit` after `after`.
     async fn commits(

@@ -188,7 +188,7 @@ pub struct ImportReport {
     pub commit: CommitNumber,
     /// The commit's time.
     pub time: DateTime<Utc>,
-    /// The batch; none for a repeat.
+    /// The batch; for a repeat that of the first time.
     pub batch: Option<BatchId>,
     /// Rows added.
     pub rows: u64,

@@ -157,12 +157,14 @@ impl Type {
             DataType::Decimal32(precision, scale)
             | DataType::Decimal64(precision, scale)
             | DataType::Decimal128(precision, scale)
-            | DataType::Decimal256(precision, scale) => {
+            | DataType::Decimal256(precision, scale)
+                if is_decimal(*precision, *scale) =>
+            {
                 Self::Decimal { precision: *precision, scale: *scale }
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::String,
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Self::Binary,
-            DataType::FixedSizeBinary(bytes) => Self::FixedBinary { bytes: *bytes },
+            DataType::FixedSizeBinary(bytes) if *bytes > 0 => Self::FixedBinary { bytes: *bytes },
             DataType::Date32 | DataType::Date64 => Self::Date,
             DataType::Time32(unit) | DataType::Time64(unit) => {
                 Self::Time { unit: Unit::from_arrow(*unit) }
@@ -184,7 +186,12 @@ impl Type {
             DataType::Map(entries, _) => map_from_arrow(entries, path)?,
             DataType::Dictionary(_, value) => Self::from_arrow(value, path)?,
             DataType::RunEndEncoded(_, value) => Self::from_arrow(value.data_type(), path)?,
-            other @ DataType::Union(..) => return Err(unsupported(path, other)),
+            other @ (DataType::Union(..)
+            | DataType::FixedSizeBinary(_)
+            | DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..)) => return Err(unsupported(path, other)),
         })
     }
 }
@@ -269,6 +276,32 @@ pub(super) fn fields_from_arrow(fields: &Fields, path: &str) -> Result<Vec<Field
         out.push(field);
     }
     Ok(out)
+}
+
+/// Whether files of every format hold such decimals.
+fn is_decimal(precision: u8, scale: i8) -> bool {
+    (1..=76).contains(&precision) && i16::from(scale) <= i16::from(precision)
+}
+
+/// Refuses columns that a dataset cannot keep, since its files have no place for them.
+pub(super) fn check_kept(fields: &[Field], path: &str) -> Result<(), Error> {
+    for field in fields {
+        let path = join(path, &field.name);
+        match &field.kind {
+            Type::Interval => {
+                let kind = field.kind.to_string();
+                return Err(Error::Unsupported { column: path, kind });
+            }
+            Type::List { item } => check_kept(std::slice::from_ref(item), &path)?,
+            Type::Struct { fields } => check_kept(fields, &path)?,
+            Type::Map { key, value } => {
+                check_kept(std::slice::from_ref(key), &path)?;
+                check_kept(std::slice::from_ref(value), &path)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn field_from_arrow(field: &ArrowField, path: &str) -> Result<Field, Error> {

@@ -81,7 +81,9 @@ fn read_schema(path: &Path) -> Result<Schema, Failed> {
         }
     }
     // The same checks as for the columns of an imported file.
-    Ok(Schema::from_arrow(&schema.to_arrow())?)
+    let schema = Schema::from_arrow(&schema.to_arrow())?;
+    schema.check_kept()?;
+    Ok(schema)
 }
 
 fn check_time(schema: &Schema, column: &str) -> Result<(), Failed> {

@@ -58,6 +58,8 @@ struct ShownPart {
     written: bool,
     rows: Option<u64>,
     bytes: Option<u64>,
+    /// Values that the format could not hold; `docs/formats.md` says which.
+    values_lost: Option<u64>,
     sha256: Option<String>,
 }
 
@@ -207,6 +209,7 @@ impl ShownPart {
             written: receipt.is_some(),
             rows: receipt.map(|receipt| receipt.rows),
             bytes: receipt.map(|receipt| receipt.bytes),
+            values_lost: receipt.map(|receipt| receipt.values_lost),
             sha256: receipt.map(|receipt| receipt.sha256.clone()),
             name: part.name,
         }

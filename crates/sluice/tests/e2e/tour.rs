@@ -48,6 +48,27 @@ fn columns_conditions_and_windows_choose_rows() {
 }
 
 #[test]
+fn a_filter_may_leave_nothing_of_a_part_or_of_the_whole() {
+    let sluice = Sluice::new();
+    let file = sluice.file("d.jsonl", numbers(0, 100));
+    sluice.ok(&["import", "d", &file]);
+    let out = text(&sluice.path("out"));
+    let export = ["export", "run", "--dataset", "d", "--to", &out, "--file-rows", "10"];
+    let run = |filter| {
+        let path = sluice.ok(&[&export[..], &["--where", filter]].concat());
+        sluice.ok(&["verify", &path]);
+        let found: Vec<u64> = rows(&path).iter().map(|row| row["n"].as_u64().expect("n")).collect();
+        (found, manifest(&path).0["totals"]["files"].clone())
+    };
+    assert_eq!(run("n IN (3, 55)"), (vec![3, 55], json!(2)));
+    assert_eq!(run("n < 0"), (vec![], json!(0)));
+    for _ in 0..2 {
+        let saved = ["--incremental", "e", "--where", "n = 55"];
+        sluice.ok(&[&export[..], &saved].concat());
+    }
+}
+
+#[test]
 fn an_increment_holds_only_what_is_new() {
     let sluice = Sluice::new();
     let out = text(&sluice.path("out"));

@@ -6,9 +6,10 @@
 //! either case the transaction is rolled back, so that the numbers stay dense.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use model::dataset::{Commit, CommitKind, Committed, NewCommit, NewDataset};
+use model::dataset::{Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset};
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
@@ -57,9 +58,12 @@ pub(super) async fn commit(
     }
     files::insert(tx, &new.dataset, &new.files, &commit).await?;
     if let Some(key) = &new.key {
-        let sql = "INSERT INTO ingest_key (dataset, key, fingerprint, commit_number)
-                   VALUES ($1, $2, $3, $4)";
-        let values = args![new.dataset.as_str(), &key.key, &key.fingerprint, number.0];
+        let sql = "INSERT INTO ingest_key
+                   (dataset, key, fingerprint, commit_number, rejected, rejects)
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let IngestKey { key, fingerprint, rejected, rejects } = key;
+        let rejects = rejects.as_deref().and_then(Path::to_str);
+        let values = args![new.dataset.as_str(), key, fingerprint, number.0, *rejected, rejects];
         tx.execute(sql, values).await?;
     }
     Ok(Committed::New(commit))
@@ -92,11 +96,10 @@ async fn repeated(
         return Ok(Some(Committed::New(by_number(tx, &new.workspace, added).await?)));
     }
     let Some(key) = &new.key else { return Ok(None) };
-    let Some((commit, fingerprint)) = by_key(tx, &new.workspace, &new.dataset, &key.key).await?
-    else {
+    let Some((commit, used)) = by_key(tx, &new.workspace, &new.dataset, &key.key).await? else {
         return Ok(None);
     };
-    if fingerprint != key.fingerprint {
+    if used.fingerprint != key.fingerprint {
         return Err(CatalogError::KeyReused { key: key.key.clone(), commit: commit.number });
     }
     Ok(Some(Committed::Repeated(commit)))
@@ -193,12 +196,19 @@ pub(super) async fn by_key(
     workspace: &WorkspaceId,
     dataset: &DatasetId,
     key: &str,
-) -> Result<Option<(Commit, String)>, CatalogError> {
-    let sql = "SELECT fingerprint, commit_number FROM ingest_key WHERE dataset = $1 AND key = $2";
+) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
+    let sql = "SELECT fingerprint, commit_number, rejected, rejects FROM ingest_key
+               WHERE dataset = $1 AND key = $2";
     let Some(row) = tx.first(sql, args![dataset.as_str(), key]).await? else { return Ok(None) };
     let number = CommitNumber(row.count("commit_number")?);
     let commit = by_number(tx, workspace, number).await?;
-    Ok(Some((commit, row.text("fingerprint")?)))
+    let used = IngestKey {
+        key: key.into(),
+        fingerprint: row.text("fingerprint")?,
+        rejected: row.count("rejected")?,
+        rejects: row.text_or_null("rejects")?.map(PathBuf::from),
+    };
+    Ok(Some((commit, used)))
 }
 
 async fn by_number(

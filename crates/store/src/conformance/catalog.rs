@@ -20,8 +20,7 @@ fn view(name: &str) -> View {
 }
 
 fn keyed(dataset: &DatasetId, key: &str, fingerprint: &str) -> NewCommit {
-    let key = Some(IngestKey { key: key.into(), fingerprint: fingerprint.into() });
-    NewCommit { key, ..append(dataset, 10) }
+    NewCommit { key: Some(IngestKey::new(key, fingerprint)), ..append(dataset, 10) }
 }
 
 pub async fn a_new_workspace_has_no_head(rig: &Rig) {
@@ -213,9 +212,17 @@ pub async fn keys_repeat_and_are_not_reused(rig: &Rig) {
         CatalogError::KeyReused { commit: CommitNumber(1), .. }
     );
     let known = rig.catalog.key(&workspace(), "orders", "k").await.unwrap();
-    assert_eq!(known, Some((commit, "f".into())));
+    assert_eq!(known, Some((commit, IngestKey::new("k", "f"))));
     assert_eq!(rig.catalog.key(&workspace(), "orders", "l").await.unwrap(), None);
-    assert_eq!(rig.commit(&keyed(&orders, "l", "f")).await, 2, "refusals use up no number");
+    let answer = IngestKey {
+        rejected: 3,
+        rejects: Some("rejects.jsonl".into()),
+        ..IngestKey::new("l", "f")
+    };
+    let partial = NewCommit { key: Some(answer.clone()), ..append(&orders, 10) };
+    assert_eq!(rig.commit(&partial).await, 2, "refusals use up no number");
+    let known = rig.catalog.key(&workspace(), "orders", "l").await.unwrap();
+    assert_eq!(known.map(|(_, key)| key), Some(answer));
     let files = rig.catalog.snapshot(&workspace(), "orders", None).await.unwrap().files;
     assert_eq!(files.len(), 2);
 }

@@ -139,6 +139,17 @@ pub async fn freezing_checks_the_sums(rig: &Rig) {
     assert_eq!((run.state, run.manifest), (RunState::Sealing, Some(right)));
 }
 
+pub async fn a_part_of_which_no_row_came_out_is_no_file(rig: &Rig) {
+    let lease = rig.run_in("e", RunState::Running).await;
+    let nothing = |rows_read| Receipt { rows: 0, bytes: 0, ..receipt(rows_read) };
+    rig.ledger.finish_part(&lease, FIRST, &nothing(5), None).await.unwrap();
+    let few = Receipt { rows: 3, bytes: 30, ..receipt(7) };
+    rig.ledger.finish_part(&lease, PartId::planned(1), &few, None).await.unwrap();
+    refused!(rig.ledger.freeze(&lease, &manifest(3, 2)).await, LedgerError::Unbalanced { .. });
+    rig.ledger.freeze(&lease, &manifest(3, 1)).await.unwrap();
+    assert_eq!(rig.state(&lease).await, RunState::Sealing);
+}
+
 pub async fn sealing_moves_the_cursor(rig: &Rig) {
     rig.commits(3).await;
     let lease = rig.run_in("e", RunState::Sealing).await;

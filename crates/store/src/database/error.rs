@@ -47,11 +47,11 @@ impl Error {
         let Self::Sql(error) = self else { return false };
         match error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            // 08: connection; 53: resources; 57P: shutting down or starting.
+            // 08: connection; 53: resources; 55P03: a lock that nobody gives up; 57P: shutting down or starting.
             sqlx::Error::Database(error) => {
                 let code = error.code().unwrap_or_default();
                 let server = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some();
-                let away = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
+                let away = ["08", "53", "55P03", "57P"].iter().any(|class| code.starts_with(class));
                 self.is_conflict() || (server && away)
             }
             _ => false,

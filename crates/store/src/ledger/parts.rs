@@ -195,6 +195,8 @@ pub(super) async fn page(
 pub(super) struct Sums {
     pub(super) parts: u64,
     pub(super) written: u64,
+    /// Parts of which rows came out: the others make no file.
+    pub(super) files: u64,
     pub(super) rows_planned: u64,
     pub(super) rows_read: u64,
     pub(super) rows: u64,
@@ -204,6 +206,7 @@ pub(super) struct Sums {
 pub(super) async fn sums(tx: &mut Transaction, held: &Held) -> Result<Sums, Error> {
     let sql = "SELECT COUNT(*) AS parts,
                    CAST(COALESCE(SUM(written), 0) AS BIGINT) AS written,
+                   COUNT(CASE WHEN rows_out > 0 THEN 1 END) AS files,
                    CAST(COALESCE(SUM(rows_planned), 0) AS BIGINT) AS rows_planned,
                    CAST(COALESCE(SUM(rows_read), 0) AS BIGINT) AS rows_read,
                    CAST(COALESCE(SUM(rows_out), 0) AS BIGINT) AS rows_out,
@@ -213,6 +216,7 @@ pub(super) async fn sums(tx: &mut Transaction, held: &Held) -> Result<Sums, Erro
     Ok(Sums {
         parts: row.count("parts")?,
         written: row.count("written")?,
+        files: row.count("files")?,
         rows_planned: row.count("rows_planned")?,
         rows_read: row.count("rows_read")?,
         rows: row.count("rows_out")?,

@@ -89,7 +89,7 @@ fn check_sums(
         ("rows read", sums.rows_read, "the plan", rows_planned),
         ("rows", sums.rows, "the manifest", manifest.rows),
         ("bytes", sums.bytes, "the manifest", manifest.bytes),
-        ("files", sums.parts, "the manifest", manifest.files),
+        ("files", sums.files, "the manifest", manifest.files),
     ];
     match pairs.into_iter().find(|(_, is, _, said)| is != said) {
         None => Ok(()),

@@ -1,5 +1,7 @@
 //! Bad input: one line that names the place and the reason, and nothing left behind.
 
+use arrow::array::{ArrayRef, Int64Array};
+use model::schema::{Field, Type};
 use model::{Code, Fault};
 
 use super::*;
@@ -231,7 +233,10 @@ async fn partial_makes_no_file_without_bad_rows_and_fails_without_good_ones() {
     let error = bench.refuse_import(&import).await;
     assert_eq!(
         error,
-        "every row was rejected; the first: `y.jsonl` line 1: invalid JSON at column 2: expected a field name in double quotes"
+        format!(
+            "every row was rejected; the reasons are in `{}`; the first: `y.jsonl` line 1: invalid JSON at column 2: expected a field name in double quotes",
+            bench.rejects().display()
+        )
     );
     assert!(bench.rejects().exists());
     let whole = gzip(b"{\"a\":1}\n");
@@ -249,4 +254,30 @@ async fn a_record_that_is_no_json_is_told_as_such_whatever_its_names() {
     let text = std::fs::read_to_string(bench.rejects()).unwrap();
     assert!(text.contains("invalid JSON at column 14: expected `:`"), "{text}");
     assert_eq!(bench.schema().await, "a: int64");
+}
+
+#[tokio::test]
+async fn partial_takes_the_good_rows_of_parquet_too() {
+    let bench = Bench::new();
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 300, 2, -1, 3]));
+    let batch = RecordBatch::try_from_iter(vec![("n", numbers)]).unwrap();
+    let bytes = parquet(&batch, ::parquet::basic::Compression::SNAPPY);
+    let mut import = bench.import(&[("x.parquet", &bytes)]);
+    import.schema = Some(Schema { fields: vec![Field::new("n", Type::UInt8)] });
+    assert_eq!(
+        bench.refuse_import(&import).await,
+        "`x.parquet` row 2: column `n` is `uint8`, which `300` is not"
+    );
+    import.rejects = Some(bench.rejects());
+    let report = bench.run(&import).await.unwrap();
+    assert_eq!((report.rows, report.rejected), (3, 2));
+    assert_eq!(bench.rows().await, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+    let rejects = std::fs::read_to_string(bench.rejects()).unwrap();
+    assert_eq!(
+        rejects.lines().collect::<Vec<_>>(),
+        [
+            r#"{"file":"x.parquet","reason":"column `n` is `uint8`, which `300` is not","row":2,"text":"{\"n\":300}"}"#,
+            r#"{"file":"x.parquet","reason":"column `n` is `uint8`, which `-1` is not","row":4,"text":"{\"n\":-1}"}"#,
+        ]
+    );
 }

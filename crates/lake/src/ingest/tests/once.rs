@@ -15,7 +15,7 @@ async fn a_key_makes_a_repeat_return_the_first_answer() {
     let keys = bench.objects.keys();
     let again = bench.run(&import).await.unwrap();
     assert!(again.repeated && !first.repeated);
-    assert_eq!((again.commit, again.rows, again.batch), (first.commit, 1, None));
+    assert_eq!((again.commit, again.rows, again.batch), (first.commit, 1, first.batch));
     assert_eq!(bench.objects.keys(), keys);
     // The same content under another name is the same.
     import.files = vec![bench.file("other.jsonl", b"{\"a\":1}")];
@@ -29,6 +29,19 @@ async fn a_key_makes_a_repeat_return_the_first_answer() {
     );
     import.key = Some(String::new());
     bench.refuse_import(&import).await;
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_partial_import_tells_of_the_rows_that_were_rejected() {
+    let bench = Bench::new();
+    let mut import = bench.import(&[("x.jsonl", b"{\"a\":1}\n{\"a\":\n")]);
+    (import.key, import.rejects) = (Some("k".into()), Some(bench.rejects()));
+    let first = bench.run(&import).await.unwrap();
+    assert_eq!((first.rejected, first.rejects.as_ref()), (1, Some(&bench.rejects())));
+    import.rejects = Some(bench.rejects().with_extension("again"));
+    let again = bench.run(&import).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!((again.rejected, again.rejects), (1, first.rejects));
 }
 
 fn other(dataset: &DatasetId, create: Option<NewDataset>, step: Option<SchemaStep>) -> NewCommit {
