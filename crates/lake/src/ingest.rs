@@ -208,7 +208,7 @@ impl Importing<'_> {
             let done = match input {
                 Input::Text { .. } => self.write_text(plan, at, &mut writer, rejects).await,
                 Input::Parquet { file, keep: None } => {
-                    self.write_rows(plan, file, at, &mut writer, rejects).await
+                    self.write_rows(plan, file, at, (&mut writer, rejects)).await
                 }
                 Input::Parquet { file, keep: Some(codec) } => {
                     // Data files keep the order of the inputs.
@@ -268,8 +268,7 @@ impl Importing<'_> {
         plan: &Plan,
         file: &ParquetInput,
         at: usize,
-        writer: &mut FilesWriter,
-        rejects: &mut Rejects,
+        (writer, rejects): (&mut FilesWriter, &mut Rejects),
     ) -> Result<(), PortError> {
         let mut batches = Box::pin(file.batches());
         let (mut before, mut told) = (0, 0);
