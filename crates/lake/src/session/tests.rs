@@ -35,8 +35,16 @@ async fn planning_has_a_deadline() {
     assert_eq!(error.code(), Code::Timeout, "{error}");
     let none = Limits { seconds: 0.0, ..Limits::default() };
     fail(none, "SELECT n FROM sales", "took longer than its 0 seconds").await;
-    let none = Limits { planning_seconds: 0.0, ..Limits::default() };
-    fail(none, "SELECT n FROM sales", "planning the query took longer than 0 seconds").await;
+    // Planning has less time than the query, but never more.
+    for (query, planning, words) in [
+        (3600.0, 0.05, "planning the query took longer than 0.05 seconds"),
+        (0.05, 3600.0, "the query took longer than its 0.05 seconds"),
+    ] {
+        let work = std::future::pending::<Result<(), Error>>();
+        let deadline = Deadline::start(query).or_planning(planning);
+        let error = run::within(deadline, work).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[tokio::test]
