@@ -54,6 +54,8 @@ impl Relations for Lake {
             }
             (Shape::Other(_), stage) => {
                 let output = planned.output()?;
+                // It is written as files of the lake first.
+                output.check_kept().map_err(|error| Error::from(OutputError(error)))?;
                 let inputs = match stage {
                     Stage::Check => Vec::new(),
                     Stage::Into(run) => self.stage(&planned, &output, run).await?,

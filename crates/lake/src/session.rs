@@ -176,13 +176,13 @@ impl Session {
         &self,
         plan: &LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let (state, limits, plan) = (self.context.state(), self.limits.clone(), plan.clone());
+        let (state, plan) = (self.context.state(), self.optimize(plan).await?);
         let planned = async move {
-            let plan = optimize(&state, &limits, &plan)?;
             let plan = state.create_physical_plan(&plan).await;
             plan.and_then(held::count_windows).and_then(make_stoppable).map_err(Error::planning)
         };
-        run::within(self.planning, planned).await
+        // Footers are read here: a large lake takes its time, whatever the text.
+        run::within(self.deadline, planned).await
     }
 
     /// Returns the state, for compiling expressions.

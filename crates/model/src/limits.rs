@@ -83,7 +83,8 @@ pub const SQL_SECONDS: u64 = 300;
 /// Seconds that computing a relation for one run may take, and counting its rows for a plan.
 pub const STAGING_SECONDS: u64 = 3600;
 
-/// Seconds that planning one SQL text may take; a planner cannot be stopped, only left alone.
+/// Seconds that planning one SQL text may take before files are looked at; a planner cannot be stopped,
+/// only left alone.
 pub const SQL_PLANNING_SECONDS: u64 = 60;
 
 /// Bytes of memory that one SQL query may hold before it spills or fails.

@@ -131,7 +131,7 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for an interval, at any depth.
+    /// [`Error::Unsupported`] for an interval and for a decimal of negative scale, at any depth.
     pub fn check_kept(&self) -> Result<(), Error> {
         types::check_kept(&self.fields, "")
     }

@@ -217,3 +217,16 @@ impl Failure for Port {
         self.0.fault()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_run_is_one_also_where_files_stay() {
+        let cancelled = || Error::Cancelled { run: RunId::new("r") };
+        assert!(cancelled().is_cancelled());
+        assert!(cancelled().leaving(vec![ObjectKey::new("k")]).is_cancelled());
+        assert!(!Error::Unnamed.leaving(vec![ObjectKey::new("k")]).is_cancelled());
+    }
+}

@@ -184,3 +184,15 @@ async fn work_on(session: Arc<Session>) -> Result<Run, Error> {
     seal::freeze(&session, &plan).await?;
     seal::finish(&session).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_plain_text_of_limited_length() {
+        let told = |relation: String| told(&Error::NotIncremental { relation });
+        assert!(told("a\0b\nc".into()).starts_with("`a\u{fffd}b\u{fffd}c` cannot"));
+        assert_eq!(told("x".repeat(10_000)).chars().count(), REASON_CHARS_MAX);
+    }
+}

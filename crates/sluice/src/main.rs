@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(asked) if !asked.use_stderr() => asked.exit(),
         Err(wrong) => {
-            return failed::usage(&wrong).report(std::env::args().any(|arg| arg == "--json"));
+            return failed::usage(&wrong).report(std::env::args_os().any(|arg| arg == "--json"));
         }
     };
     start_log();

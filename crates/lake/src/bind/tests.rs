@@ -389,3 +389,15 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test]
+async fn what_the_lake_cannot_keep_is_refused_where_it_would_be_staged() {
+    let world = world().await;
+    for column in ["interval '1 day'", "arrow_cast(100, 'Decimal128(5, -2)')"] {
+        let sql = |tail: &str| From::Sql(format!("SELECT {column} AS x FROM sales{tail}"));
+        world.bind_all(sql(""), picked("", "")).await.unwrap();
+        let error = world.bind_all(sql(" ORDER BY n"), picked("", "")).await.unwrap_err();
+        assert!(error.to_string().contains("column `x` has type"), "{error}");
+        assert_eq!(error.fault(), Fault::Request);
+    }
+}

@@ -94,11 +94,15 @@ impl BadRecord {
             Reason::Utf8 => record.lines_before_bad_byte(),
             other => other.lines(),
         };
-        let text = String::from_utf8_lossy(record.bytes);
-        let text = match text.char_indices().nth(TEXT_CHARS_MAX) {
-            Some((at, _)) => text[..at].to_owned(),
-            None => text.into_owned(),
-        };
-        Self { line: record.line + lines, reason, text }
+        Self { line: record.line + lines, reason, text: kept_text(record.bytes) }
+    }
+}
+
+/// Returns what is kept of a bad record's or row's text.
+pub(super) fn kept_text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        Some((at, _)) => text[..at].to_owned(),
+        None => text.into_owned(),
     }
 }

@@ -10,14 +10,16 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, ListArray, MapArray, RecordBatch, RecordBatchOptions,
     StructArray, new_null_array,
 };
-use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches};
+use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::schema::{self, Field, Schema, Type};
 
+use super::block::kept_text;
 use super::error::Reason;
 use super::time;
+use crate::read::adapt::strict_cast;
 
 /// Returns the input's columns with the types they take beside the guide's.
 pub(super) fn columns(guide: &[Field], input: &[Field]) -> Result<Vec<Field>, schema::Error> {
@@ -119,7 +121,7 @@ impl BadRow {
     pub(super) fn text(&self, rows: &RecordBatch) -> String {
         let mut writer = LineDelimitedWriter::new(Vec::new());
         match writer.write(&rows.slice(self.row, 1)).and_then(|()| writer.finish()) {
-            Ok(()) => String::from_utf8_lossy(writer.get_ref()).trim_end().to_owned(),
+            Ok(()) => kept_text(writer.get_ref().trim_ascii_end()),
             Err(_) => String::new(),
         }
     }
@@ -230,18 +232,13 @@ fn convert(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
             DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Time64(_),
         ) => times_of_text(array, to),
         (from, DataType::Float64) if from.is_integer() => {
-            let floats = strict(array, to)?;
+            let floats = strict_cast(array, to).ok()?;
             // A number beyond 53 bits is rounded by the cast, which does not fail.
-            let back = strict(&floats, from)?;
+            let back = strict_cast(&floats, from).ok()?;
             (back.to_data() == array.to_data()).then_some(floats)
         }
-        _ => strict(array, to),
+        _ => strict_cast(array, to).ok(),
     }
-}
-
-fn strict(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, to, &options).ok()
 }
 
 fn times_of_text(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {

@@ -35,7 +35,8 @@ pub(crate) fn adapt(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, Ar
     }
 }
 
-fn strict_cast(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+/// Casts; a value that does not fit is an error.
+pub(crate) fn strict_cast(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(values, wanted, &options)
 }

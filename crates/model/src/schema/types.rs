@@ -288,7 +288,7 @@ pub(super) fn check_kept(fields: &[Field], path: &str) -> Result<(), Error> {
     for field in fields {
         let path = join(path, &field.name);
         match &field.kind {
-            Type::Interval => {
+            Type::Interval | Type::Decimal { scale: ..0, .. } => {
                 let kind = field.kind.to_string();
                 return Err(Error::Unsupported { column: path, kind });
             }

@@ -7,7 +7,7 @@ use model::export::Advance;
 use model::manifest::Manifest;
 use model::ports::{LedgerError, Progress};
 use model::run::{Run, RunState};
-use model::{Code, CommitNumber, Failure, Fault, ObjectKey, WorkspaceId};
+use model::{Code, CommitNumber, DatasetId, Failure, Fault, ObjectKey, WorkspaceId};
 use run::{Amount, Error, Observer, Quiet};
 
 use crate::cancelling::our_objects;
@@ -47,6 +47,38 @@ impl Observer for InTheWay {
 fn foreign(world: &World) -> Vec<String> {
     let store = world.store.lock().unwrap();
     store.objects.iter().filter(|(_, b)| **b == "foreign").map(|(key, _)| key.clone()).collect()
+}
+
+/// Its rows would be those of the new dataset, and the old one's would count as delivered.
+#[tokio::test]
+async fn a_run_does_not_go_on_over_another_dataset_of_the_same_name() {
+    let scenario = one(5);
+    let workspace = WorkspaceId::default_workspace();
+    let mut planning = 0;
+    for step in 0..3 {
+        let world = World::new(&scenario);
+        world.commit_up_to(0);
+        world.lake.lock().unwrap().dataset = Some(DatasetId::new("ds_old"));
+        let dead = Process::new(&world, Some(Trouble { step, at: At::After, what: What::Crash }));
+        let (coordinator, request) = (dead.coordinator(), world.request());
+        let _ = dead.live(coordinator.start(&request, Arc::new(Quiet))).await;
+        after_crash(&world).await;
+        if states(&world) != [RunState::Planning] {
+            continue;
+        }
+        planning += 1;
+        world.lake.lock().unwrap().dataset = Some(DatasetId::new("ds_new"));
+        let run = world.books.lock().unwrap().runs.keys().next().cloned().unwrap();
+        let coordinator = Process::new(&world, None).coordinator();
+        let error = coordinator.resume(&workspace, &run, Arc::new(Quiet)).await.unwrap_err();
+        assert!(matches!(error, Error::Ledger(LedgerError::Differs { .. })), "{error:?}");
+        assert_eq!((states(&world), our_objects(&world)), (vec![RunState::Failed], 0));
+        // The old dataset's rows are still to be delivered.
+        world.lake.lock().unwrap().dataset = Some(DatasetId::new("ds_old"));
+        start(&world).await.unwrap();
+        check_complete(&world);
+    }
+    assert!(planning > 0, "no crash came while the run was planned");
 }
 
 #[tokio::test]

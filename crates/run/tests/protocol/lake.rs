@@ -19,7 +19,7 @@ use model::ports::{
 };
 use model::relation::{BoundRelation, BoundTable, Source};
 use model::schema::{Field, Schema, Type};
-use model::{Code, CommitNumber, Fault, ObjectKey, PortError, RunId, SchemaId};
+use model::{Code, CommitNumber, DatasetId, Fault, ObjectKey, PortError, RunId, SchemaId};
 
 use crate::process::Handle;
 
@@ -38,6 +38,8 @@ pub(crate) struct Lake {
     readable: BTreeMap<String, Vec<u64>>,
     commits: usize,
     next: u64,
+    /// What the name of the dataset stands for.
+    pub(crate) dataset: Option<DatasetId>,
 }
 
 impl Lake {
@@ -159,7 +161,13 @@ impl Relations for Handle {
                 vec![input]
             }
         };
-        Ok(Bound { relation: bound(bind), inputs, row_by_row: !shuffles, reset: Vec::new() })
+        let dataset = world.lake.lock().unwrap().dataset.clone();
+        Ok(Bound {
+            relation: bound(bind, dataset),
+            inputs,
+            row_by_row: !shuffles,
+            reset: Vec::new(),
+        })
     }
 
     async fn count(&self, bind: &Bind) -> Result<u64, PortError> {
@@ -198,14 +206,14 @@ fn unavailable() -> PortError {
     PortError::new(Code::Unavailable, Fault::Own, "the lake is away")
 }
 
-fn bound(bind: &Bind) -> BoundRelation {
+fn bound(bind: &Bind, dataset: Option<DatasetId>) -> BoundRelation {
     let schema = Schema { fields: vec![Field::new("value", Type::UInt64)] };
     BoundRelation {
         sql: "select value".into(),
         views: Vec::new(),
         table: BoundTable {
             name: "events".into(),
-            dataset: None,
+            dataset,
             schema: schema.clone(),
             virtual_columns: true,
         },

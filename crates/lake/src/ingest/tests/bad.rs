@@ -281,3 +281,17 @@ async fn partial_takes_the_good_rows_of_parquet_too() {
         ]
     );
 }
+
+#[tokio::test]
+async fn parquet_that_is_called_text_is_told_as_such() {
+    let bench = Bench::new();
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let batch = RecordBatch::try_from_iter(vec![("n", numbers)]).unwrap();
+    let bytes = parquet(&batch, ::parquet::basic::Compression::SNAPPY);
+    let mut import = bench.import(&[("x.parquet", &bytes)]);
+    import.format = InputFormat::Jsonl;
+    assert_eq!(
+        bench.refuse_import(&import).await,
+        "`x.parquet` is a Parquet file, not text; leave `--format` out"
+    );
+}

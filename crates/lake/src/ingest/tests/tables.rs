@@ -283,3 +283,13 @@ async fn columns_without_values_wait_for_their_type() {
         [r#"{"a":[],"b":{}}"#, r#"{"a":[1],"b":{"c":"x"},"d":{"e":2.5}}"#]
     );
 }
+
+#[tokio::test]
+async fn an_empty_line_of_one_csv_column_is_a_null() {
+    let bench = Bench::new();
+    let report = bench.take("x.csv", "name\nbob\n\n\"\"\n \u{c}\nann\n").await;
+    assert_eq!(report.rows, 5);
+    let rows =
+        [r#"{"name":"bob"}"#, "{}", r#"{"name":""}"#, r#"{"name":" \f"}"#, r#"{"name":"ann"}"#];
+    assert_eq!(bench.rows().await, rows);
+}
