@@ -27,6 +27,7 @@ use model::{CommitNumber, PortError, RunId, WorkspaceId};
 use crate::Lake;
 use crate::read::Mapper;
 use crate::session::{self, DatasetTable, Error, OutputError, Session, Source, Text, table_schema};
+use crate::stage::folder;
 use prune::Candidate;
 pub(crate) use ranges::between;
 pub(crate) use resolve::{Resolved, Table, reopen};
@@ -58,7 +59,9 @@ impl Relations for Lake {
                 output.check_kept().map_err(|error| Error::from(OutputError(error)))?;
                 let inputs = match stage {
                     Stage::Check => Vec::new(),
-                    Stage::Into(run) => self.stage(&planned, &output, run).await?,
+                    Stage::Into { run, epoch } => {
+                        self.stage(&planned, &output, folder(run, *epoch)).await?
+                    }
                 };
                 let relation = crate::stage::relation(output, bind.now);
                 Ok(Bound { relation, inputs, row_by_row: false, reset })
@@ -88,8 +91,8 @@ impl Relations for Lake {
         self.read_rows(task).await
     }
 
-    async fn unstage(&self, run: &RunId) -> Result<(), PortError> {
-        self.remove_staged(run).await
+    async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {
+        self.remove_staged(run, epoch).await
     }
 }
 

@@ -1,7 +1,8 @@
 //! Computes a relation that cannot be mapped row by row, once, for one run.
 //!
-//! The result is written as private data files under `staged/<run>`, in the order in which it was
-//! computed. Parts are cut from those files. What an earlier attempt of the same run left is removed first.
+//! The result is written as private data files under `staged/<run>/e<epoch>`, in the order in which it was
+//! computed. Parts are cut from those files. Who takes a run over removes what earlier holders staged; a
+//! holder that comes late removes nothing of its successor.
 
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::bind::Planned;
 use crate::files::{FilesWriter, Written};
 use crate::read::adapt::adapt;
 use crate::session::{self, Error, quote};
+
+/// The folder of what is staged.
+const STAGED: &str = "staged";
 
 /// The name of the table that parts of a staged result are cut from.
 const TABLE: &str = "staged";
@@ -46,15 +50,12 @@ impl Lake {
         &self,
         planned: &Planned,
         output: &Schema,
-        run: &RunId,
+        folder: String,
     ) -> Result<Vec<Input>, PortError> {
-        // Nothing of an earlier try is removed here: names are never used twice, and this holder may have
-        // been replaced by one whose files would be lost. Who takes a run over unstages it first.
         let physical = planned.session.physical(&planned.plan).await?;
         let mut rows = session::run(&planned.session, physical);
         let schema = output.to_arrow();
-        let mut files =
-            FilesWriter::new(Arc::clone(&self.objects), folder(run), Arc::clone(&schema));
+        let mut files = FilesWriter::new(Arc::clone(&self.objects), folder, Arc::clone(&schema));
         let written = self.write_all(&mut rows, &mut files, &schema).await;
         if let Err(error) = written {
             files.discard().await;
@@ -98,10 +99,12 @@ impl Lake {
         Ok(())
     }
 
-    /// Removes what was staged for a run.
-    pub(crate) async fn remove_staged(&self, run: &RunId) -> Result<(), PortError> {
-        for object in self.objects.list(&folder(run)).await? {
-            self.objects.delete(&object.key).await?;
+    /// Removes what holders up to that epoch staged for a run.
+    pub(crate) async fn remove_staged(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {
+        for object in self.objects.list(&format!("{STAGED}/{run}")).await? {
+            if epoch_of(object.key.as_str()).is_some_and(|staged| staged <= epoch) {
+                self.objects.delete(&object.key).await?;
+            }
         }
         Ok(())
     }
@@ -115,6 +118,11 @@ fn slice_bytes(batch: &RecordBatch) -> u64 {
     batch.columns().iter().map(bytes).sum::<usize>() as u64
 }
 
-fn folder(run: &RunId) -> String {
-    format!("staged/{run}")
+/// Returns where a holder's staged files are.
+pub(crate) fn folder(run: &RunId, epoch: u64) -> String {
+    format!("{STAGED}/{run}/e{epoch}")
+}
+
+fn epoch_of(key: &str) -> Option<u64> {
+    key.split('/').nth(2)?.strip_prefix('e')?.parse().ok()
 }

@@ -11,7 +11,9 @@ use model::run::{Run, RunState};
 use model::{ObjectKey, RunId, WorkspaceId};
 
 use crate::coordinator::{Coordinator, Ports};
+use crate::deliver::{Expected, settle};
 use crate::error::Error;
+use crate::recover::perhaps_unfinished;
 use crate::retry::patiently;
 
 /// Parts read from the ledger at once.
@@ -58,14 +60,15 @@ impl Coordinator {
             let end = || ledger.end(lease, state, "cancelled", now);
             patiently(&*self.ports.pauses, end).await?;
         }
-        let left = clean_up(&self.ports, &*objects, &found, &BTreeSet::new()).await;
+        let nothing = BTreeSet::new();
+        let left = Box::pin(clean_up(&self.ports, &*objects, &found, &nothing)).await;
         Ok(Cancelled::Ended { run: ledger.run(workspace, run).await?, left })
     }
 }
 
 /// Takes away what a run that has ended in the ledger wrote, and returns what it had to leave.
 ///
-/// A file with a receipt is ours, and so is one in `written`. A file at an intended name without either
+/// A file with the bytes of its receipt is ours, and so is one in `written`. A file at an intended name without either
 /// may be ours, from a moment before a crash, or somebody else's: it stays. Errors leave files, too;
 /// the run has ended and nothing refers to them.
 pub(crate) async fn clean_up(
@@ -78,11 +81,12 @@ pub(crate) async fn clean_up(
     let mut finished = BTreeSet::new();
     match receipts(ports, run).await {
         Ok(receipts) => {
-            for Receipt { key, bytes, .. } in receipts.into_iter().filter(|r| r.rows > 0) {
-                if !remove(objects, &key, Some(bytes)).await {
-                    left.push(key.clone());
+            for receipt in receipts.into_iter().filter(|receipt| receipt.rows > 0) {
+                let ours = written.contains(&receipt.key) || is_ours(objects, &receipt).await;
+                if !ours || !remove(objects, &receipt.key).await {
+                    left.push(receipt.key.clone());
                 }
-                finished.insert(key);
+                finished.insert(receipt.key);
             }
         }
         Err(error) => tracing::warn!(%error, run = %run.id, "its files could not be listed"),
@@ -93,15 +97,17 @@ pub(crate) async fn clean_up(
         Vec::new()
     });
     let mut doubtful = BTreeSet::new();
-    for intent in intents.into_iter().filter(|intent| !finished.contains(&intent.key)) {
+    for intent in perhaps_unfinished(intents.into_iter(), &finished) {
         if let Err(error) = objects.abort(&intent.key, &intent.token).await {
             tracing::warn!(%error, "an upload could not be aborted");
         }
-        doubtful.insert(intent.key);
+        if !finished.contains(&intent.key) {
+            doubtful.insert(intent.key);
+        }
     }
     for key in doubtful {
         let gone = if written.contains(&key) {
-            remove(objects, &key, None).await
+            remove(objects, &key).await
         } else {
             matches!(objects.info(&key).await, Ok(None))
         };
@@ -109,7 +115,7 @@ pub(crate) async fn clean_up(
             left.push(key);
         }
     }
-    if let Err(error) = ports.relations.unstage(&run.id).await {
+    if let Err(error) = ports.relations.unstage(&run.id, run.epoch).await {
         tracing::warn!(%error, run = %run.id, "staged files could not be removed");
     }
     if !left.is_empty() {
@@ -118,13 +124,18 @@ pub(crate) async fn clean_up(
     left
 }
 
-/// Deletes an object unless it has another size than ours; returns whether it is gone.
-async fn remove(objects: &dyn Objects, key: &ObjectKey, bytes: Option<u64>) -> bool {
-    match (objects.info(key).await, bytes) {
-        (Ok(Some(info)), Some(bytes)) if info.bytes != bytes => return false,
-        (Err(error), _) => tracing::warn!(%error, "a file could not be looked at"),
-        _ => {}
+/// Returns whether what is at a receipt's name, if anything is, is the file of the receipt.
+async fn is_ours(objects: &dyn Objects, receipt: &Receipt) -> bool {
+    let expected = Expected { bytes: receipt.bytes, sha256: receipt.sha256.clone() };
+    let settled = Box::pin(settle(objects, &receipt.key, &expected)).await;
+    if let Err(error) = &settled {
+        tracing::warn!(%error, "a file stays");
     }
+    settled.is_ok()
+}
+
+/// Deletes an object; returns whether it is gone.
+async fn remove(objects: &dyn Objects, key: &ObjectKey) -> bool {
     match objects.delete(key).await {
         Ok(()) => true,
         Err(error) => {

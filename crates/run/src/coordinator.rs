@@ -8,10 +8,13 @@ use model::run::{FrozenManifest, Run};
 use model::{Clock, CommitNumber, ObjectKey, RunId, WorkspaceId, limits};
 
 use crate::error::Error;
-use crate::plan::{Minted, Probe};
+use crate::plan::{Minted, Probe, same};
 use crate::ports::{Destinations, Head, Liveness, Observer, Pauses};
 use crate::retry::patiently;
 use crate::session::Session;
+
+/// The epoch of the lease that opening a run gives.
+const FIRST_EPOCH: u64 = 1;
 
 /// What a coordinator works with.
 #[derive(Clone)]
@@ -138,9 +141,11 @@ impl Coordinator {
     ) -> Result<Vec<Sealed>, Error> {
         let mut sealed = Vec::new();
         if let Some(open) = self.interrupted(request).await? {
-            // The request must fit the saved export before its open run is touched.
-            self.probe(request, &self.mint()).await?;
-            match self.resume(&request.workspace, &open, Arc::clone(&observer)).await {
+            // The request must be the same export before its open run is touched.
+            let asked = Box::pin(self.probe(request, &self.mint())).await?.definition;
+            same(open.export_name.as_deref().unwrap_or_default(), &open.definition, &asked)?;
+            let resumed = self.resume(&request.workspace, &open.id, Arc::clone(&observer));
+            match Box::pin(resumed).await {
                 Err(error) if error.is_cancelled() => {}
                 resumed => sealed.push(resumed?),
             }
@@ -149,18 +154,17 @@ impl Coordinator {
         Ok(sealed)
     }
 
-    async fn interrupted(&self, request: &Request) -> Result<Option<RunId>, Error> {
+    async fn interrupted(&self, request: &Request) -> Result<Option<Run>, Error> {
         let (Advance::Cursor, Some(export)) = (request.advance, &request.export) else {
             return Ok(None);
         };
-        let open = self.ports.ledger.open_run_of(&request.workspace, export).await?;
-        Ok(open.map(|run| run.id))
+        Ok(self.ports.ledger.open_run_of(&request.workspace, export).await?)
     }
 
     async fn begin(&self, request: &Request, observer: Arc<dyn Observer>) -> Result<Sealed, Error> {
         let Self { ports, settings } = self;
         let minted = self.mint();
-        let Probe { definition, .. } = self.probe(request, &minted).await?;
+        let Probe { definition, .. } = Box::pin(self.probe(request, &minted)).await?;
         let objects = ports.destinations.open(&request.definition.destination).await?;
         let new = NewRun {
             id: minted.id,
@@ -174,9 +178,10 @@ impl Coordinator {
             owner: settings.owner.clone(),
         };
         // Before the run exists, or it would look dead to others for a moment.
-        let guard = ports.liveness.hold(&new.id)?;
+        let guard = ports.liveness.hold(&new.id, FIRST_EPOCH)?;
         let opened = patiently(&*ports.pauses, || ports.ledger.open_run(&new)).await?;
-        Session::new((ports, settings), opened, objects, observer, guard).conduct().await
+        let session = Session::new((ports, settings), opened, objects, observer, guard);
+        Box::pin(session.conduct()).await
     }
 
     pub(crate) fn mint(&self) -> Minted {

@@ -15,7 +15,7 @@ use crate::{cut, deliver, part};
 pub enum Error {
     /// The ledger refused or failed.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Ledger(LedgerError),
     /// The lake, the encoder or the opening of the destination failed.
     #[error(transparent)]
     Port(#[from] Port),
@@ -125,6 +125,15 @@ impl Error {
     /// Returns the error with the names of files that stay behind.
     pub(crate) fn leaving(self, left: Vec<ObjectKey>) -> Self {
         if left.is_empty() { self } else { Self::Left { left, source: Box::new(self) } }
+    }
+}
+
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Cancelling { run } => Self::Cancelled { run },
+            other => Self::Ledger(other),
+        }
     }
 }
 

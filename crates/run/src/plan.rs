@@ -112,7 +112,7 @@ impl Coordinator {
         let draft = draft(&*self.ports.relations, &*self.ports.encoder, &bind, format).await?;
         let meaning = Some(Meaning::of(&draft.relation));
         let definition = Definition { meaning, ..request.definition.clone() };
-        same(saved.as_ref(), &definition)?;
+        fits(saved.as_ref(), &definition)?;
         let label = request.definition.relation.source.label();
         if request.advance != Advance::None && !draft.row_by_row {
             return Err(Error::NotIncremental { relation: label.to_owned() });
@@ -136,7 +136,7 @@ impl Coordinator {
             Err(LedgerError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        same(saved.as_ref(), &request.definition)?;
+        fits(saved.as_ref(), &request.definition)?;
         Ok(saved)
     }
 
@@ -178,14 +178,20 @@ pub(crate) struct Minted {
     pub(crate) at: chrono::DateTime<chrono::Utc>,
 }
 
-/// Refuses a definition that differs from the saved one.
-fn same(saved: Option<&Export>, asked: &Definition) -> Result<(), Error> {
-    let Some(saved) = saved else { return Ok(()) };
-    match saved.definition.difference(asked) {
+/// Refuses a definition that differs from one that was delivered. What was not, the ledger settles.
+fn fits(saved: Option<&Export>, asked: &Definition) -> Result<(), Error> {
+    match saved.filter(|saved| saved.last_run.is_some()) {
+        Some(saved) => same(&saved.name, &saved.definition, asked),
         None => Ok(()),
-        Some((property, kept, asked)) => {
-            let export = saved.name.clone();
-            Err(LedgerError::Differs { export, property, saved: kept, asked }.into())
+    }
+}
+
+/// Refuses a definition that differs from what `export` is being delivered as.
+pub(crate) fn same(export: &str, kept: &Definition, asked: &Definition) -> Result<(), Error> {
+    match kept.difference(asked) {
+        None => Ok(()),
+        Some((property, saved, asked)) => {
+            Err(LedgerError::Differs { export: export.into(), property, saved, asked }.into())
         }
     }
 }
@@ -209,7 +215,7 @@ pub(crate) async fn make(session: &Session) -> Result<Plan, Error> {
         to: run.to,
         // The same for every holder, so that a plan made anew is the same plan.
         now: run.created_at,
-        stage: Stage::Into(run.id.clone()),
+        stage: Stage::Into { run: run.id.clone(), epoch: session.lease.epoch },
     };
     let draft = draft(&*ports.relations, &*ports.encoder, &bind, &run.definition.format);
     let draft = session.unless_stopped(draft).await?;

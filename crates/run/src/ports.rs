@@ -26,12 +26,13 @@ pub type Guard = Box<dyn Any + Send + Sync>;
 /// Tells on one host whether the process that holds a run is alive, so that a resume right after a crash
 /// need not wait for the lease to lapse.
 pub trait Liveness: Send + Sync {
-    /// Marks this process as the one that works on the run; `None` if another living process does.
-    fn hold(&self, run: &RunId) -> Result<Option<Guard>, PortError>;
+    /// Marks this process as the one that works on the run with the lease of that epoch; `None` if another
+    /// living process does.
+    fn hold(&self, run: &RunId, epoch: u64) -> Result<Option<Guard>, PortError>;
 
-    /// Returns whether nobody can be working on the run. A free lock of this host proves that only if
-    /// every process that shares the ledger is on this host; else, and when in doubt, `false`.
-    fn is_dead(&self, run: &RunId) -> bool;
+    /// Returns whether the holder of that epoch was on this host and is gone. When in doubt, `false`: the
+    /// run may have been taken over on another host since.
+    fn is_dead(&self, run: &RunId, epoch: u64) -> bool;
 }
 
 /// Knows nothing about processes: only the lease decides.
@@ -39,11 +40,11 @@ pub trait Liveness: Send + Sync {
 pub struct LeaseOnly;
 
 impl Liveness for LeaseOnly {
-    fn hold(&self, _run: &RunId) -> Result<Option<Guard>, PortError> {
+    fn hold(&self, _run: &RunId, _epoch: u64) -> Result<Option<Guard>, PortError> {
         Ok(Some(Box::new(())))
     }
 
-    fn is_dead(&self, _run: &RunId) -> bool {
+    fn is_dead(&self, _run: &RunId, _epoch: u64) -> bool {
         false
     }
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use model::limits::{DELIVERY_TRIES, RETRY_PAUSE_MS};
-use model::ports::LedgerError;
 use model::{Code, Failure};
 
 use crate::ports::Pauses;
@@ -32,18 +31,19 @@ impl<'a> Tries<'a> {
     }
 }
 
-/// Calls the ledger until it answers. Its calls are idempotent, so a repeat after a lost reply is safe.
-pub(crate) async fn patiently<T, F, R>(pauses: &dyn Pauses, mut call: F) -> Result<T, LedgerError>
+/// Calls the ledger, or whatever else answers the same when asked twice, until it answers.
+pub(crate) async fn patiently<T, E, F, R>(pauses: &dyn Pauses, mut call: F) -> Result<T, E>
 where
+    E: Failure,
     F: FnMut() -> R + Send,
-    R: Future<Output = Result<T, LedgerError>> + Send,
+    R: Future<Output = Result<T, E>> + Send,
 {
     let mut tries = Tries::new(pauses);
     loop {
         match call().await {
             Ok(answer) => return Ok(answer),
             Err(error) if tries.again(error.code()).await => {
-                tracing::warn!(%error, "the ledger failed; trying again");
+                tracing::warn!(%error, "a call failed; trying again");
             }
             Err(error) => return Err(error),
         }

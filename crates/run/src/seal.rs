@@ -57,7 +57,7 @@ pub(crate) async fn finish(session: &Session) -> Result<Run, Error> {
     }
     put(session, &run.manifest_key(), &frozen.text).await?;
     // No row is read from here on; done before the last step, a crash cannot leave it undone.
-    if let Err(error) = ports.relations.unstage(&run.id).await {
+    if let Err(error) = ports.relations.unstage(&run.id, session.lease.epoch).await {
         tracing::warn!(%error, run = %run.id, "staged files could not be removed");
     }
     let now = ports.clock.now();

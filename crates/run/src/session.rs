@@ -130,7 +130,8 @@ impl Session {
         match patiently(&*ports.pauses, end).await {
             Ok(()) => {
                 let written = std::mem::take(&mut *self.written.lock().expect("not poisoned"));
-                let left = clean_up(ports, &*self.objects, &self.run, &written).await;
+                let clean = clean_up(ports, &*self.objects, &self.run, &written);
+                let left = Box::pin(clean).await;
                 for key in &left {
                     self.observer.left(key);
                 }
@@ -163,6 +164,10 @@ fn told(error: &Error) -> String {
 async fn work_on(session: Arc<Session>) -> Result<Run, Error> {
     let run = &session.run;
     if run.state == RunState::Sealing {
+        if let Some(plan) = &run.plan {
+            recover::abort_uploads(&session).await?;
+            recover::restore(&session, plan).await?;
+        }
         return seal::finish(&session).await;
     }
     if run.cancel_asked {
@@ -175,6 +180,7 @@ async fn work_on(session: Arc<Session>) -> Result<Run, Error> {
         }
         Some(plan) => {
             recover::abort_uploads(&session).await?;
+            recover::restore(&session, plan).await?;
             plan.clone()
         }
     };

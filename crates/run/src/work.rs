@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use model::ObjectKey;
 use model::part::{Part, PartId, PartTask, Receipt};
+use model::ports::Progress;
 use model::run::{Intent, Plan};
 
 use crate::cut::check_name;
@@ -83,19 +84,34 @@ async fn chain(session: Arc<Session>, plan: Arc<Plan>, part: Part) -> Result<(),
 }
 
 async fn one(session: &Session, plan: &Plan, part: Part) -> Result<Option<Part>, Error> {
-    let (ports, lease) = (&session.ports, &session.lease);
-    let key = ObjectKey::new(format!("{}/{}", session.run.folder(), part.name));
-    let token = format!("{}-{}-e{}", session.run.id, part.id, lease.epoch);
-    let intent = Intent { epoch: lease.epoch, key: key.clone(), token: token.clone() };
-    patiently(&*ports.pauses, || ports.ledger.intend(lease, part.id, &intent)).await?;
+    let (ports, lease, id) = (&session.ports, &session.lease, part.id);
+    let receipt = write(session, plan, part.clone(), &*session.observer).await?;
+    let remainder = remainder(session, plan, &part, &receipt)?;
+    let finish = || ports.ledger.finish_part(lease, id, &receipt, remainder.as_ref());
+    patiently(&*ports.pauses, finish).await?;
+    session.observer.part(id, &receipt);
+    Ok(remainder)
+}
 
+/// Writes the file of a part, after saying in the ledger that it will.
+pub(crate) async fn write(
+    session: &Session,
+    plan: &Plan,
+    part: Part,
+    progress: &dyn Progress,
+) -> Result<Receipt, Error> {
+    let (ports, lease, id) = (&session.ports, &session.lease, part.id);
+    let key = ObjectKey::new(format!("{}/{}", session.run.folder(), part.name));
+    let token = format!("{}-{id}-e{}", session.run.id, lease.epoch);
+    let intent = Intent { epoch: lease.epoch, key: key.clone(), token: token.clone() };
+    patiently(&*ports.pauses, || ports.ledger.intend(lease, id, &intent)).await?;
     let task = PartTask {
         run: session.run.id.clone(),
         epoch: lease.epoch,
+        key,
         part,
         relation: plan.relation.clone(),
         encoding: plan.encoding.clone(),
-        key,
         md5: plan.md5,
     };
     let stores = Stores {
@@ -105,18 +121,12 @@ async fn one(session: &Session, plan: &Plan, part: Part) -> Result<Option<Part>,
         pauses: Arc::clone(&ports.pauses),
         put_bytes_max: session.settings.put_bytes_max,
     };
-    let watch = Watch { progress: &*session.observer, stop: &session.stop };
+    let watch = Watch { progress, stop: &session.stop };
     let receipt = run_part(&task, &stores, &token, watch).await?;
     if receipt.rows > 0 {
         session.wrote(&receipt.key);
     }
-
-    let remainder = remainder(session, plan, &task.part, &receipt)?;
-    let id = task.part.id;
-    let finish = || ports.ledger.finish_part(lease, id, &receipt, remainder.as_ref());
-    patiently(&*ports.pauses, finish).await?;
-    session.observer.part(id, &receipt);
-    Ok(remainder)
+    Ok(receipt)
 }
 
 fn remainder(

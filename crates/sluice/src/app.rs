@@ -110,16 +110,16 @@ impl Destinations for ByUrl {
 }
 
 impl Liveness for FileLocks {
-    fn hold(&self, run: &RunId) -> Result<Option<Guard>, PortError> {
-        let held = self.hold(run).map_err(|e| {
+    fn hold(&self, run: &RunId, epoch: u64) -> Result<Option<Guard>, PortError> {
+        let held = self.hold(run, epoch).map_err(|e| {
             let message = format!("cannot lock the run {run}: {e}");
             PortError::caused(Code::Internal, Fault::Own, message, e)
         })?;
         Ok(held.map(|held| Box::new(held) as Guard))
     }
 
-    fn is_dead(&self, run: &RunId) -> bool {
-        self.is_dead(run)
+    fn is_dead(&self, run: &RunId, epoch: u64) -> bool {
+        self.is_dead(run, epoch)
     }
 }
 

@@ -55,7 +55,7 @@ macro_rules! conformance_tests {
             the_first_use_saves_the_export, ranges_follow_the_cursor, overlaps_and_gaps_are_refused,
             an_empty_range_is_allowed, a_commit_beyond_the_head_is_refused, again_stays_delivered,
             a_run_without_a_cursor_takes_any_range, another_definition_differs,
-            one_open_run_per_cursor, two_openers_at_once, opening_repeats,
+            what_was_never_sealed_is_defined_anew, one_open_run_per_cursor, two_openers_at_once, opening_repeats,
             a_refused_opening_saves_nothing);
         $crate::conformance_cases!($on, ledger:
             parts_read_back_in_order, parts_must_stay_equal, plans_must_balance,

@@ -36,11 +36,10 @@ impl Ledger for Store {
         workspace: &WorkspaceId,
         run: &RunId,
         owner: &str,
-        holder_is_dead: bool,
+        dead: Option<u64>,
     ) -> Result<Opened, LedgerError> {
-        let holder = if holder_is_dead { lease::Holder::Dead } else { lease::Holder::MayLive };
         transact!(self.database, LedgerError, |tx| lease::take_over(
-            tx, workspace, run, owner, holder
+            tx, workspace, run, owner, dead
         ))
     }
 

@@ -176,7 +176,7 @@ async fn a_lapsed_lease_may_be_taken_but_still_writes_until_it_is() {
         let workspace = conformance::workspace();
         assert!(!Ledger::run(&store, &workspace, &opened.run.id).await.unwrap().leased);
         store.add_parts(&opened.lease, &[conformance::part(0, 1)]).await.unwrap();
-        let taken = store.take_over(&workspace, &opened.run.id, "two", false).await.unwrap();
+        let taken = store.take_over(&workspace, &opened.run.id, "two", None).await.unwrap();
         assert!(taken.run.leased);
         let late = store.renew(&opened.lease).await.unwrap_err();
         assert!(matches!(late, LedgerError::Fenced { .. }));

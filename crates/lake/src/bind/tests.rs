@@ -170,7 +170,7 @@ async fn windows_apply_to_the_right_rows() {
     let sums = "SELECT Text, sum(n) AS n FROM sales WHERE _commit = 1 GROUP BY Text";
     world.view("sums", sums, None, Window::Input).await;
     let mut bind = world.ask(From::View("sums".into()), window(3, 6)).await;
-    bind.stage = Stage::Into(RunId::new("r1"));
+    bind.stage = Stage::Into { run: RunId::new("r1"), epoch: 1 };
     let bound = world.lake.bind(&bind).await.unwrap();
     let mut found: Vec<String> =
         text(&world.read(&bound).await.unwrap()).split(';').map(str::to_owned).collect();
@@ -184,10 +184,10 @@ async fn a_staged_result_keeps_its_order_and_can_be_removed() {
     let source = || sql("SELECT n, Text AS t FROM sales WHERE n <> 4 ORDER BY n DESC");
     let mut bind = world.ask(source(), Selection::default()).await;
     let run = RunId::new("run1");
-    bind.stage = Stage::Into(run.clone());
-    for _ in 0..2 {
-        // As whoever takes the run over does, and nobody else may.
-        world.lake.unstage(&run).await.unwrap();
+    for epoch in 1..3 {
+        bind.stage = Stage::Into { run: run.clone(), epoch };
+        // As whoever takes the run over does.
+        world.lake.unstage(&run, epoch - 1).await.unwrap();
         let bound = world.lake.bind(&bind).await.unwrap();
         assert!(!bound.row_by_row && bound.relation.table.dataset.is_none());
         assert!(bound.inputs[0].key.as_str().starts_with("staged/run1/"));
@@ -197,8 +197,12 @@ async fn a_staged_result_keeps_its_order_and_can_be_removed() {
     }
     assert_eq!(world.lake.objects.list("staged").await.unwrap().len(), 1);
     assert_eq!(world.lake.count(&bind).await.unwrap(), 11);
-    world.lake.unstage(&run).await.unwrap();
-    world.lake.unstage(&run).await.unwrap();
+    // The holder before comes late.
+    world.lake.unstage(&run, 1).await.unwrap();
+    assert_eq!(world.lake.objects.list("staged").await.unwrap().len(), 1);
+    for _ in 0..2 {
+        world.lake.unstage(&run, 2).await.unwrap();
+    }
     assert!(world.lake.objects.list("staged").await.unwrap().is_empty());
     let limits = crate::Limits { staged_bytes: 10, ..crate::Limits::default() };
     let small = world.lake.clone().with_limits(limits);
@@ -208,7 +212,7 @@ async fn a_staged_result_keeps_its_order_and_can_be_removed() {
     let mut bind = world.ask(sales(), picked("n", "")).await;
     bind.relation.source = sql("SELECT n FROM (SELECT * FROM sales ORDER BY f DESC) x");
     bind.relation.selection.filter = Some("n > 8".into());
-    bind.stage = Stage::Into(run);
+    bind.stage = Stage::Into { run, epoch: 1 };
     let bound = world.lake.bind(&bind).await.unwrap();
     assert_eq!(text(&world.read(&bound).await.unwrap()), "11;10;9");
 }

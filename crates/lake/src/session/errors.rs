@@ -315,11 +315,13 @@ impl Error {
             DataFusionError::External(inner) if inner.is::<read::Error>() => {
                 Self::Read { reason: inner.to_string(), source }
             }
-            DataFusionError::ArrowError(arrow, _)
-                if matches!(arrow.as_ref(), ArrowError::DivideByZero) =>
-            {
-                Self::Run { reason: "division by zero".into(), source }
-            }
+            DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+                ArrowError::DivideByZero => Self::Run { reason: "division by zero".into(), source },
+                ArrowError::ArithmeticOverflow(what) => {
+                    Self::Run { reason: overflow(what), source }
+                }
+                _ => Self::Run { reason: reason(&source), source },
+            },
             _ => Self::Run { reason: reason(&source), source },
         }
     }
@@ -367,6 +369,15 @@ fn reason(error: &DataFusionError) -> String {
         rest = next;
     }
     plain(rest).unwrap_or_else(|| rest.trim_end_matches('.').to_owned())
+}
+
+/// Says which number is too large.
+fn overflow(what: &str) -> String {
+    let what = what.trim_start_matches("Overflow happened on: ");
+    format!(
+        "a number is too large for its type ({what}); cast to a larger one first, such as `decimal(38, 0)` \
+         or `double`"
+    )
 }
 
 /// Says in our words what the engine says with its own types and signatures.

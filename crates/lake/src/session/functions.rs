@@ -1,6 +1,7 @@
-//! Functions that differ from the engine's own: `now()` and its kin are a given instant, and functions
-//! whose result can be much larger than their arguments have a limit.
+//! Functions that differ from the engine's own: `now()` and its kin are a given instant, functions whose
+//! result can be much larger than their arguments have a limit, and whole numbers do not wrap around.
 
+mod exact;
 mod growth;
 mod joins;
 
@@ -15,11 +16,12 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, lit,
+    AggregateUDF, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility, lit,
 };
 
 use super::{Error, Limits, external};
+use exact::{ExactOperators, ExactSum};
 use growth::{Argument, Growth};
 
 /// Values of the largest size that one batch of rows may hold.
@@ -54,6 +56,10 @@ pub(crate) fn install(state: &mut SessionState, now: DateTime<Utc>, limits: &Lim
         }
     }
     state.register_function_rewrite(Arc::new(Caps(all)))?;
+    if let Some(sum) = state.aggregate_functions().get("sum").cloned() {
+        state.register_udaf(Arc::new(AggregateUDF::new_from_impl(ExactSum(sum))))?;
+    }
+    state.add_analyzer_rule(Arc::new(ExactOperators::new()));
     let concat = datafusion::functions::string::concat();
     state.register_expr_planner(Arc::new(joins::Joins::new(concat, limits.value_bytes)))
 }

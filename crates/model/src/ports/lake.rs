@@ -63,8 +63,13 @@ pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, PortError>> +
 pub enum Stage {
     /// Only check it; its rows stay unknown.
     Check,
-    /// Compute it and write its result for this run.
-    Into(RunId),
+    /// Compute it and write its result.
+    Into {
+        /// The run that needs it.
+        run: RunId,
+        /// The epoch of the holder: what another one staged is not its own.
+        epoch: u64,
+    },
 }
 
 /// A relation to be bound to a range of commits.
@@ -120,8 +125,8 @@ pub trait Relations: Send + Sync {
     /// Reads input rows in order. Touches no database.
     async fn read(&self, task: &ReadTask) -> Result<RowStream, PortError>;
 
-    /// Removes what was staged for a run; fine if there is nothing.
-    async fn unstage(&self, run: &RunId) -> Result<(), PortError>;
+    /// Removes what holders up to that epoch staged for a run; fine if there is nothing.
+    async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError>;
 }
 
 /// Hears how far something has come.

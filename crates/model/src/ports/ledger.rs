@@ -45,17 +45,19 @@ pub trait Ledger: Send + Sync {
     /// (`Overlap`); `to == from` is an empty range and allowed. With `Advance::Again` the range must lie
     /// within what was delivered (`to` at most the cursor, and the cursor is the default for `to`, 0 for
     /// `from`). A `to` beyond the head is `NoCommit`. A definition that differs from the saved one is
-    /// `Differs`. An open run of the same export that moves its cursor is `Open`.
+    /// `Differs`, unless no run of that export was ever sealed and none is open: then it takes its place.
+    /// An open run of the same export that moves its cursor is `Open`.
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError>;
 
     /// Takes the run over: epoch + 1. Fails with [`LedgerError::Leased`] while the lease is in force by
-    /// the database's clock, unless `holder_is_dead` (proven by a lock on the same host).
+    /// the database's clock, unless the newest epoch is the one in `dead`, whose holder is proven to be gone
+    /// (by a lock on the same host).
     async fn take_over(
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
         owner: &str,
-        holder_is_dead: bool,
+        dead: Option<u64>,
     ) -> Result<Opened, LedgerError>;
 
     /// Renews the lease for [`crate::limits::LEASE_SECONDS`]; returns whether the run was asked to stop.
@@ -74,7 +76,9 @@ pub trait Ledger: Send + Sync {
     /// their rows must sum up to the plan's ([`LedgerError::Unbalanced`]).
     async fn planned(&self, lease: &Lease, plan: &Plan) -> Result<(), LedgerError>;
 
-    /// Writes down which name a part is about to be written under, before it is.
+    /// Writes down which name a part is about to be written under, before it is; in `sealing`, to write a
+    /// file again that is gone. Fails with
+    /// [`LedgerError::Cancelling`] once the run was asked to stop.
     async fn intend(&self, lease: &Lease, part: PartId, intent: &Intent)
     -> Result<(), LedgerError>;
 
@@ -91,6 +95,8 @@ pub trait Ledger: Send + Sync {
 
     /// Fixes the manifest's bytes: `running → sealing`. Checks that every part is written, that rows read
     /// are the rows planned, and that the manifest's totals are the sums of the receipts (`Unbalanced`).
+    /// Fails with [`LedgerError::Cancelling`] once the run was asked to stop: what was asked before is
+    /// never sealed.
     async fn freeze(&self, lease: &Lease, manifest: &FrozenManifest) -> Result<(), LedgerError>;
 
     /// Ends the seal: `sealing → sealed`, removes the pin, and with `Advance::Cursor` moves the cursor
@@ -262,6 +268,12 @@ pub enum LedgerError {
         /// The run.
         run: RunId,
     },
+    /// Somebody asked the run to stop.
+    #[error("the run {run} was asked to stop")]
+    Cancelling {
+        /// The run.
+        run: RunId,
+    },
     /// The run's state does not allow it.
     #[error("the run {run} is {}; it cannot {wanted}", state.as_str())]
     State {
@@ -305,6 +317,7 @@ impl Failure for LedgerError {
             | Self::Open { .. }
             | Self::Leased { .. }
             | Self::Fenced { .. }
+            | Self::Cancelling { .. }
             | Self::State { .. } => Code::Conflict,
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,

@@ -12,11 +12,13 @@ use crate::crashes::{SIDES, after_crash, steps_of};
 use crate::process::{At, Process, Trouble, What};
 use crate::world::{Scenario, World};
 
-fn scenarios() -> [Scenario; 3] {
+fn scenarios() -> [Scenario; 5] {
     let one = Scenario { commits: vec![7], ..Scenario::default() };
     [
         Scenario { name: "cancel splits", file_rows: None, file_bytes: Some(7), ..one.clone() },
         Scenario { name: "cancel uploads", put_bytes_max: 3, ..one.clone() },
+        Scenario { name: "cancel filter", filter: true, file_rows: Some(1), ..one.clone() },
+        Scenario { name: "cancel locks", locks: true, ..one.clone() },
         one,
     ]
 }
@@ -108,7 +110,7 @@ async fn a_dead_holders_run_ends_at_once_and_only_doubtful_files_stay() {
 #[tokio::test]
 async fn cancelling_twice_cleans_up_once_more() {
     let workspace = WorkspaceId::default_workspace();
-    let [_, _, scenario] = scenarios();
+    let [.., scenario] = scenarios();
     let world = World::new(&scenario);
     world.commit_up_to(0);
     let dead = Process::new(&world, Some(Trouble { step: 8, at: At::After, what: What::Crash }));

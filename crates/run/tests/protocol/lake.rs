@@ -142,8 +142,8 @@ impl Relations for Handle {
         let inputs = match (&bind.stage, shuffles) {
             (_, false) => inputs,
             (Stage::Check, true) => Vec::new(),
-            (Stage::Into(run), true) => {
-                let key = format!("staged/{run}");
+            (Stage::Into { run, epoch }, true) => {
+                let key = format!("staged/{run}/e{epoch}");
                 let staged = self.0.write("stage", || {
                     let mut lake = world.lake.lock().unwrap();
                     let values = lake.expected(bind.from, bind.to, false);
@@ -194,9 +194,14 @@ impl Relations for Handle {
         Ok(Box::pin(stream::iter(batches)))
     }
 
-    async fn unstage(&self, run: &RunId) -> Result<(), PortError> {
+    async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {
         let world = &self.0.world;
-        let remove = || world.lake.lock().unwrap().readable.remove(&format!("staged/{run}"));
+        let remove = || {
+            let mut lake = world.lake.lock().unwrap();
+            for epoch in 1..=epoch {
+                lake.readable.remove(&format!("staged/{run}/e{epoch}"));
+            }
+        };
         self.0.write("unstage", remove).await.map_err(|_| unavailable())?;
         Ok(())
     }

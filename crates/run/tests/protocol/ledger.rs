@@ -54,6 +54,10 @@ fn unbalanced(run: &Run, what: &str) -> LedgerError {
     LedgerError::Unbalanced { run: run.id.clone(), what: what.into() }
 }
 
+fn go_on(run: &Run) -> Result<(), LedgerError> {
+    if run.cancel_asked { Err(LedgerError::Cancelling { run: run.id.clone() }) } else { Ok(()) }
+}
+
 impl Row {
     fn opened(&self) -> Opened {
         let run = self.run.clone();
@@ -98,6 +102,8 @@ impl Books {
                 last_run: None,
                 created_at: new.now,
             });
+            // Only one that was never sealed may differ.
+            saved.definition = new.definition.clone();
             saved.id.clone()
         });
         let run = Run {
@@ -126,6 +132,12 @@ impl Books {
         Ok(opened)
     }
 
+    fn was_never_sealed(&self, export: &Export) -> bool {
+        let mut runs = self.runs.values().map(|row| &row.run);
+        let open = runs.any(|run| run.export.as_ref() == Some(&export.id) && !run.state.is_final());
+        export.last_run.is_none() && !open
+    }
+
     fn cursor_for(&self, new: &NewRun) -> Result<CommitNumber, LedgerError> {
         let Some(name) = &new.export else { return Ok(CommitNumber(0)) };
         let open = |row: &&Row| {
@@ -142,6 +154,7 @@ impl Books {
         let Some(saved) = self.exports.get(name) else { return Ok(CommitNumber(0)) };
         match saved.definition.difference(&new.definition) {
             None => Ok(saved.cursor),
+            Some(_) if self.was_never_sealed(saved) => Ok(saved.cursor),
             Some((property, saved, asked)) => {
                 Err(LedgerError::Differs { export: name.clone(), property, saved, asked })
             }
@@ -178,12 +191,17 @@ fn range(
 }
 
 impl Books {
-    fn take_over(&mut self, run: &RunId, owner: &str, dead: bool) -> Result<Opened, LedgerError> {
+    fn take_over(
+        &mut self,
+        run: &RunId,
+        owner: &str,
+        dead: Option<u64>,
+    ) -> Result<Opened, LedgerError> {
         let row = self.row(run)?;
         if row.run.state.is_final() {
             return Err(refused(&row.run, "be taken over"));
         }
-        if row.run.leased && !dead {
+        if row.run.leased && dead != Some(row.run.epoch) {
             let owner = row.run.owner.clone();
             return Err(LedgerError::Leased { run: run.clone(), owner });
         }
@@ -226,10 +244,11 @@ impl Books {
 
     fn intend(&mut self, lease: &Lease, part: PartId, intent: &Intent) -> Result<(), LedgerError> {
         let row = self.held(lease)?;
-        let unwritten = row.parts.get(&part).is_some_and(|part| part.receipt.is_none());
-        if row.run.state != RunState::Running || !unwritten {
+        let state = matches!(row.run.state, RunState::Running | RunState::Sealing);
+        if !state || !row.parts.contains_key(&part) {
             return Err(refused(&row.run, "write a part"));
         }
+        go_on(&row.run)?;
         assert_eq!(intent.epoch, lease.epoch);
         if !row.intents.contains(intent) {
             row.intents.push(intent.clone());
@@ -280,6 +299,7 @@ impl Books {
         if row.run.state != RunState::Running {
             return Err(refused(&row.run, "be sealed"));
         }
+        go_on(&row.run)?;
         let (mut read, mut sums) = (0, (0, 0, 0));
         for part in row.parts.values() {
             let Some(receipt) = &part.receipt else {
@@ -389,9 +409,9 @@ impl Ledger for Handle {
         _: &WorkspaceId,
         run: &RunId,
         owner: &str,
-        holder_is_dead: bool,
+        dead: Option<u64>,
     ) -> Result<Opened, LedgerError> {
-        self.note("take_over", |books| books.take_over(run, owner, holder_is_dead)).await
+        self.note("take_over", |books| books.take_over(run, owner, dead)).await
     }
 
     async fn renew(&self, lease: &Lease) -> Result<bool, LedgerError> {

@@ -8,6 +8,7 @@ mod cancelling;
 mod cases;
 mod check;
 mod crashes;
+mod gone;
 mod lake;
 mod ledger;
 mod objects;

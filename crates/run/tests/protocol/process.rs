@@ -230,11 +230,11 @@ impl Destinations for Handle {
 }
 
 impl Liveness for Handle {
-    fn hold(&self, run: &RunId) -> Result<Option<Guard>, PortError> {
-        Ok(self.0.world.hold(run).map(|hold| Box::new(hold) as Guard))
+    fn hold(&self, run: &RunId, epoch: u64) -> Result<Option<Guard>, PortError> {
+        Ok(self.0.world.hold(run, epoch).map(|hold| Box::new(hold) as Guard))
     }
 
-    fn is_dead(&self, run: &RunId) -> bool {
-        self.0.world.is_dead(run)
+    fn is_dead(&self, run: &RunId, epoch: u64) -> bool {
+        self.0.world.is_dead(run, epoch)
     }
 }

@@ -63,7 +63,8 @@ pub(crate) struct World {
 
 #[derive(Debug, Default)]
 struct Locks {
-    seen: BTreeSet<RunId>,
+    /// The epoch that the lock of a run was taken with last.
+    seen: BTreeMap<RunId, u64>,
     held: BTreeSet<RunId>,
 }
 
@@ -113,15 +114,19 @@ impl World {
         }
     }
 
-    pub(crate) fn hold(&self, run: &RunId) -> Option<Hold> {
+    pub(crate) fn hold(&self, run: &RunId, epoch: u64) -> Option<Hold> {
         let mut locks = self.locks.lock().unwrap();
-        locks.seen.insert(run.clone());
-        locks.held.insert(run.clone()).then(|| Hold(run.clone(), Arc::clone(&self.locks)))
+        if !locks.held.insert(run.clone()) {
+            return None;
+        }
+        locks.seen.insert(run.clone(), epoch);
+        Some(Hold(run.clone(), Arc::clone(&self.locks)))
     }
 
-    pub(crate) fn is_dead(&self, run: &RunId) -> bool {
+    pub(crate) fn is_dead(&self, run: &RunId, epoch: u64) -> bool {
         let locks = self.locks.lock().unwrap();
-        self.scenario.locks && locks.seen.contains(run) && !locks.held.contains(run)
+        let known = locks.seen.get(run) == Some(&epoch);
+        self.scenario.locks && known && !locks.held.contains(run)
     }
 
     pub(crate) fn request(&self) -> Request {

@@ -18,12 +18,13 @@ use crate::world::{Scenario, World};
 
 type Outcome = Result<Vec<run::Sealed>, Error>;
 
-fn scenarios() -> [Scenario; 4] {
+fn scenarios() -> [Scenario; 5] {
     let commits = vec![7];
     let one = Scenario { commits: commits.clone(), ..Scenario::default() };
     [
         Scenario { name: "zombie splits", file_rows: None, file_bytes: Some(7), ..one.clone() },
         Scenario { name: "zombie uploads", put_bytes_max: 3, ..one.clone() },
+        Scenario { name: "zombie filter", filter: true, file_rows: Some(1), ..one.clone() },
         Scenario { name: "zombie sidecar", manifest_files_max: 1, parallel: 3, ..one.clone() },
         one,
     ]
@@ -128,6 +129,35 @@ async fn between(scenario: &Scenario, step: u64, second: u64) {
     let last = Process::new(&world, None);
     last.coordinator().start(&world.request(), Arc::new(Quiet)).await.unwrap();
     check_complete(&world);
+}
+
+/// What it staged is its own, and what its successor staged is not.
+#[tokio::test]
+async fn a_late_process_leaves_what_its_successor_staged() {
+    let workspace = WorkspaceId::default_workspace();
+    let commits = vec![7];
+    let scenario = Scenario { name: "zombie staged", staged: true, commits, ..Scenario::default() };
+    let steps = steps_of(&scenario).await;
+    let mut resumed = 0;
+    for (step, second) in (0..steps).flat_map(|step| (0..steps).map(move |second| (step, second))) {
+        let world = World::new(&scenario);
+        let (old, late) = frozen(&world, step, At::Before).await;
+        let run = world.books.lock().unwrap().runs.keys().next().cloned();
+        let Some(run) = run else { continue };
+        let trouble = Trouble { step: second, at: At::After, what: What::Crash };
+        let new = Process::new(&world, Some(trouble));
+        let _ = new.live(new.coordinator().resume(&workspace, &run, Arc::new(Quiet))).await;
+        old.thaw();
+        check_late(late.await.unwrap());
+        check(&world);
+        world.lapse();
+        let last = Process::new(&world, None);
+        last.coordinator().resume(&workspace, &run, Arc::new(Quiet)).await.unwrap();
+        check(&world);
+        assert_eq!(world.books.lock().unwrap().runs[&run].run.state, RunState::Sealed);
+        resumed += 1;
+    }
+    assert!(resumed > 100, "{resumed}");
 }
 
 /// The new process does not go on but cancels: what is sealed stays sealed, what is cancelled stays so.

@@ -75,7 +75,7 @@ pub(crate) async fn run(app: &App, command: cli::Run) -> Result<(), Failed> {
 
 /// Returns whether the run is open and nobody works on it.
 pub(crate) fn is_resumable(app: &App, run: &Run) -> bool {
-    !run.state.is_final() && (!run.leased || app.locks.is_dead(&run.id))
+    !run.state.is_final() && (!run.leased || app.locks.is_dead(&run.id, run.epoch))
 }
 
 async fn list(app: &App) -> Result<(), Failed> {
@@ -150,12 +150,14 @@ async fn cancel(app: &App, id: &RunId) -> Result<(), Failed> {
         say(&format!("left `{key}` at the destination: it may not be ours"));
     }
     let shown = Shown::of(app, run)?;
-    app.output.value(&shown, |out| {
-        if shown.state == RunState::Cancelled.as_str() {
+    app.output.value(&shown, |out| match shown.state {
+        state if state == RunState::Cancelled.as_str() => {
             writeln!(out, "cancelled the run {}", shown.id)
-        } else {
-            writeln!(out, "asked the run {} to stop; it ends within seconds", shown.id)
         }
+        state if state == RunState::Failed.as_str() => {
+            writeln!(out, "the run {} had failed; nothing of it is left to stop", shown.id)
+        }
+        _ => writeln!(out, "asked the run {} to stop; it ends within seconds", shown.id),
     })?;
     Ok(())
 }

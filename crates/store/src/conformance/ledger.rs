@@ -209,7 +209,8 @@ pub async fn calls_repeat(rig: &Rig) {
 
 pub async fn intents_are_kept(rig: &Rig) {
     let lease = rig.run_in("e", RunState::Running).await;
-    let second = rig.ledger.take_over(&workspace(), &lease.run, "two", true).await.unwrap().lease;
+    let second =
+        rig.ledger.take_over(&workspace(), &lease.run, "two", Some(1)).await.unwrap().lease;
     rig.ledger.intend(&second, PartId::planned(1), &intent(2, "b")).await.unwrap();
     rig.ledger.intend(&second, FIRST, &intent(2, "a2")).await.unwrap();
     refused!(
@@ -224,16 +225,18 @@ pub async fn intents_are_kept(rig: &Rig) {
 pub async fn a_lease_in_force_is_respected(rig: &Rig) {
     let lease = rig.run_in("e", RunState::Running).await;
     let take = async |dead| rig.ledger.take_over(&workspace(), &lease.run, "two", dead).await;
-    refused!(take(false).await, LedgerError::Leased { owner, .. } if owner == "tests");
+    refused!(take(None).await, LedgerError::Leased { owner, .. } if owner == "tests");
+    // That another holder is dead says nothing of this one.
+    refused!(take(Some(0)).await, LedgerError::Leased { .. });
     assert!(rig.ledger.run(&workspace(), &lease.run).await.unwrap().leased);
-    let opened = take(true).await.unwrap();
+    let opened = take(Some(1)).await.unwrap();
     assert_eq!((opened.lease.epoch, opened.run.owner.as_str()), (2, "two"));
     assert_eq!(rig.ledger.run(&workspace(), &lease.run).await.unwrap(), opened.run);
     rig.ledger.release(&lease).await.unwrap();
-    refused!(take(false).await, LedgerError::Leased { .. });
+    refused!(take(None).await, LedgerError::Leased { .. });
     rig.ledger.release(&opened.lease).await.unwrap();
     assert!(!rig.ledger.run(&workspace(), &lease.run).await.unwrap().leased);
-    assert_eq!(take(false).await.unwrap().lease.epoch, 3);
+    assert_eq!(take(None).await.unwrap().lease.epoch, 3);
     let gone = Lease { run: RunId::new("gone"), ..lease.clone() };
     rig.ledger.release(&gone).await.unwrap();
 }
@@ -242,7 +245,7 @@ pub async fn an_older_lease_changes_nothing(rig: &Rig) {
     for state in [RunState::Planning, RunState::Running, RunState::Sealing, RunState::Sealed] {
         let name = format!("in_{}", state.as_str());
         let old = rig.open(&incremental(&name)).await.lease;
-        let new = rig.ledger.take_over(&workspace(), &old.run, "two", true).await.unwrap().lease;
+        let new = rig.ledger.take_over(&workspace(), &old.run, "two", Some(1)).await.unwrap().lease;
         rig.bring(&new, state).await;
         let before = rig.ledger.run(&workspace(), &old.run).await.unwrap();
         let parts = all_parts(rig, &new).await;
@@ -272,6 +275,13 @@ pub async fn cancelling_is_asked_once(rig: &Rig) {
         assert!(rig.ledger.ask_cancel(&workspace(), &lease.run).await.unwrap().cancel_asked);
     }
     assert!(rig.ledger.renew(&lease).await.unwrap());
+    // What was written may still be noted, but nothing more is begun or sealed.
+    let asked = rig.ledger.intend(&lease, FIRST, &intent(1, "k")).await;
+    refused!(asked, LedgerError::Cancelling { .. });
+    rig.ledger.finish_part(&lease, FIRST, &receipt(5), None).await.unwrap();
+    rig.ledger.finish_part(&lease, PartId::planned(1), &receipt(7), None).await.unwrap();
+    let asked = rig.ledger.freeze(&lease, &manifest(12, 2)).await;
+    refused!(asked, LedgerError::Cancelling { .. });
     rig.ledger.end(&lease, RunState::Cancelled, "asked", at(9)).await.unwrap();
     for state in [RunState::Sealing, RunState::Sealed, RunState::Failed] {
         let lease = rig.run_in(&format!("in_{}", state.as_str()), state).await;
@@ -330,7 +340,7 @@ pub async fn unknown_runs_are_not_found(rig: &Rig) {
     near(ledger.parts(&workspace(), &gone, None, 1).await.map(drop));
     near(ledger.intents(&workspace(), &gone).await.map(drop));
     near(ledger.ask_cancel(&workspace(), &gone).await.map(drop));
-    near(ledger.take_over(&workspace(), &gone, "two", true).await.map(drop));
+    near(ledger.take_over(&workspace(), &gone, "two", Some(1)).await.map(drop));
     near(ledger.renew(&Lease { run: gone.clone(), ..lease.clone() }).await.map(drop));
 }
 
@@ -349,7 +359,7 @@ pub async fn ending_frees_the_export(rig: &Rig) {
         let run = rig.ledger.run(&workspace(), &lease.run).await.unwrap();
         assert_eq!((run.state, run.error.as_deref()), (state, Some("reason")));
         refused!(
-            rig.ledger.take_over(&workspace(), &lease.run, "two", true).await,
+            rig.ledger.take_over(&workspace(), &lease.run, "two", Some(1)).await,
             LedgerError::State { .. }
         );
     }

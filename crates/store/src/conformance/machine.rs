@@ -48,7 +48,7 @@ fn allowed(state: RunState) -> &'static [&'static str] {
         RunState::Running => {
             &["planned", "intend", "finish_0", "finish_1", "freeze", "fail", "cancel", "renew"]
         }
-        RunState::Sealing => &["freeze", "sealed", "renew"],
+        RunState::Sealing => &["intend", "freeze", "sealed", "renew"],
         RunState::Sealed => &["sealed"],
         RunState::Failed => &["fail"],
         RunState::Cancelled => &["cancel"],

@@ -122,6 +122,27 @@ pub async fn another_definition_differs(rig: &Rig) {
     );
 }
 
+pub async fn what_was_never_sealed_is_defined_anew(rig: &Rig) {
+    rig.commits(1).await;
+    let first = rig.open(&incremental("e")).await;
+    let mut other = incremental("e");
+    other.definition.destination = "file:///elsewhere".into();
+    // Not while a run of it is open.
+    refused!(rig.ledger.open_run(&other).await, LedgerError::Differs { .. });
+    rig.ledger.end(&first.lease, RunState::Failed, "no room", at(9)).await.unwrap();
+    let second = rig.open(&other).await;
+    assert_eq!(second.run.export, first.run.export);
+    let saved = rig.ledger.export(&workspace(), "e").await.unwrap();
+    assert_eq!(saved.definition, other.definition);
+    let failed = rig.ledger.run(&workspace(), &first.run.id).await.unwrap();
+    assert_eq!(failed.definition, first.run.definition);
+    // From the first seal on it stays.
+    for state in [RunState::Running, RunState::Sealing, RunState::Sealed] {
+        rig.bring_on(&second.lease, state).await;
+    }
+    refused!(rig.ledger.open_run(&incremental("e")).await, LedgerError::Differs { .. });
+}
+
 pub async fn one_open_run_per_cursor(rig: &Rig) {
     rig.commits(2).await;
     let first = rig.open(&ranged("e", None, Some(1))).await;
@@ -169,7 +190,7 @@ pub async fn opening_repeats(rig: &Rig) {
     assert_eq!(rig.ledger.runs(&workspace(), None, 10).await.unwrap().len(), 1);
     let other = NewRun { to: Some(CommitNumber(2)), ..new.clone() };
     refused!(rig.ledger.open_run(&other).await, LedgerError::Differs { .. });
-    rig.ledger.take_over(&workspace(), &new.id, "other", true).await.unwrap();
+    rig.ledger.take_over(&workspace(), &new.id, "other", Some(1)).await.unwrap();
     refused!(rig.ledger.open_run(&new).await, LedgerError::Fenced { .. });
 }
 

@@ -76,6 +76,17 @@ pub(super) async fn advance(
     Ok(Ok(()))
 }
 
+/// Gives an export another definition.
+pub(super) async fn redefine(
+    tx: &mut Transaction,
+    export: &ExportId,
+    definition: &Definition,
+) -> Result<(), Error> {
+    let sql = "UPDATE export SET definition = $2 WHERE id = $1";
+    tx.execute(sql, args![export.as_str(), definition_text(definition)]).await?;
+    Ok(())
+}
+
 /// Returns a definition as it is stored.
 pub(super) fn definition_text(definition: &Definition) -> String {
     serde_json::to_string(definition).expect("a definition has only string keys")

@@ -15,7 +15,10 @@ pub(super) async fn intend(
     intent: &Intent,
 ) -> Result<(), LedgerError> {
     let held = lease::hold(tx, lease).await?;
-    held.require(RunState::Running, "write files")?;
+    if !matches!(held.state, RunState::Running | RunState::Sealing) {
+        return Err(held.refuse("write files"));
+    }
+    held.go_on()?;
     if !parts::exists(tx, &held, part).await? {
         return Err(held.unbalanced(format!("there is no part {part}")));
     }

@@ -13,15 +13,6 @@ use model::{CommitNumber, ExportId, RunId, WorkspaceId};
 use super::runs;
 use crate::database::{Error, Sql, Transaction, args};
 
-/// What is known of the holder of a lease that somebody else wants.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// Proven dead by a lock on the same host.
-    Dead,
-    /// Only the lease's end tells.
-    MayLive,
-}
-
 /// A run whose row is locked and whose epoch is the lease's.
 pub(super) struct Held {
     pub(super) run: RunId,
@@ -44,6 +35,12 @@ impl Held {
     /// Refuses unless the run is in that state.
     pub(super) fn require(&self, state: RunState, wanted: &'static str) -> Result<(), LedgerError> {
         if self.state == state { Ok(()) } else { Err(self.refuse(wanted)) }
+    }
+
+    /// Refuses once the run was asked to stop.
+    pub(super) fn go_on(&self) -> Result<(), LedgerError> {
+        let run = &self.run;
+        if self.cancel_asked { Err(LedgerError::Cancelling { run: run.clone() }) } else { Ok(()) }
     }
 
     /// Returns the refusal for sums that do not meet.
@@ -91,7 +88,7 @@ pub(super) async fn take_over(
     workspace: &WorkspaceId,
     id: &RunId,
     owner: &str,
-    holder: Holder,
+    dead: Option<u64>,
 ) -> Result<Opened, LedgerError> {
     runs::lock(tx, workspace, id).await?;
     let mut run = runs::by_id(tx, workspace, id).await?;
@@ -99,7 +96,7 @@ pub(super) async fn take_over(
         let (run, state) = (run.id, run.state);
         return Err(LedgerError::State { run, state, wanted: "be taken over" });
     }
-    if run.leased && holder == Holder::MayLive {
+    if run.leased && dead != Some(run.epoch) {
         return Err(LedgerError::Leased { run: run.id, owner: run.owner });
     }
     let sql = "UPDATE run SET epoch = epoch + 1, owner = $2, lease_until = $3 WHERE id = $1";

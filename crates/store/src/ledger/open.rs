@@ -78,15 +78,20 @@ fn repeated(new: &NewRun, run: Run) -> Result<Opened, LedgerError> {
     Ok(Opened { lease: lease::of(&run), run })
 }
 
-/// Refuses another definition, and a second run that would move the cursor.
+/// Refuses another definition where one was delivered or is being, and a second run that would move the
+/// cursor.
 async fn check_saved(
     tx: &mut Transaction,
     new: &NewRun,
     saved: &Export,
 ) -> Result<(), LedgerError> {
     if let Some((property, was, asked)) = saved.definition.difference(&new.definition) {
-        let export = saved.name.clone();
-        return Err(LedgerError::Differs { export, property, saved: was, asked });
+        // A first use that came to nothing fixes nothing.
+        if saved.last_run.is_some() || runs::any_open_of(tx, &saved.id).await? {
+            let export = saved.name.clone();
+            return Err(LedgerError::Differs { export, property, saved: was, asked });
+        }
+        exports::redefine(tx, &saved.id, &new.definition).await?;
     }
     if new.advance != Advance::Cursor {
         return Ok(());

@@ -127,6 +127,13 @@ pub(super) async fn open_of(
     Ok(read_all(tx, &rows).await?.pop())
 }
 
+/// Returns whether any run of the export is open.
+pub(super) async fn any_open_of(tx: &mut Transaction, export: &ExportId) -> Result<bool, Error> {
+    let sql = "SELECT id FROM run WHERE export = $1
+                   AND state IN ('planning', 'running', 'sealing') LIMIT 1";
+    Ok(tx.first(sql, args![export.as_str()]).await?.is_some())
+}
+
 /// Returns the last sealed run that moved the export's cursor to `to`. Several may have, when a run over
 /// an empty range followed.
 pub(super) async fn sealed_at(

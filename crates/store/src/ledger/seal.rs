@@ -54,6 +54,7 @@ pub(super) async fn freeze(
         let same = run.manifest.as_ref() == Some(manifest);
         return if same { Ok(()) } else { Err(held.refuse(wanted)) };
     }
+    held.go_on()?;
     let planned = run.plan.as_ref().map_or(0, |plan| plan.rows);
     check_sums(&held, planned, &parts::sums(tx, &held).await?, manifest)?;
     let sql = "INSERT INTO run_manifest (run, body, sha256, row_count, byte_count, file_count,

@@ -80,3 +80,37 @@ async fn far_dates_make_long_series() {
                 INTERVAL '1 day'))";
     check(days, "31").await;
 }
+
+#[tokio::test]
+async fn whole_numbers_do_not_wrap_around() {
+    let max = "arrow_cast(9223372036854775807, 'Int64')";
+    let min = "(-9223372036854775807 - 1)";
+    let at_the_end = [
+        format!("SELECT {max} - n + n FROM sales WHERE n = 2"),
+        format!("SELECT {max} * 1 FROM sales WHERE n = 2"),
+        format!("SELECT sum({max} * (n - 1)) + {max} FROM sales"),
+        format!("SELECT sum({max} - 3 * n) FROM sales GROUP BY n HAVING n = 0"),
+    ];
+    for sql in at_the_end {
+        check(&sql, "9223372036854775807").await;
+    }
+    let beyond = [
+        format!("SELECT {max} + n FROM sales WHERE n > 0"),
+        format!("SELECT {min} - n FROM sales WHERE n > 0"),
+        format!("SELECT {max} * n FROM sales WHERE n = 2"),
+        format!("SELECT n * {max} AS x FROM sales WHERE n = 2"),
+        format!("SELECT -({min} + n) FROM sales"),
+        format!("SELECT sum({max} - n) FROM sales"),
+        format!("SELECT n % 2, sum({max} - n) FROM sales GROUP BY n % 2"),
+        format!("SELECT sum({max} - n) OVER (ROWS 1 PRECEDING) FROM sales"),
+        "SELECT arrow_cast(n + 100, 'Int8') * arrow_cast(n, 'Int8') FROM sales".to_owned(),
+    ];
+    for sql in beyond {
+        fail(&sql, "a number is too large for its type (").await;
+    }
+    // Names, types and results stay those of the operators.
+    check("SELECT arrow_typeof(sum(n)) FROM sales", "Int64").await;
+    check("SELECT sum(DISTINCT n % 2) FROM sales", "1").await;
+    check("SELECT \"sales.n + Int64(1)\" FROM (SELECT n + 1 FROM sales WHERE n = 2)", "3").await;
+    check("SELECT -n FROM sales WHERE n = 2", "-2").await;
+}
