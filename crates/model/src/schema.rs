@@ -65,6 +65,14 @@ pub enum Error {
         /// Arrow's name of the type.
         kind: String,
     },
+    /// Files have no place for such a column.
+    #[error("column `{column}` {why}")]
+    Unusable {
+        /// The column.
+        column: String,
+        /// What is wrong and what to do.
+        why: &'static str,
+    },
     /// Two siblings have the same name.
     #[error("column `{0}` appears twice")]
     Duplicate(String),
@@ -85,7 +93,7 @@ pub enum Error {
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Unsupported { .. } | Self::Duplicate(_) => Code::Invalid,
+            Self::Unsupported { .. } | Self::Unusable { .. } | Self::Duplicate(_) => Code::Invalid,
             Self::Conflict { .. } => Code::Conflict,
         }
     }
@@ -131,9 +139,11 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for an interval and for a decimal of negative scale, at any depth.
+    /// [`Error::Unsupported`] for an interval and for a decimal of negative scale; [`Error::Unusable`] for a
+    /// struct without fields, for map keys that may be null, for a column without a name and for more
+    /// columns or nesting than [`crate::limits`] allow; at any depth.
     pub fn check_kept(&self) -> Result<(), Error> {
-        types::check_kept(&self.fields, "")
+        types::check_kept(&self.fields)
     }
 
     /// Returns this schema with what `new` adds: a column more, or a field more inside a struct, which

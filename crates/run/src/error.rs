@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// Another version of the program planned the run.
     #[error(
-        "the run {run} was planned with encoder `{planned}`, this program has `{here}`; cancel it with `run cancel {run}` and start it again"
+        "the run {run} was planned with encoder `{planned}`, this program has `{here}`; cancel it with `sluice run cancel {run}` and start it again"
     )]
     OtherEncoder {
         /// The run.
@@ -81,6 +81,14 @@ pub enum Error {
         run: RunId,
         /// What is missing.
         what: &'static str,
+    },
+    /// The manifest is fixed but could not be delivered: the run cannot fail any more, only finish.
+    #[error("{source}; mend that, then finish the run with `sluice run resume {run}`")]
+    StaysOpen {
+        /// The run.
+        run: RunId,
+        /// Why it did not finish.
+        source: Box<Error>,
     },
     /// The run ended with an error and not all files could be taken away.
     #[error("{source}; left in place, as it may not be ours: {}", list(left))]
@@ -156,7 +164,7 @@ impl Failure for Error {
                 Code::Conflict
             }
             Self::Broken { .. } | Self::Inconsistent { .. } => Code::Internal,
-            Self::Left { source, .. } => source.code(),
+            Self::StaysOpen { source, .. } | Self::Left { source, .. } => source.code(),
         }
     }
 
@@ -173,7 +181,7 @@ impl Failure for Error {
             | Self::Cancelled { .. }
             | Self::OtherEncoder { .. } => Fault::Request,
             Self::Broken { .. } | Self::Inconsistent { .. } => Fault::Own,
-            Self::Left { source, .. } => source.fault(),
+            Self::StaysOpen { source, .. } | Self::Left { source, .. } => source.fault(),
         }
     }
 }

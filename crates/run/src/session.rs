@@ -142,7 +142,7 @@ impl Session {
                 // A frozen manifest cannot be taken back: the run stays resumable.
                 tracing::warn!(error = %refused, "the run stays open");
                 self.release().await;
-                error
+                Error::StaysOpen { run: self.run.id.clone(), source: Box::new(error) }
             }
         }
     }

@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use crate::failed::Failed;
 
+/// Threads that may be asked for; more than any machine has.
+const THREADS_MAX: usize = 1024;
+
 /// The settings.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -56,8 +59,9 @@ impl Config {
             .build()
             .and_then(config::Config::try_deserialize::<Self>)
             .map_err(bad)?;
-        if config.work.threads == Some(0) {
-            return Err(Failed::request("`work.threads` must be at least 1"));
+        if config.work.threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
+            let range = format!("`work.threads` must be from 1 to {THREADS_MAX}");
+            return Err(Failed::request(range));
         }
         Ok(config)
     }

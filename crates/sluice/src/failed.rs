@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use model::{Failure, Fault, PortError};
 
+use crate::output::printable;
+
 /// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failed {
@@ -49,7 +51,7 @@ impl Failed {
             if json {
                 eprintln!("{}", serde_json::json!({ "error": self.message, "exit": self.exit }));
             } else {
-                eprintln!("error: {}", self.message);
+                eprintln!("error: {}", one_line(&self.message));
             }
         }
         ExitCode::from(self.exit)
@@ -66,6 +68,12 @@ impl Failed {
         log_causes(error);
         Self { exit, message: error.to_string() }
     }
+}
+
+/// Returns the text as one line that a terminal shows as it is: it may quote what others wrote.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    printable(&lines.collect::<Vec<_>>().join(" "))
 }
 
 /// Says in one line what is wrong with the arguments.

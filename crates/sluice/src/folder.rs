@@ -19,6 +19,9 @@ use crate::failed::Failed;
 /// The layout that this program writes.
 const LAYOUT: u32 = 1;
 
+/// The folders in it that are for Sluice alone.
+const OWN: [&str; 4] = ["lake", "locks", "rejects", "scratch"];
+
 /// A data folder that exists and is ours.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -43,7 +46,7 @@ impl Folder {
             }
             Err(e) => return Err(failed(e)),
         }
-        for part in ["lake", "locks", "rejects", "scratch"] {
+        for part in OWN {
             fs::create_dir_all(folder.root.join(part)).map_err(failed)?;
         }
         Ok(folder)
@@ -74,6 +77,18 @@ impl Folder {
         self.root.join("rejects")
     }
 
+    /// Refuses a destination among files of the folder's own. Beside them there is room: `demo` uses it.
+    pub(crate) fn check_outside(&self, destination: &Path) -> Result<(), Failed> {
+        let inside = |part: &&&str| destination.starts_with(self.root.join(part));
+        match OWN.iter().find(inside) {
+            None => Ok(()),
+            Some(part) => Err(Failed::request(format!(
+                "`{}` belongs to the data folder (`{part}`); export to another folder",
+                destination.display()
+            ))),
+        }
+    }
+
     /// Makes a place where this process spills rows, and empties those of processes that are gone.
     pub(crate) fn scratch(&self) -> Result<Scratch, Failed> {
         let all = self.root.join("scratch");
@@ -102,7 +117,8 @@ impl Folder {
     /// A folder with other files may be somebody's home: nothing of ours is put there.
     fn check_foreign(&self) -> io::Result<Result<(), Failed>> {
         let ours = |name: &str| {
-            matches!(name, "lake" | "locks" | "rejects" | "scratch" | "VERSION" | "sluice.toml")
+            OWN.contains(&name)
+                || matches!(name, "VERSION" | "sluice.toml")
                 || name.starts_with("VERSION.")
                 || name.starts_with("meta.sqlite")
         };

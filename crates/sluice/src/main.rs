@@ -11,6 +11,7 @@ mod config;
 mod failed;
 mod folder;
 mod liveness;
+mod memory;
 mod output;
 mod progress;
 
@@ -26,6 +27,7 @@ use crate::failed::Failed;
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
+    memory::set_up();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) if !asked.use_stderr() => asked.exit(),

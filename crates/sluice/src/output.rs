@@ -32,6 +32,15 @@ impl Output {
     }
 }
 
+/// Returns the text with its control characters written out, so that no terminal obeys them.
+pub(crate) fn printable(text: &str) -> String {
+    let written = |char: char| match char {
+        char if char.is_control() => char.escape_default().to_string(),
+        char => char.to_string(),
+    };
+    text.chars().map(written).collect()
+}
+
 /// Says something to the person at the terminal, apart from the result.
 pub(crate) fn say(line: &str) {
     // Nobody is there to be told when stderr is gone.
@@ -45,14 +54,16 @@ pub(crate) fn is_watched() -> bool {
 
 /// Writes rows under a header, columns padded to their widest cell; numbers to the right.
 pub(crate) fn table(out: &mut dyn Write, header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let clean = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(clean).collect();
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
-    for row in std::iter::once(&header).chain(rows) {
+    for row in std::iter::once(&header).chain(&rows) {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
@@ -100,6 +111,11 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(541_909), "541,909");
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_cell() {
+        assert_eq!(printable("a\u{1b}[31m\tb é"), "a\\u{1b}[31m\\tb é");
     }
 
     #[test]

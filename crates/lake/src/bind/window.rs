@@ -35,7 +35,7 @@ pub(crate) fn conditions(
         let Some(at) = at else { continue };
         let condition = match kind {
             DataType::Timestamp(unit, _) => timestamp(side, *unit, at, kind, column),
-            DataType::Date32 => Some(date(side, at, column)),
+            DataType::Date32 => date(side, at, column),
             _ => {
                 let kind =
                     model::schema::Schema::from_arrow(&datafusion::arrow::datatypes::Schema::new(
@@ -45,7 +45,7 @@ pub(crate) fn conditions(
                 return Err(Error::NotTime { name: name.into(), column: column.into(), kind });
             }
         };
-        out.extend(condition);
+        out.push(condition);
     }
     Ok(out)
 }
@@ -64,7 +64,7 @@ fn timestamp(
     at: DateTime<Utc>,
     kind: &DataType,
     column: &str,
-) -> Option<String> {
+) -> String {
     let tick = match unit {
         TimeUnit::Second => SECOND,
         TimeUnit::Millisecond => SECOND / 1_000,
@@ -72,13 +72,13 @@ fn timestamp(
         TimeUnit::Nanosecond => 1,
     };
     let Ok(ticks) = i64::try_from(ceil(nanos(at), tick)) else {
-        // The column cannot hold times as far away as the bound.
-        let all_rows = (side == Side::Since) == (nanos(at) < 0);
-        return (!all_rows).then(|| "false".into());
+        // The column cannot hold times as far away as the bound: all of them are on one side of it.
+        let all_times = (side == Side::Since) == (nanos(at) < 0);
+        return if all_times { format!("{} IS NOT NULL", quote(column)) } else { "false".into() };
     };
     let (column, compare) = (quote(column), comparison(side));
     let kind = kind.to_string().replace('\'', "''");
-    Some(format!("{column} {compare} arrow_cast({ticks}, '{kind}')"))
+    format!("{column} {compare} arrow_cast({ticks}, '{kind}')")
 }
 
 fn date(side: Side, at: DateTime<Utc>, column: &str) -> String {
@@ -121,6 +121,9 @@ mod tests {
             "\"at\" >= arrow_cast(500, 'Timestamp(ns)')",
         );
         check(&seconds, "1969-12-31T23:59:58.5Z", "\"at\" >= arrow_cast(-1, 'Timestamp(s)')");
+        // Rows without a time are in no window.
+        check(&nanos, "0001-01-01T00:00:00Z", "\"at\" IS NOT NULL");
+        check(&nanos, "9999-01-01T00:00:00Z", "false");
         let date = "\"at\" >= arrow_cast(arrow_cast(1, 'Int32'), 'Date32')";
         check(&DataType::Date32, "1970-01-01T00:00:00.000001Z", date);
     }

@@ -98,6 +98,8 @@ pub(crate) enum IngestError {
     NoFile { file: String },
     #[error("`{file}` is not a file; name the files inside a folder one by one")]
     NotAFile { file: String },
+    #[error("`{file}` is a pipe or a device, and input is read twice; save it as a file first")]
+    Pipe { file: String },
     #[error("`{file}` is empty; there is nothing to import")]
     Empty { file: String },
     #[error("`{file}` has no rows; there is nothing to import")]

@@ -77,6 +77,9 @@ pub(super) fn look(file: &ImportFile, format: InputFormat) -> Result<Source, Ing
     if meta.is_dir() {
         return Err(IngestError::NotAFile { file: name.clone() });
     }
+    if !meta.is_file() {
+        return Err(IngestError::Pipe { file: name.clone() });
+    }
     let empty = || IngestError::Empty { file: name.clone() };
     let mut raw = File::open(&file.path).map_err(read_error(name))?;
     let mut head = Vec::new();

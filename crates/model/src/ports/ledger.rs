@@ -246,7 +246,7 @@ pub enum LedgerError {
     },
     /// The export has an open run.
     #[error(
-        "`{export}` has an open run {run}; finish it with `run resume {run}` or stop it with `run cancel {run}`"
+        "`{export}` has an open run {run}; finish it with `sluice run resume {run}` or stop it with `sluice run cancel {run}`"
     )]
     Open {
         /// The export.

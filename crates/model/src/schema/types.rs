@@ -7,6 +7,7 @@ use arrow_schema::{DataType, Field as ArrowField, Fields, IntervalUnit, TimeUnit
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Field};
+use crate::limits::{COLUMNS_MAX, NESTING_MAX};
 
 /// The precision of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,24 +285,41 @@ fn is_decimal(precision: u8, scale: i8) -> bool {
 }
 
 /// Refuses columns that a dataset cannot keep, since its files have no place for them.
-pub(super) fn check_kept(fields: &[Field], path: &str) -> Result<(), Error> {
-    for field in fields {
-        let path = join(path, &field.name);
-        match &field.kind {
-            Type::Interval | Type::Decimal { scale: ..0, .. } => {
-                let kind = field.kind.to_string();
-                return Err(Error::Unsupported { column: path, kind });
-            }
-            Type::List { item } => check_kept(std::slice::from_ref(item), &path)?,
-            Type::Struct { fields } => check_kept(fields, &path)?,
-            Type::Map { key, value } => {
-                check_kept(std::slice::from_ref(key), &path)?;
-                check_kept(std::slice::from_ref(value), &path)?;
-            }
-            _ => {}
-        }
+pub(super) fn check_kept(fields: &[Field]) -> Result<(), Error> {
+    let mut seen = 0;
+    fields.iter().try_for_each(|field| check_field(field, "", 1, &mut seen))
+}
+
+fn check_field(field: &Field, path: &str, depth: usize, seen: &mut usize) -> Result<(), Error> {
+    let path = join(path, &field.name);
+    let unusable = |why| Err(Error::Unusable { column: path.clone(), why });
+    *seen += 1;
+    if field.name.is_empty() {
+        return unusable("has no name; give it one");
     }
-    Ok(())
+    if depth > NESTING_MAX {
+        return unusable("is nested too deep; flatten it");
+    }
+    if *seen > COLUMNS_MAX {
+        return unusable("is one column too many, nested ones included; leave some out");
+    }
+    let mut inner = |field: &Field| check_field(field, &path, depth + 1, &mut *seen);
+    match &field.kind {
+        Type::Interval | Type::Decimal { scale: ..0, .. } => {
+            let kind = field.kind.to_string();
+            Err(Error::Unsupported { column: path, kind })
+        }
+        Type::Struct { fields } if fields.is_empty() => {
+            unusable("is a struct without fields; leave it out")
+        }
+        Type::Map { key, .. } if key.nullable => {
+            unusable("has keys that may be null; say `\"nullable\": false` in its key")
+        }
+        Type::List { item } => inner(item),
+        Type::Struct { fields } => fields.iter().try_for_each(inner),
+        Type::Map { key, value } => inner(key).and_then(|()| inner(value)),
+        _ => Ok(()),
+    }
 }
 
 fn field_from_arrow(field: &ArrowField, path: &str) -> Result<Field, Error> {

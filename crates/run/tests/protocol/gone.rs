@@ -88,7 +88,7 @@ async fn what_was_changed_is_not_sealed_and_stays() {
                 }
                 let Some(result) = resume(&world).await else { continue };
                 let error = match result.unwrap_err() {
-                    Error::Left { source, .. } => *source,
+                    Error::Left { source, .. } | Error::StaysOpen { source, .. } => *source,
                     error => error,
                 };
                 let another = matches!(

@@ -9,6 +9,7 @@ use model::ports::Catalog;
 use model::schema::{Schema, Type};
 use model::{DatasetId, names};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::cli::{self, CreateDataset, Kind};
@@ -68,11 +69,19 @@ fn read_schema(path: &Path) -> Result<Schema, Failed> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failed::source(format!("cannot read the schema `{shown}`: {e}")))?;
-    let schema: Schema = serde_json::from_str(&text).map_err(|e| {
+    let unusable = |e: serde_json::Error| {
         Failed::source(format!(
             "the schema `{shown}` is not usable: {e}; write {{\"fields\": [{{\"name\": \"price\", \"type\": \"float64\"}}]}}"
         ))
-    })?;
+    };
+    let schema: Schema = serde_json::from_str(&text).map_err(unusable)?;
+    let written: Value = serde_json::from_str(&text).map_err(unusable)?;
+    let understood = serde_json::to_value(&schema).map_err(unusable)?;
+    if let Some(property) = unknown(&written, &understood) {
+        return Err(Failed::source(format!(
+            "the schema `{shown}` has a property `{property}` that means nothing there; mend or remove it"
+        )));
+    }
     for reserved in [COMMIT_COLUMN, COMMIT_TIME_COLUMN] {
         if schema.field(reserved).is_some() {
             return Err(Failed::source(format!(
@@ -86,7 +95,28 @@ fn read_schema(path: &Path) -> Result<Schema, Failed> {
     Ok(schema)
 }
 
+/// Returns a property that reading the schema has passed over.
+fn unknown<'a>(written: &'a Value, understood: &Value) -> Option<&'a str> {
+    match (written, understood) {
+        (Value::Object(written), Value::Object(understood)) => {
+            written.iter().find_map(|(name, value)| match understood.get(name) {
+                Some(understood) => unknown(value, understood),
+                // What it says by default is not written out again.
+                None if name == "nullable" || (name == "zone" && value.is_null()) => None,
+                None => Some(name.as_str()),
+            })
+        }
+        (Value::Array(written), Value::Array(understood)) => {
+            written.iter().zip(understood).find_map(|(one, other)| unknown(one, other))
+        }
+        _ => None,
+    }
+}
+
 fn check_time(schema: &Schema, column: &str) -> Result<(), Failed> {
+    if column.is_empty() {
+        return Err(Failed::request("`--time` names no column; give its name"));
+    }
     if schema.fields.is_empty() {
         // The first import brings the columns.
         return Ok(());

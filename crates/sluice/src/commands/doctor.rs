@@ -55,10 +55,15 @@ pub(crate) async fn doctor(
     output: Output,
 ) -> Result<(), Failed> {
     let mut checks = vec![Check::good("version", env!("CARGO_PKG_VERSION"))];
+    // First what does not need the database: a full disk is why it may not open.
+    if dir.exists() {
+        checks.push(file_system(dir)?);
+        checks.push(disk(dir)?);
+    }
     match App::open(dir, config, output).await {
         Ok(app) => look(&app, &mut checks).await?,
         Err(failed) => checks.push(Check::bad(
-            "folder",
+            "opening",
             failed.message().to_owned(),
             "name another folder with --dir, or mend what the line says",
         )),
@@ -86,8 +91,6 @@ pub(crate) async fn doctor(
 
 async fn look(app: &App, checks: &mut Vec<Check>) -> Result<(), Failed> {
     checks.push(writable(app));
-    checks.push(file_system(app)?);
-    checks.push(disk(app)?);
     database(app, checks).await?;
     checks.push(clock(app).await?);
     checks.push(runs(app).await?);
@@ -108,8 +111,8 @@ fn writable(app: &App) -> Check {
     }
 }
 
-fn file_system(app: &App) -> Result<Check, Failed> {
-    let found = rustix::fs::statfs(app.folder.root()).map_err(std::io::Error::from)?;
+fn file_system(dir: &Path) -> Result<Check, Failed> {
+    let found = rustix::fs::statfs(dir).map_err(std::io::Error::from)?;
     // The width of the number differs between machines.
     #[expect(clippy::useless_conversion, reason = "it is i64 here and narrower elsewhere")]
     let kind = i64::from(found.f_type);
@@ -123,8 +126,8 @@ fn file_system(app: &App) -> Result<Check, Failed> {
     })
 }
 
-fn disk(app: &App) -> Result<Check, Failed> {
-    let found = rustix::fs::statvfs(app.folder.root()).map_err(std::io::Error::from)?;
+fn disk(dir: &Path) -> Result<Check, Failed> {
+    let found = rustix::fs::statvfs(dir).map_err(std::io::Error::from)?;
     let free = found.f_bavail * found.f_frsize;
     let text = format!("{} free", bytes(free));
     Ok(if free >= FREE_BYTES_WANTED {

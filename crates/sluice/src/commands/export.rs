@@ -71,7 +71,7 @@ async fn run(app: &App, asked: Asked) -> Result<(), Failed> {
     let (last, before) = delivered.split_last().expect("a started export returns its run");
     for resumed in before {
         say(&format!("finished the interrupted run {} first:", resumed.id));
-        resumed.explain();
+        print(app, resumed)?;
     }
     print(app, last)
 }
@@ -267,6 +267,7 @@ impl Asked {
         }
         let here = std::env::current_dir()?;
         let destination = destinations::canonical(&self.to, &here)?;
+        app.folder.check_outside(&destinations::local_path(&destination)?)?;
         Ok(Request {
             workspace: app.workspace.clone(),
             export: self.export,

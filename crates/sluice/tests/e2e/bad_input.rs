@@ -344,3 +344,78 @@ fn a_place_where_nothing_can_be_made_ends_the_run() {
     sluice.fails(&["export", "run", "--dataset", "orders", "--to", "/proc/x"], 4, &["/proc/x"]);
     assert_eq!(sluice.json(&["run", "list"])[0]["state"], "failed");
 }
+
+#[test]
+fn schemas_that_no_file_could_hold_are_refused() {
+    let sluice = Sluice::new();
+    let (open, close) = (r#""type":"list","item":{"name":"item","#.repeat(40), "}".repeat(40));
+    let deep = format!(r#"{{"fields":[{{"name":"a",{open}"type":"int8"{close}}}]}}"#);
+    let bad = [
+        (r#"{"fields":[{"name":"","type":"int64"}]}"#, "no name"),
+        (r#"{"fields":[{"name":"s","type":"struct","fields":[]}]}"#, "without fields"),
+        (
+            r#"{"fields":[{"name":"m","type":"map","key":{"name":"key","type":"string"},
+                "value":{"name":"value","type":"int64"}}]}"#,
+            "nullable",
+        ),
+        (r#"{"fields":[{"name":"a","type":"int64","nulable":false}]}"#, "`nulable`"),
+        (deep.as_str(), "too deep"),
+    ];
+    for (content, word) in bad {
+        let schema = sluice.file("s.json", content);
+        sluice.fails(&["dataset", "create", "d", "--schema", &schema], 3, &[word]);
+    }
+    sluice.fails(&["dataset", "create", "d", "--time", ""], 2, &["--time"]);
+    assert_eq!(sluice.json(&["dataset", "list"]), serde_json::json!([]));
+}
+
+#[test]
+fn numbers_that_do_not_fit_fail_the_export() {
+    let (sluice, out) = with_orders();
+    let large = "id * 9223372036854775807 AS x";
+    let args = ["export", "run", "--dataset", "orders", "--to", &out, "--columns", large];
+    sluice.fails(&args, 3, &["too large for its type", "9223372036854775807"]);
+    sluice.fails(&["sql", "SELECT sum(id + 9223372036854775805) FROM orders"], 3, &["too large"]);
+}
+
+#[test]
+fn a_first_use_that_failed_fixes_nothing() {
+    let (sluice, out) = with_orders();
+    let export = |columns: &'static str| {
+        [
+            "export",
+            "run",
+            "--dataset",
+            "orders",
+            "--to",
+            &out,
+            "--incremental",
+            "e",
+            "--columns",
+            columns,
+        ]
+        .map(str::to_owned)
+    };
+    let words = export("1 / (id - 1) AS x");
+    sluice.fails(&words.each_ref().map(String::as_str), 3, &["zero"]);
+    let words = export("id");
+    let manifest = sluice.ok(&words.each_ref().map(String::as_str));
+    sluice.ok(&["verify", &manifest, "--chain"]);
+    let words = export("name");
+    sluice.fails(&words.each_ref().map(String::as_str), 2, &["`e`", "columns"]);
+}
+
+#[test]
+fn what_others_wrote_does_not_move_the_terminal() {
+    let (sluice, out) = with_orders();
+    let said = sluice.run(&["dataset", "show", "a\u{1b}[31m\nb"]);
+    assert_eq!((said.code, said.stderr.lines().count()), (2, 1), "{}", said.stderr);
+    assert!(!said.stderr.contains('\u{1b}'), "{:?}", said.stderr);
+    let config = sluice.file("sluice.toml", "[work\nthreads = 2\n");
+    sluice.fails(&["--config", &config, "dataset", "list"], 2, &["sluice.toml"]);
+    let config = sluice.file("sluice.toml", "[work]\nthreads = 99999999\n");
+    sluice.fails(&["--config", &config, "dataset", "list"], 2, &["`work.threads`"]);
+    let lake = text(&sluice.path("sluice-data/lake"));
+    sluice.fails(&["export", "run", "--dataset", "orders", "--to", &lake], 2, &["another folder"]);
+    sluice.ok(&["export", "run", "--dataset", "orders", "--to", &out]);
+}

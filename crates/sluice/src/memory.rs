@@ -1,0 +1,29 @@
+//! How the C library's allocator gives memory back.
+//!
+//! Left to itself it keeps a heap for each thread, and what threads hand on to each other leaves holes in
+//! all of them: exports that hold 300 MiB take twice that from the system.
+//!
+//! Source: `docs/decisions/0010-few-heaps.md`, with the figures.
+
+/// Heaps that threads share.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const HEAPS: std::ffi::c_int = 2;
+
+/// Bytes from which a buffer is the system's own, and goes back to it as soon as it is dropped.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const OWN_PAGES_BYTES: std::ffi::c_int = 1 << 20;
+
+/// Sets the allocator up; to be called before there are other threads.
+pub(crate) fn set_up() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(
+        unsafe_code,
+        reason = "the C library is asked; it takes two numbers and no memory of ours"
+    )]
+    // SAFETY: `mallopt` has no requirement but to be called by one thread at a time.
+    unsafe {
+        // What it refuses stays as it was, which is slower to give back and nothing worse.
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
+    }
+}
