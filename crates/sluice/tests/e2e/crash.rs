@@ -1,8 +1,11 @@
 //! Real processes killed at every write, then resumed: nothing lost, nothing twice.
 //!
 //! The kill falls on a chosen system call (`strace` injects SIGKILL at the n-th), so every point is
-//! reached without guessing at times. `SLUICE_KILLS` bounds how many points are tried.
+//! reached without guessing at times. Calls are counted by thread: the database has one, so counting its
+//! syncs goes through the life of a run from its opening to its seal. `SLUICE_KILLS` is how often a process
+//! is killed in each series.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
@@ -10,20 +13,32 @@ use serde_json::Value;
 use crate::helper::{Sluice, manifest, numbers, rows, text};
 use crate::postgres::on_postgres;
 
-/// Calls that change what is on disk; the n-th of all of them is where the process dies.
-const CALLS: &str = "fdatasync,fsync,link,linkat,unlink,pwrite64";
+/// Calls that make something durable, or visible at the destination, or are sent to a database.
+const SYNCS: &str = "fdatasync,fsync";
+const NAMES: &str = "link,linkat,unlink,rename,renameat,renameat2";
+const WRITES: &str = "pwrite64";
+const SENDS: &str = "sendto";
 
-fn kills() -> usize {
-    std::env::var("SLUICE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(25)
+/// Kills at every `step`-th of some calls.
+#[derive(Clone, Copy)]
+struct Series {
+    calls: &'static str,
+    step: usize,
 }
 
-/// Runs the program and kills it at the n-th call; returns whether it was killed.
-fn killed_at(sluice: &Sluice, n: usize, args: &[&str]) -> bool {
+fn kills() -> usize {
+    std::env::var("SLUICE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(14)
+}
+
+/// Runs the program and kills it at the n-th call of a thread; returns whether it was killed.
+fn killed_at(sluice: &Sluice, calls: &str, n: usize, args: &[&str]) -> bool {
     let status = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")])
-        .args(["-e", &format!("inject={CALLS}:signal=KILL:when={n}")])
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
+        .args(["-e", &format!("inject={calls}:signal=KILL:when={n}")])
         .arg(env!("CARGO_BIN_EXE_sluice"))
         .args(args)
+        // Or it would be another one's turn each time.
+        .env("TOKIO_WORKER_THREADS", "1")
         .current_dir(sluice.path(""))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -34,42 +49,53 @@ fn killed_at(sluice: &Sluice, n: usize, args: &[&str]) -> bool {
 
 #[test]
 fn an_import_killed_anywhere_happens_once_when_repeated_with_its_key() {
-    let mut n = 1;
-    let mut tried = 0;
-    loop {
-        let sluice = Sluice::new();
-        let file = sluice.file("rows.jsonl", numbers(0, 500));
-        sluice.ok(&["dataset", "list"]);
-        let args = ["import", "d", file.as_str(), "--key", "k"];
-        let killed = killed_at(&sluice, n, &args);
-        sluice.ok(&args);
-        let shown = sluice.json(&["dataset", "show", "d"]);
-        assert_eq!(shown["rows"], 500, "killed at call {n}");
-        assert_eq!(shown["commit"], 1, "killed at call {n}");
-        tried += 1;
-        if !killed || tried >= kills() {
-            break;
+    for Series { calls, step } in
+        [Series { calls: SYNCS, step: 1 }, Series { calls: WRITES, step: 9 }]
+    {
+        let mut killed = 0;
+        for n in (1..).step_by(step).take(kills()) {
+            let sluice = Sluice::new();
+            let file = sluice.file("rows.jsonl", numbers(0, 500));
+            sluice.ok(&["dataset", "list"]);
+            let args = ["import", "d", file.as_str(), "--key", "k"];
+            let dead = killed_at(&sluice, calls, n, &args);
+            sluice.ok(&args);
+            let shown = sluice.json(&["dataset", "show", "d"]);
+            assert_eq!(shown["rows"], 500, "killed at {calls} {n}");
+            assert_eq!(shown["commit"], 1, "killed at {calls} {n}");
+            if !dead {
+                break;
+            }
+            killed += 1;
         }
-        n += 1;
+        assert!(killed >= 3, "{calls}: killed {killed} times");
     }
-    assert!(tried > 3, "the import makes more than {tried} calls");
 }
 
 #[test]
 fn an_export_killed_anywhere_delivers_every_row_once() {
-    kill_exports(Sluice::new, kills());
+    let mut met = BTreeSet::new();
+    for (calls, step) in [(SYNCS, 1), (NAMES, 1), (WRITES, 8)] {
+        met.extend(kill_exports(Sluice::new, Series { calls, step }));
+    }
+    for state in ["planning", "running", "sealing", "sealed"] {
+        assert!(met.contains(state), "no kill came while a run was {state}: {met:?}");
+    }
 }
 
 #[test]
 fn an_export_killed_anywhere_on_postgres_delivers_every_row_once() {
-    kill_exports(on_postgres, kills().div_ceil(3));
+    let mut met = BTreeSet::new();
+    for (calls, step) in [(NAMES, 2), (SENDS, 11)] {
+        met.extend(kill_exports(on_postgres, Series { calls, step }));
+    }
+    assert!(met.len() >= 2, "{met:?}");
 }
 
-fn kill_exports(start: fn() -> Sluice, most: usize) {
-    let mut n = 1;
-    let mut step = 1;
-    let mut tried = 0;
-    loop {
+/// Returns the states that the killed runs were left in.
+fn kill_exports(start: fn() -> Sluice, Series { calls, step }: Series) -> BTreeSet<String> {
+    let mut met = BTreeSet::new();
+    for n in (1..).step_by(step).take(kills()) {
         let sluice = start();
         let first = sluice.file("a.jsonl", numbers(0, 300));
         let second = sluice.file("b.jsonl", numbers(300, 400));
@@ -77,22 +103,20 @@ fn kill_exports(start: fn() -> Sluice, most: usize) {
         sluice.ok(&["import", "d", &first]);
         let export = ["export", "run", "--dataset", "d", "--to", &out, "--incremental", "e"];
         let args = [&export[..], &["--file-rows", "70"]].concat();
-        let killed = killed_at(&sluice, n, &args);
+        let killed = killed_at(&sluice, calls, n, &args);
+        if killed {
+            let runs = sluice.json(&["run", "list"]);
+            met.extend(runs[0]["state"].as_str().map(str::to_owned));
+        }
         finish(&sluice);
         sluice.ok(&["import", "d", &second]);
         sluice.ok(&args);
-        check(&sluice, n);
-        tried += 1;
-        if !killed || tried >= most {
+        check(&sluice, &format!("{calls} {n}"));
+        if !killed {
             break;
         }
-        // Small steps where runs begin, larger ones through the long middle.
-        if tried % 8 == 0 {
-            step += 1;
-        }
-        n += step;
     }
-    assert!(tried > 3, "the export makes more than {tried} calls");
+    met
 }
 
 /// Resumes whatever is left open.
@@ -105,17 +129,17 @@ fn finish(sluice: &Sluice) {
     }
 }
 
-fn check(sluice: &Sluice, n: usize) {
+fn check(sluice: &Sluice, at: &str) {
     let runs = sluice.json(&["run", "list"]);
     let mut found: Vec<u64> = Vec::new();
     let mut last: Option<String> = None;
     for run in runs.as_array().expect("an array").iter().rev() {
-        assert_eq!(run["state"], "sealed", "killed at call {n}");
+        assert_eq!(run["state"], "sealed", "killed at {at}");
         let path = run["manifest"].as_str().expect("a path");
         found.extend(rows(path).iter().map(|row| row["n"].as_u64().expect("a number")));
         last = Some(path.to_owned());
     }
-    assert_eq!(found, (0..400).collect::<Vec<_>>(), "killed at call {n}");
+    assert_eq!(found, (0..400).collect::<Vec<_>>(), "killed at {at}");
     let last = last.expect("at least one run");
     sluice.ok(&["verify", &last, "--chain"]);
     let (manifest, folder) = manifest(&last);
