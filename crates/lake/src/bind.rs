@@ -29,7 +29,7 @@ use crate::read::Mapper;
 use crate::session::{self, DatasetTable, Error, OutputError, Session, Source, Text, table_schema};
 use crate::stage::folder;
 use prune::Candidate;
-pub(crate) use ranges::between;
+pub(crate) use ranges::{between, in_order};
 pub(crate) use resolve::{Resolved, Table, reopen};
 
 use shape::Shape;

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use model::dataset::ColumnStatistics;
+use model::dataset::{ColumnStatistics, NewFile};
 use model::ports::{ObjectError, Objects, Put, Upload};
-use model::{Code, Failure, Fault, FileId, ObjectKey, PortError, limits};
+use model::{BatchId, Code, Failure, Fault, FileId, ObjectKey, PortError, SchemaId, limits};
 use tokio::task::JoinHandle;
 
 use encoder::Encoder;
@@ -58,6 +58,25 @@ pub(crate) struct Written {
     pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
 }
 
+impl Written {
+    /// Returns the file as a commit lists it, with rows of that commit.
+    pub(crate) fn into_new(self, batch: BatchId, schema_id: SchemaId) -> NewFile {
+        NewFile {
+            id: self.id,
+            batch,
+            key: self.key,
+            schema_id,
+            rows: self.rows,
+            bytes: self.bytes,
+            sha256: self.sha256,
+            codec: self.codec,
+            statistics: self.statistics,
+            place: 0,
+            runs: Vec::new(),
+        }
+    }
+}
+
 /// A file being written.
 struct Open {
     id: FileId,
@@ -91,7 +110,6 @@ impl FilesWriter {
     }
 
     /// Makes files end at `bytes` instead of the limit.
-    #[cfg(test)]
     pub(crate) fn with_file_bytes(mut self, bytes: u64) -> Self {
         self.file_bytes_max = bytes;
         self

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use model::dataset::{Commit, IngestKey};
-use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Progress};
+use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Progress, Replace};
 use model::{Code, PortError, digest, limits};
 
 use crate::Lake;
@@ -148,6 +148,13 @@ impl Importing<'_> {
             "schema": self.import.schema,
             "partial": self.import.rejects.is_some(),
         });
+        let what = match &self.import.replace {
+            None => what,
+            Some(Replace::All) => serde_json::json!({ "of": what, "replace": "all" }),
+            Some(Replace::Batches(batches)) => {
+                serde_json::json!({ "of": what, "replace": batches })
+            }
+        };
         let fingerprint = digest::sha256_hex(what.to_string().as_bytes());
         Ok(Some(IngestKey::new(key, fingerprint)))
     }

@@ -12,6 +12,7 @@ mod sql;
 mod stage;
 #[cfg(test)]
 mod testing;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -65,7 +65,7 @@ impl Lake {
         let session = Session::new(now, self.limits(), Some(&self.scratch))?;
         for table in &resolved.tables {
             let files = &table.snapshot.files;
-            let rows = between(files, CommitNumber(0), CommitNumber(u64::MAX));
+            let rows = between(files, CommitNumber(0), table.snapshot.at);
             self.add_table(&session, table, rows)?;
         }
         for view in &resolved.views {

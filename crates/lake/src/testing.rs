@@ -13,12 +13,12 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeZone, Utc};
 use model::clock::ManualClock;
 use model::dataset::{
-    Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
-    View,
+    Batch, Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset,
+    Snapshot, View,
 };
 use model::ports::{Catalog, CatalogError, ObjectError, ObjectInfo, Objects, Put, Upload};
 use model::schema::Schema;
-use model::{CommitNumber, DatasetId, ObjectKey, SchemaId, WorkspaceId};
+use model::{BatchId, CommitNumber, DatasetId, ObjectKey, SchemaId, WorkspaceId};
 
 /// Returns the instant at which test clocks start.
 pub(crate) fn start() -> DateTime<Utc> {
@@ -276,6 +276,8 @@ impl State {
             rows: new.files.iter().map(|file| file.rows).sum(),
             bytes: new.files.iter().map(|file| file.bytes).sum(),
             files: new.files.len() as u64,
+            rows_removed: 0,
+            files_removed: 0,
         };
         self.files.extend(new.files.iter().map(|file| DataFile {
             id: file.id.clone(),
@@ -288,6 +290,7 @@ impl State {
             sha256: file.sha256.clone(),
             codec: file.codec.clone(),
             added: number,
+            place: file.place,
             removed: None,
             runs: vec![CommitRun { commit: number, time, first_row: 0 }],
             statistics: file.statistics.clone(),
@@ -405,6 +408,10 @@ impl Catalog for MemoryCatalog {
         let state = self.state.lock().expect("not poisoned");
         let Ok(dataset) = state.dataset(dataset) else { return Ok(None) };
         Ok(state.keys.get(&(dataset.id.clone(), key.to_owned())).cloned())
+    }
+
+    async fn batch(&self, _workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {
+        Err(missing("batch", id.as_str()))
     }
 
     async fn commits(

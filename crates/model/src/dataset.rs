@@ -150,6 +150,23 @@ pub struct Commit {
     pub bytes: u64,
     /// Files added.
     pub files: u64,
+    /// Rows that ended with it.
+    pub rows_removed: u64,
+    /// Files that ended with it, or were merged by it.
+    pub files_removed: u64,
+}
+
+/// What came in together and can be taken back together: the rows of one commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// The dataset, if it is known yet.
+    pub dataset: Option<DatasetId>,
+    /// The commit that closed it; none while it is open.
+    pub commit: Option<CommitNumber>,
+    /// The commit that took its rows back, if one did.
+    pub taken_back: Option<CommitNumber>,
 }
 
 /// From `first_row` of a file on, rows belong to `commit`, until the next entry's first row.
@@ -200,6 +217,11 @@ pub struct NewFile {
     pub codec: String,
     /// Statistics of top-level columns.
     pub statistics: BTreeMap<String, ColumnStatistics>,
+    /// The order of arrival among files with the same first commit.
+    pub place: u64,
+    /// Which earlier commit each of its rows belongs to, where rows are only written anew; empty for rows
+    /// that the commit itself adds.
+    pub runs: Vec<CommitRun>,
 }
 
 /// A data file as the catalog knows it.
@@ -223,8 +245,11 @@ pub struct DataFile {
     pub sha256: String,
     /// The compression codec of its column chunks.
     pub codec: String,
-    /// The commit that added it.
+    /// The commit from which on it stands for its rows. A snapshot shows only those of its rows whose own
+    /// commits it has reached, so a merged file stands for the files it came from at any commit.
     pub added: CommitNumber,
+    /// The order of arrival among files with the same first commit.
+    pub place: u64,
     /// The commit that removed it, if one did.
     pub removed: Option<CommitNumber>,
     /// Which commit each of its rows belongs to; never empty, first entry at row 0.
@@ -265,8 +290,43 @@ pub struct NewCommit {
     pub batch: Option<BatchId>,
     /// Durable files to be added.
     pub files: Vec<NewFile>,
+    /// The files that end with it. A `compact` commit only changes which files stand for the rows: what it
+    /// removes is out of every snapshot, and what it adds is in all of theirs.
+    pub remove: Removal,
+    /// The batches whose rows end with it.
+    pub take_back: Vec<BatchId>,
     /// Makes a repeat return the first answer.
     pub key: Option<IngestKey>,
+}
+
+impl NewCommit {
+    /// Makes a commit that changes nothing yet.
+    pub fn new(workspace: WorkspaceId, kind: CommitKind, dataset: DatasetId) -> Self {
+        Self {
+            workspace,
+            kind,
+            dataset,
+            create: None,
+            schema: None,
+            batch: None,
+            files: Vec::new(),
+            remove: Removal::Nothing,
+            take_back: Vec::new(),
+            key: None,
+        }
+    }
+}
+
+/// Which files a commit ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Removal {
+    /// None.
+    #[default]
+    Nothing,
+    /// These. If one of them has ended since it was seen, the answer is `Moved`.
+    Files(Vec<FileId>),
+    /// Every one that is alive, and with them every batch.
+    All,
 }
 
 /// A step from one schema to the next.

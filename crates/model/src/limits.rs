@@ -59,6 +59,15 @@ pub const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Bytes of one data file that an import writes; a larger import makes several files.
 pub const DATA_FILE_BYTES: u64 = 512 << 20;
 
+/// Bytes at which a merged data file is large enough.
+pub const COMPACT_BYTES: u64 = 512 << 20;
+
+/// Bytes that files merged into one may have together.
+pub const COMPACT_BYTES_MAX: u64 = 1 << 30;
+
+/// How many times larger than all that would join it a file may be to be written again for it.
+pub const COMPACT_SHARE: u64 = 8;
+
 /// Bytes of one line or record of text input; a longer one is an error that names its line.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 

@@ -1,7 +1,7 @@
 //! The traits between crates: what each crate offers to the others.
 //!
 //! `store` is a [`Catalog`] and a [`Ledger`]; `objects` has [`Objects`]; `lake` is [`Relations`],
-//! [`Ingest`] and [`Query`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
+//! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
 
@@ -14,8 +14,8 @@ mod objects;
 pub use catalog::{Catalog, CatalogError};
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{
-    Bind, Bound, Import, ImportFile, ImportReport, Ingest, InputFormat, Positions, Progress, Query,
-    ReadTask, Relations, RowStream, Rows, SqlStream, Stage,
+    Bind, Bound, Compacted, Import, ImportFile, ImportReport, Ingest, InputFormat, Positions,
+    Progress, Query, ReadTask, Relations, Replace, RowStream, Rows, SqlStream, Stage, Upkeep,
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};

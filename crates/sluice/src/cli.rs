@@ -79,6 +79,22 @@ pub(crate) enum Command {
         dataset: String,
     },
 
+    /// Take the rows of a batch back, in a commit of its own.
+    #[command(after_help = "Example: sluice revert bt_01a2133489e771d5a92ae20643a2b5b3")]
+    Revert {
+        /// The batch, as `import` and `commits` print it.
+        #[arg(value_name = "BATCH")]
+        batch: String,
+    },
+
+    /// Merge small files of a dataset; no row, count or increment changes.
+    #[command(after_help = "Example: sluice compact orders")]
+    Compact {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: String,
+    },
+
     /// Check folder, file system, database, disk space and clock; say how to mend.
     #[command(after_help = "Example: sluice doctor")]
     Doctor,
@@ -152,6 +168,9 @@ pub(crate) struct Import {
     /// Import the good rows; write the bad ones with reasons to a file.
     #[arg(long)]
     pub(crate) partial: bool,
+    /// Put the rows in the place of all others, or of those of the named batches; in one commit.
+    #[arg(long, value_name = "BATCH", num_args = 0..)]
+    pub(crate) replace: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

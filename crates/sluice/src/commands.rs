@@ -8,6 +8,7 @@ mod export;
 mod import;
 mod run;
 mod sql;
+mod upkeep;
 mod verify;
 mod view;
 
@@ -40,6 +41,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Run(command) => run::run(&app, command).await,
         Command::View(command) => view::view(&app, command).await,
         Command::Sql(args) => sql::sql(&app, args).await,
+        Command::Revert { batch } => upkeep::revert(&app, &batch).await,
+        Command::Compact { dataset } => upkeep::compact(&app, &dataset).await,
         Command::Commits { dataset } => commits::commits(&app, &dataset).await,
         Command::Verify(_) | Command::Completions { .. } | Command::Doctor => Ok(()),
     }

@@ -3,6 +3,7 @@
 //! Each call is one transaction. A commit takes the workspace's head row first, so commits of one
 //! workspace wait for each other and their numbers are dense; whatever it decides by is read after that.
 
+mod batches;
 mod commits;
 mod datasets;
 mod files;
@@ -12,10 +13,10 @@ mod views;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use model::dataset::{
-    Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+    Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
 };
 use model::ports::{Catalog, CatalogError};
-use model::{CommitNumber, WorkspaceId};
+use model::{BatchId, CommitNumber, WorkspaceId};
 
 use crate::Store;
 use crate::database::{Error, Row, Transaction, args, transact};
@@ -85,6 +86,10 @@ impl Catalog for Store {
         let tx = &mut self.database.read().await?;
         let dataset = datasets::by_name(tx, workspace, dataset).await?;
         commits::by_key(tx, workspace, &dataset.id, key).await
+    }
+
+    async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {
+        batches::by_id(&mut self.database.read().await?, workspace, id).await
     }
 
     async fn commits(

@@ -50,7 +50,8 @@ macro_rules! conformance_tests {
             commits_are_dense_under_concurrency, time_never_runs_back, create_with_commit_race,
             schema_step_race, keys_repeat_and_are_not_reused, a_lost_answer_is_given_again,
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
-            a_mark_has_no_dataset, a_batch_is_closed_once);
+            a_mark_has_no_dataset, a_batch_is_closed_once,
+            a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from);
         $crate::conformance_cases!($on, opening:
             the_first_use_saves_the_export, ranges_follow_the_cursor, overlaps_and_gaps_are_refused,
             an_empty_range_is_allowed, a_commit_beyond_the_head_is_refused, again_stays_delivered,
@@ -141,6 +142,8 @@ pub(crate) fn new_file(rows: u64, schema_id: SchemaId) -> NewFile {
                 nulls: Some(0),
             },
         )]),
+        place: 0,
+        runs: Vec::new(),
     }
 }
 
@@ -149,14 +152,9 @@ pub(crate) fn append(dataset: &DatasetId, rows: u64) -> NewCommit {
     let batch = BatchId::mint();
     let file = NewFile { batch: batch.clone(), ..new_file(rows, schema(&["a"]).id()) };
     NewCommit {
-        workspace: workspace(),
-        kind: CommitKind::Append,
-        dataset: dataset.clone(),
-        create: None,
-        schema: None,
         batch: Some(batch),
         files: vec![file],
-        key: None,
+        ..NewCommit::new(workspace(), CommitKind::Append, dataset.clone())
     }
 }
 

@@ -26,6 +26,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0002_answers_of_keys.sql"),
         postgres: include_str!("../migrations/0002_answers_of_keys.sql"),
     },
+    Migration {
+        version: 3,
+        sqlite: include_str!("../migrations/0003_removal.sql"),
+        postgres: include_str!("../migrations/0003_removal.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

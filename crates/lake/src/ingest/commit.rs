@@ -5,9 +5,9 @@
 //! the commit was made, the files are kept: deleting rows that may be committed would be worse.
 
 use model::dataset::{
-    Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile, SchemaStep,
+    Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile, Removal, SchemaStep,
 };
-use model::ports::{CatalogError, Import};
+use model::ports::{CatalogError, Import, Replace};
 use model::schema::Schema;
 use model::{BatchId, PortError};
 
@@ -48,19 +48,27 @@ pub(super) async fn commit(
     let mut made_it = false;
     let mut doubt = None;
     for _ in 0..TRIES {
-        let new = NewCommit {
-            workspace: import.workspace.clone(),
-            kind: CommitKind::Append,
-            dataset: base.id().clone(),
+        let over = Over::find(lake, import, &base).await.map_err(|e| failed(e, doubt.as_ref()))?;
+        let mut new = NewCommit {
             create: creation(import, &base, &schema),
             schema: step(&base, &schema),
             batch: Some(batch.clone()),
-            files: written.iter().map(|file| new_file(file, &batch, &schema)).collect(),
+            files: new_files(written, &batch, &schema),
             key: Some(key.clone()),
+            ..NewCommit::new(import.workspace.clone(), over.kind, base.id().clone())
         };
+        (new.remove, new.take_back) = (over.remove, over.batches);
+        new.files.extend(over.anew.iter().cloned());
         // Once an answer was lost the dataset may be there because of us.
         let created = new.create.is_some() || (made_it && base.id() == first.id());
-        match lake.catalog.commit(&new, lake.clock.now()).await {
+        let answer = lake.catalog.commit(&new, lake.clock.now()).await;
+        if !matches!(
+            answer,
+            Ok(Committed::New(_)) | Err(CatalogError::Database { retry: true, .. })
+        ) {
+            lake.discard(&over.anew).await;
+        }
+        match answer {
             Ok(Committed::New(commit)) => return Ok(Outcome::New { commit, batch, created }),
             Ok(Committed::Repeated(commit)) if commit.batches.contains(&batch) => {
                 return Ok(Outcome::New { commit, batch, created });
@@ -87,6 +95,36 @@ pub(super) async fn commit(
         }
         None => failed(IngestError::Busy { dataset: import.dataset.clone() }.into(), None),
     })
+}
+
+/// What an import puts its rows in the place of.
+struct Over {
+    kind: CommitKind,
+    remove: Removal,
+    batches: Vec<BatchId>,
+    /// Rows that stay, where their files do not.
+    anew: Vec<NewFile>,
+}
+
+impl Over {
+    async fn find(lake: &Lake, import: &Import, base: &Base) -> Result<Self, PortError> {
+        let (batches, remove, anew) = match (&import.replace, base) {
+            (None, _) => {
+                let (kind, remove) = (CommitKind::Append, Removal::Nothing);
+                return Ok(Self { kind, remove, batches: Vec::new(), anew: Vec::new() });
+            }
+            (Some(Replace::Batches(batches)), Base::Known(dataset)) => {
+                let taken = lake.take_back(dataset, batches).await?;
+                (batches.clone(), Removal::Files(taken.remove), taken.anew)
+            }
+            (Some(Replace::Batches(batches)), Base::New { .. }) => {
+                let name = batches.first().map(BatchId::to_string).unwrap_or_default();
+                return Err(CatalogError::NotFound { what: "batch", name, nearest: None }.into());
+            }
+            (Some(Replace::All), _) => (Vec::new(), Removal::All, Vec::new()),
+        };
+        Ok(Self { kind: CommitKind::Replace, remove, batches, anew })
+    }
 }
 
 /// While a lost answer is not settled the files may be part of the lake.
@@ -118,16 +156,10 @@ fn step(base: &Base, schema: &Schema) -> Option<SchemaStep> {
     Some(SchemaStep { seen: dataset.schema.id(), next: schema.clone() })
 }
 
-fn new_file(file: &Written, batch: &BatchId, schema: &Schema) -> NewFile {
-    NewFile {
-        id: file.id.clone(),
-        batch: batch.clone(),
-        key: file.key.clone(),
-        schema_id: schema.id(),
-        rows: file.rows,
-        bytes: file.bytes,
-        sha256: file.sha256.clone(),
-        codec: file.codec.clone(),
-        statistics: file.statistics.clone(),
-    }
+fn new_files(written: &[Written], batch: &BatchId, schema: &Schema) -> Vec<NewFile> {
+    let file = |(place, file): (usize, &Written)| NewFile {
+        place: place as u64,
+        ..file.clone().into_new(batch.clone(), schema.id())
+    };
+    written.iter().enumerate().map(file).collect()
 }

@@ -73,6 +73,7 @@ impl Bench {
             schema: None,
             files: files.iter().map(|(name, bytes)| self.file(name, bytes)).collect(),
             format: InputFormat::Auto,
+            replace: None,
             key: None,
             rejects: None,
         }

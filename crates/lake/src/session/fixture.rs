@@ -143,16 +143,15 @@ impl World {
             sha256,
             codec: "zstd".into(),
             statistics: crate::files::statistics_of(&footer, &batch.schema()),
+            place: 0,
+            runs: Vec::new(),
         };
         let commit = NewCommit {
-            workspace: workspace(),
-            kind: model::dataset::CommitKind::Append,
-            dataset: id,
             create,
             schema: step,
             batch: Some(batch_id),
             files: vec![file],
-            key: None,
+            ..NewCommit::new(workspace(), model::dataset::CommitKind::Append, id)
         };
         self.clock.advance(TimeDelta::seconds(1));
         match self.catalog.commit(&commit, self.clock.now()).await.expect("no race") {

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::dataset::{
-    Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+    Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
 };
 use crate::failure::{Code, Failure, Fault};
-use crate::ids::{CommitNumber, WorkspaceId};
+use crate::ids::{BatchId, CommitNumber, WorkspaceId};
 
 /// What the lake holds, in one total order of commits per workspace.
 ///
@@ -56,7 +56,8 @@ pub trait Catalog: Send + Sync {
     async fn drop_view(&self, workspace: &WorkspaceId, name: &str) -> Result<(), CatalogError>;
 
     /// Makes a commit: takes the workspace's head, assigns the next number, lists the files, closes the
-    /// batch, steps the schema, remembers the key. All in one transaction; durable when it returns.
+    /// batch, steps the schema, ends files and batches, remembers the key. All in one transaction; durable
+    /// when it returns.
     ///
     /// A repeat of a key with the same fingerprint changes nothing and returns the first commit.
     async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError>;
@@ -68,6 +69,9 @@ pub trait Catalog: Send + Sync {
         dataset: &str,
         key: &str,
     ) -> Result<Option<(Commit, IngestKey)>, CatalogError>;
+
+    /// Returns what is known of a batch.
+    async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError>;
 
     /// Returns the commits that changed the dataset, oldest first, up to `limit` after `after`.
     async fn commits(
@@ -93,7 +97,7 @@ pub enum CatalogError {
     /// The named thing does not exist.
     #[error("no {what} `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
     NotFound {
-        /// `dataset`, `view`, `commit` or `workspace`.
+        /// `dataset`, `view`, `commit`, `batch` or `workspace`.
         what: &'static str,
         /// The name asked for.
         name: String,
@@ -118,6 +122,22 @@ pub enum CatalogError {
         /// The commit it was used for.
         commit: CommitNumber,
     },
+    /// The batch has no commit yet.
+    #[error("the batch `{batch}` is still open; there is nothing to take back yet")]
+    Open {
+        /// The batch.
+        batch: BatchId,
+    },
+    /// The batch's rows have ended.
+    #[error(
+        "the rows of batch `{batch}` ended in commit {commit}; there is nothing left to take back"
+    )]
+    TakenBack {
+        /// The batch.
+        batch: BatchId,
+        /// The commit.
+        commit: CommitNumber,
+    },
     /// Something that the caller saw has changed since; look again and repeat.
     #[error("the dataset changed while it was written to; try again")]
     Moved,
@@ -138,7 +158,11 @@ impl Failure for CatalogError {
     fn code(&self) -> Code {
         match self {
             Self::NotFound { .. } => Code::NotFound,
-            Self::Exists { .. } | Self::KeyReused { .. } | Self::Moved => Code::Conflict,
+            Self::Exists { .. }
+            | Self::KeyReused { .. }
+            | Self::Open { .. }
+            | Self::TakenBack { .. }
+            | Self::Moved => Code::Conflict,
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Database { .. } => Code::Internal,
         }
@@ -146,7 +170,11 @@ impl Failure for CatalogError {
 
     fn fault(&self) -> Fault {
         match self {
-            Self::NotFound { .. } | Self::Exists { .. } | Self::KeyReused { .. } => Fault::Request,
+            Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::KeyReused { .. }
+            | Self::Open { .. }
+            | Self::TakenBack { .. } => Fault::Request,
             Self::Moved | Self::Database { .. } => Fault::Own,
         }
     }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::Stream;
 use serde::Serialize;
 
-use crate::dataset::DatasetKind;
+use crate::dataset::{Commit, DatasetKind};
 use crate::failure::PortError;
 use crate::ids::{BatchId, CommitNumber, RunId, WorkspaceId};
 use crate::part::Input;
@@ -176,10 +176,52 @@ pub struct Import {
     pub files: Vec<ImportFile>,
     /// Their form.
     pub format: InputFormat,
+    /// What the rows come in place of; they are added without.
+    pub replace: Option<Replace>,
     /// Makes a repeat return the first answer.
     pub key: Option<String>,
     /// Import the good rows and write the bad ones, with reasons, to this file (JSON Lines).
     pub rejects: Option<PathBuf>,
+}
+
+/// What rows are put in place of, by the commit that adds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// Every row of the dataset.
+    All,
+    /// The rows of these batches.
+    Batches(Vec<BatchId>),
+}
+
+/// What a compaction came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Compacted {
+    /// The commits that merged files, in order; none where there was nothing to merge.
+    pub commits: Vec<CommitNumber>,
+    /// Files that were merged.
+    pub files_merged: u64,
+    /// Files that they became.
+    pub files_written: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes of the new files.
+    pub bytes: u64,
+}
+
+/// Keeps the lake healthy. No rows change but by what is asked; an export notices none of it.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Merges small files of a dataset with their neighbours. Every snapshot, count and increment stays
+    /// what it was.
+    async fn compact(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Compacted, PortError>;
+
+    /// Takes the rows of a batch back, in a commit of its own. What it replaced does not come back.
+    async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError>;
 }
 
 /// What an import came to.

@@ -1,8 +1,8 @@
 //! `commits`: the history of a dataset.
 
-use model::CommitNumber;
 use model::dataset::Commit;
 use model::ports::Catalog;
+use model::{BatchId, CommitNumber};
 
 use crate::app::App;
 use crate::failed::Failed;
@@ -31,13 +31,15 @@ pub(crate) async fn commits(app: &App, dataset: &str) -> Result<(), Failed> {
                 commit.time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
                 commit.kind.as_str().into(),
                 count(commit.rows),
+                count(commit.rows_removed),
                 count(commit.files),
                 bytes(commit.bytes),
+                commit.batches.first().map_or_else(|| "-".into(), BatchId::to_string),
             ]
         })
         .collect();
     app.output.value(&all, |out| {
-        table(out, &["commit", "time", "kind", "rows", "files", "size"], &rows)
+        table(out, &["commit", "time", "kind", "rows", "removed", "files", "size", "batch"], &rows)
     })?;
     Ok(())
 }

@@ -77,6 +77,7 @@ fn import(app: &App, path: PathBuf, name: &str) -> Import {
         kind: DatasetKind::Event,
         time_column: Some("invoice_date".into()),
         schema: None,
+        replace: None,
         files: vec![ImportFile { name: name.into(), path }],
         format: InputFormat::Parquet,
         key: Some(format!("demo/{name}")),

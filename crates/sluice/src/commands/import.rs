@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::dataset::DatasetKind;
-use model::names;
-use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat};
+use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat, Replace};
+use model::{BatchId, names};
 
 use crate::app::App;
 use crate::cli;
@@ -34,6 +34,10 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
             cli::InputFormat::Json => InputFormat::Json,
             cli::InputFormat::Csv => InputFormat::Csv,
         },
+        replace: args.replace.map(|batches| {
+            let batches: Vec<BatchId> = batches.into_iter().map(BatchId::new).collect();
+            if batches.is_empty() { Replace::All } else { Replace::Batches(batches) }
+        }),
         key: args.key,
         rejects,
     };

@@ -7,3 +7,4 @@ mod durability;
 mod helper;
 mod postgres;
 mod tour;
+mod upkeep;

@@ -9,18 +9,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use model::dataset::{Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset};
+use model::dataset::{Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile};
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
-use super::{datasets, files, no_workspace, texts};
+use super::{batches, datasets, files, no_workspace, texts};
 use crate::database::{Error, Row, Transaction, args, truncate};
 
 /// The columns of a commit.
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT workspace, number, time, kind, dataset, row_count, byte_count, file_count
+            "SELECT workspace, number, time, kind, dataset, row_count, byte_count, file_count,
+                 rows_removed, files_removed
              FROM lake_commit ",
             $tail
         )
@@ -42,21 +43,28 @@ pub(super) async fn commit(
         settle(tx, new, number, time).await?;
         files::check_schemas(tx, dataset, &new.files).await?;
     }
+    let ended = files::end(tx, new, (number, time)).await?;
+    let (anew, added): (Vec<_>, Vec<_>) = new.files.iter().partition(|file| !file.runs.is_empty());
+    let rows = |files: &[&NewFile]| files.iter().map(|file| file.rows).sum::<u64>();
     let commit = Commit {
         number,
         time,
         kind: new.kind,
         dataset,
         batches: new.batch.iter().cloned().collect(),
-        rows: new.files.iter().map(|file| file.rows).sum(),
+        rows: rows(&added),
         bytes: new.files.iter().map(|file| file.bytes).sum(),
         files: new.files.len() as u64,
+        // What is written anew has not ended.
+        rows_removed: ended.rows.checked_sub(rows(&anew)).ok_or(CatalogError::Moved)?,
+        files_removed: ended.files,
     };
     insert(tx, &new.workspace, &commit).await?;
+    batches::take_back(tx, new, number).await?;
     if let Some(batch) = &new.batch {
-        close_batch(tx, &new.workspace, batch, &commit).await?;
+        batches::close(tx, &new.workspace, batch, &commit).await?;
     }
-    files::insert(tx, &new.dataset, &new.files, &commit).await?;
+    files::insert(tx, new, &commit, ended.since).await?;
     if let Some(key) = &new.key {
         let sql = "INSERT INTO ingest_key
                    (dataset, key, fingerprint, commit_number, rejected, rejects)
@@ -91,9 +99,9 @@ async fn repeated(
     // Before the key: with the same files the first answer was lost on the way, and calling it
     // `Repeated` would let the caller delete files that are part of the lake.
     if let Some(file) = new.files.first()
-        && let Some(added) = files::added(tx, &new.dataset, &file.id).await?
+        && let Some(written) = files::written(tx, &new.dataset, &file.id).await?
     {
-        return Ok(Some(Committed::New(by_number(tx, &new.workspace, added).await?)));
+        return Ok(Some(Committed::New(by_number(tx, &new.workspace, written).await?)));
     }
     let Some(key) = &new.key else { return Ok(None) };
     let Some((commit, used)) = by_key(tx, &new.workspace, &new.dataset, &key.key).await? else {
@@ -156,8 +164,9 @@ async fn insert(
     commit: &Commit,
 ) -> Result<(), Error> {
     let sql = "INSERT INTO lake_commit
-               (workspace, number, time, kind, dataset, row_count, byte_count, file_count)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+               (workspace, number, time, kind, dataset, row_count, byte_count, file_count,
+                rows_removed, files_removed)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
     let values = args![
         workspace.as_str(),
@@ -167,27 +176,11 @@ async fn insert(
         dataset,
         commit.rows,
         commit.bytes,
-        commit.files
+        commit.files,
+        commit.rows_removed,
+        commit.files_removed
     ];
     tx.execute(sql, values).await?;
-    Ok(())
-}
-
-/// Gives the batch its commit; a batch may have been reserved before, but is closed once only.
-async fn close_batch(
-    tx: &mut Transaction,
-    workspace: &WorkspaceId,
-    batch: &BatchId,
-    commit: &Commit,
-) -> Result<(), CatalogError> {
-    let sql = "INSERT INTO batch (workspace, id, dataset, commit_number) VALUES ($1, $2, $3, $4)
-               ON CONFLICT (workspace, id) DO UPDATE SET commit_number = excluded.commit_number
-               WHERE batch.commit_number IS NULL";
-    let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
-    let values = args![workspace.as_str(), batch.as_str(), dataset, commit.number.0];
-    if tx.execute(sql, values).await? == 0 {
-        return Err(CatalogError::Exists { what: "batch", name: batch.to_string() });
-    }
     Ok(())
 }
 
@@ -258,5 +251,7 @@ fn read(row: &Row, mut batches: Vec<String>) -> Result<Commit, Error> {
         rows: row.count("row_count")?,
         bytes: row.count("byte_count")?,
         files: row.count("file_count")?,
+        rows_removed: row.count("rows_removed")?,
+        files_removed: row.count("files_removed")?,
     })
 }

@@ -2,32 +2,112 @@
 
 use std::collections::BTreeSet;
 
-use model::dataset::{Commit, CommitRun, DataFile, NewFile};
+use chrono::{DateTime, Utc};
+use model::dataset::{Commit, CommitKind, CommitRun, DataFile, NewCommit, NewFile, Removal};
+use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId};
 
 use super::texts;
 use crate::database::{Error, Row, Transaction, Value, args};
 
 /// Values of one row in [`insert`].
-const COLUMNS: usize = 14;
+const COLUMNS: usize = 15;
 
-/// Lists files as added by a commit, in their order.
+/// What files that ended came to.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) files: u64,
+    pub(super) rows: u64,
+    /// The least commit from which on one of them stood for its rows.
+    pub(super) since: Option<CommitNumber>,
+}
+
+/// Ends the files that a commit removes. Those that a compaction has merged leave every snapshot.
+pub(super) async fn end(
+    tx: &mut Transaction,
+    new: &NewCommit,
+    (number, time): (CommitNumber, DateTime<Utc>),
+) -> Result<Ended, CatalogError> {
+    let mut ended = Ended::default();
+    match &new.remove {
+        Removal::Nothing => {}
+        Removal::All => {
+            let sql = "UPDATE data_file SET removed = $2 WHERE dataset = $1 AND removed IS NULL
+                       RETURNING row_count, added";
+            for row in tx.all(sql, args![new.dataset.as_str(), number.0]).await? {
+                ended.add(&row)?;
+            }
+        }
+        Removal::Files(ids) => {
+            for id in ids {
+                let values = args![new.dataset.as_str(), id.as_str(), number.0];
+                let row = if new.kind == CommitKind::Compact {
+                    retire(tx, values, time).await?
+                } else {
+                    let sql = "UPDATE data_file SET removed = $3
+                               WHERE dataset = $1 AND id = $2 AND removed IS NULL
+                               RETURNING row_count, added";
+                    tx.first(sql, values).await?
+                };
+                // Somebody else ended it first.
+                ended.add(&row.ok_or(CatalogError::Moved)?)?;
+            }
+        }
+    }
+    Ok(ended)
+}
+
+impl Ended {
+    fn add(&mut self, row: &Row) -> Result<(), Error> {
+        let added = CommitNumber(row.count("added")?);
+        self.files += 1;
+        self.rows += row.count::<u64>("row_count")?;
+        self.since = Some(self.since.map_or(added, |since| since.min(added)));
+        Ok(())
+    }
+}
+
+/// Takes a file out of the catalog and keeps its name for whoever deletes it. `values` are the dataset, the
+/// file and the commit.
+async fn retire(
+    tx: &mut Transaction,
+    values: &[Value],
+    time: DateTime<Utc>,
+) -> Result<Option<Row>, Error> {
+    let sql = "DELETE FROM data_file WHERE dataset = $1 AND id = $2 AND removed IS NULL
+               RETURNING object_key, byte_count, row_count, added";
+    let Some(row) = tx.first(sql, &values[..2]).await? else { return Ok(None) };
+    let sql = "INSERT INTO retired_file (object_key, dataset, byte_count, retired, retired_at)
+               VALUES ($1, $2, $3, $4, $5)";
+    let [dataset, _, number] = values else { return Ok(None) };
+    let (key, bytes) = (row.text("object_key")?, row.int("byte_count")?);
+    let retired: &[Value] =
+        &[key.into(), dataset.clone(), bytes.into(), number.clone(), time.into()];
+    tx.execute(sql, retired).await?;
+    Ok(Some(row))
+}
+
+/// Lists files as added by a commit. Rows that are only written anew keep their commits; merged ones are in
+/// every snapshot from `since` on.
 pub(super) async fn insert(
     tx: &mut Transaction,
-    dataset: &DatasetId,
-    files: &[NewFile],
+    new: &NewCommit,
     commit: &Commit,
+    since: Option<CommitNumber>,
 ) -> Result<(), Error> {
     let sql = "INSERT INTO data_file (id, dataset, batch, object_key, schema_id, row_count,
-               byte_count, sha256, codec, added, first_commit, place, runs, statistics)";
-    let runs = [CommitRun { commit: commit.number, time: commit.time, first_row: 0 }];
-    let runs = serde_json::to_string(&runs).expect("runs have only string keys");
-    let mut values = Vec::with_capacity(files.len() * COLUMNS);
-    for (place, file) in files.iter().enumerate() {
+               byte_count, sha256, codec, added, written, first_commit, place, runs, statistics)";
+    let own = vec![CommitRun { commit: commit.number, time: commit.time, first_row: 0 }];
+    let added = since.filter(|_| new.kind == CommitKind::Compact).unwrap_or(commit.number);
+    let mut values = Vec::with_capacity(new.files.len() * COLUMNS);
+    for file in &new.files {
+        let runs = if file.runs.is_empty() { &own } else { &file.runs };
+        let first = runs.first().map_or(commit.number, |run| run.commit);
+        let runs = serde_json::to_string(runs).expect("runs have only string keys");
         let statistics = serde_json::to_string(&file.statistics).expect("only string keys");
         let row: &[Value; COLUMNS] = args![
             file.id.as_str(),
-            dataset.as_str(),
+            new.dataset.as_str(),
             file.batch.as_str(),
             file.key.as_str(),
             file.schema_id.as_str(),
@@ -35,10 +115,11 @@ pub(super) async fn insert(
             file.bytes,
             &file.sha256,
             &file.codec,
+            added.0,
             commit.number.0,
-            commit.number.0,
-            place as u64,
-            &runs,
+            first.0,
+            file.place,
+            runs,
             statistics,
         ];
         values.extend_from_slice(row);
@@ -65,15 +146,16 @@ pub(super) async fn check_schemas(
     }
 }
 
-/// Returns the commit that added the file to the dataset, if one did.
-pub(super) async fn added(
+/// Returns the commit that wrote the file, if it is one of the dataset's.
+pub(super) async fn written(
     tx: &mut Transaction,
     dataset: &DatasetId,
     id: &FileId,
 ) -> Result<Option<CommitNumber>, Error> {
-    let sql = "SELECT added FROM data_file WHERE id = $1 AND dataset = $2";
+    let sql = "SELECT CASE WHEN written > 0 THEN written ELSE added END AS number
+               FROM data_file WHERE id = $1 AND dataset = $2";
     let row = tx.first(sql, args![id.as_str(), dataset.as_str()]).await?;
-    row.map(|row| row.count("added").map(CommitNumber)).transpose()
+    row.map(|row| row.count("number").map(CommitNumber)).transpose()
 }
 
 /// Returns the files alive at a commit, by first commit, then arrival.
@@ -83,10 +165,10 @@ pub(super) async fn alive(
     at: CommitNumber,
 ) -> Result<Vec<DataFile>, Error> {
     let sql = "SELECT id, dataset, batch, object_key, schema_id, row_count, byte_count, sha256,
-                   codec, added, removed, runs, statistics
+                   codec, added, place, removed, runs, statistics
                FROM data_file
                WHERE dataset = $1 AND added <= $2 AND (removed IS NULL OR removed > $2)
-               ORDER BY first_commit, added, place";
+               ORDER BY first_commit, place";
     let rows = tx.all(sql, args![dataset.as_str(), at.0]).await?;
     rows.iter().map(read).collect()
 }
@@ -105,6 +187,7 @@ fn read(row: &Row) -> Result<DataFile, Error> {
         sha256: row.text("sha256")?,
         codec: row.text("codec")?,
         added: CommitNumber(row.count("added")?),
+        place: row.count("place")?,
         removed,
         runs: row.json("runs")?,
         statistics: row.json("statistics")?,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use model::dataset::{CommitKind, Committed, IngestKey, NewCommit, View, Window};
+use model::dataset::{
+    CommitKind, CommitRun, Committed, IngestKey, NewCommit, Removal, View, Window,
+};
 use model::ports::CatalogError;
-use model::{BatchId, CommitNumber, DatasetId, SchemaId, WorkspaceId};
+use model::{BatchId, CommitNumber, DatasetId, FileId, SchemaId, WorkspaceId};
 use tokio::task::JoinSet;
 
 use super::{Rig, append, at, new_dataset, new_file, refused, schema, step, workspace};
@@ -318,4 +320,82 @@ pub async fn a_batch_is_closed_once(rig: &Rig) {
     rig.commit(&first).await;
     let second = NewCommit { batch, ..append(&orders, 1) };
     refused!(rig.catalog.commit(&second, at(1)).await, CatalogError::Exists { what: "batch", .. });
+}
+
+fn removing(dataset: &DatasetId, kind: CommitKind, files: Vec<FileId>) -> NewCommit {
+    let remove = Removal::Files(files);
+    NewCommit { remove, ..NewCommit::new(workspace(), kind, dataset.clone()) }
+}
+
+async fn files_at(rig: &Rig, at: Option<u64>) -> Vec<FileId> {
+    let at = at.map(CommitNumber);
+    let snapshot = rig.catalog.snapshot(&workspace(), "orders", at).await.unwrap();
+    snapshot.files.into_iter().map(|file| file.id).collect()
+}
+
+pub async fn a_removed_file_stays_in_older_snapshots(rig: &Rig) {
+    let orders = rig.orders().await;
+    let (one, two) = (append(&orders, 10), append(&orders, 5));
+    let (first, second) = (one.files[0].id.clone(), two.files[0].id.clone());
+    rig.commit(&one).await;
+    rig.commit(&two).await;
+    let batch = one.batch.clone().unwrap();
+    let mut revert = removing(&orders, CommitKind::Revert, vec![first.clone()]);
+    revert.take_back = vec![batch.clone()];
+    let made = rig.catalog.commit(&revert, at(2)).await.unwrap();
+    let Committed::New(commit) = made else { panic!("{made:?}") };
+    assert_eq!((commit.rows, commit.rows_removed, commit.files_removed), (0, 10, 1));
+    assert_eq!(files_at(rig, Some(2)).await, [first.clone(), second.clone()]);
+    assert_eq!(files_at(rig, None).await, std::slice::from_ref(&second));
+    let known = rig.catalog.batch(&workspace(), &batch).await.unwrap();
+    assert_eq!((known.commit, known.taken_back), (Some(CommitNumber(1)), Some(CommitNumber(3))));
+    // What has ended cannot end again, and nothing else happens then.
+    refused!(
+        rig.catalog.commit(&removing(&orders, CommitKind::Revert, vec![first]), at(3)).await,
+        CatalogError::Moved
+    );
+    let again = NewCommit { remove: Removal::Nothing, ..revert };
+    refused!(
+        rig.catalog.commit(&again, at(3)).await,
+        CatalogError::TakenBack { commit, .. } if commit.0 == 3
+    );
+    assert_eq!(rig.catalog.head(&workspace()).await.unwrap().unwrap().0.0, 3);
+    let all = NewCommit {
+        remove: Removal::All,
+        ..NewCommit::new(workspace(), CommitKind::Replace, orders.clone())
+    };
+    rig.commit(&all).await;
+    assert!(files_at(rig, None).await.is_empty());
+    let known = rig.catalog.batch(&workspace(), &two.batch.unwrap()).await.unwrap();
+    assert_eq!(known.taken_back, Some(CommitNumber(4)));
+    let gone = BatchId::new("ba_gone");
+    refused!(rig.catalog.batch(&workspace(), &gone).await, CatalogError::NotFound { .. });
+}
+
+pub async fn a_merged_file_stands_for_what_it_came_from(rig: &Rig) {
+    let orders = rig.orders().await;
+    let appends = [append(&orders, 10), append(&orders, 5)];
+    for append in &appends {
+        rig.commit(append).await;
+    }
+    let old: Vec<FileId> = appends.iter().map(|append| append.files[0].id.clone()).collect();
+    let run =
+        |commit, first_row| CommitRun { commit: CommitNumber(commit), time: at(1), first_row };
+    let mut merged = append(&orders, 15).files.remove(0);
+    merged.runs = vec![run(1, 0), run(2, 10)];
+    let mut compact = removing(&orders, CommitKind::Compact, old.clone());
+    compact.files = vec![merged.clone()];
+    let made = rig.catalog.commit(&compact, at(2)).await.unwrap();
+    let Committed::New(commit) = made else { panic!("{made:?}") };
+    assert_eq!((commit.rows, commit.rows_removed, commit.files_removed), (0, 0, 2));
+    for snapshot in [Some(1), Some(2), None] {
+        assert_eq!(files_at(rig, snapshot).await, std::slice::from_ref(&merged.id));
+    }
+    // The answer was lost: it is given again.
+    let again = rig.catalog.commit(&compact, at(5)).await.unwrap();
+    assert_eq!(again, Committed::New(commit));
+    // Somebody else merged the same.
+    let late = removing(&orders, CommitKind::Compact, old);
+    refused!(rig.catalog.commit(&late, at(3)).await, CatalogError::Moved);
+    assert_eq!(rig.catalog.head(&workspace()).await.unwrap().unwrap().0.0, 3);
 }

@@ -45,16 +45,9 @@ async fn a_repeat_of_a_partial_import_tells_of_the_rows_that_were_rejected() {
 }
 
 fn other(dataset: &DatasetId, create: Option<NewDataset>, step: Option<SchemaStep>) -> NewCommit {
-    NewCommit {
-        workspace: WorkspaceId::default_workspace(),
-        kind: CommitKind::Append,
-        dataset: dataset.clone(),
-        create,
-        schema: step,
-        batch: None,
-        files: Vec::new(),
-        key: None,
-    }
+    let workspace = WorkspaceId::default_workspace();
+    let new = NewCommit::new(workspace, CommitKind::Append, dataset.clone());
+    NewCommit { create, schema: step, ..new }
 }
 
 fn schema(text: &str) -> Schema {

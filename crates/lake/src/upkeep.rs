@@ -1,0 +1,93 @@
+//! Keeping the lake healthy: merging small files, and taking rows back.
+//!
+//! Contract: [`Upkeep`]. Rows are only ever written anew, in their order and with the commits they belong
+//! to; one commit then puts the new files in the place of the old ones. Files that are not in a commit in
+//! the end are deleted. Another writer that was faster is noticed by the catalog and nothing is changed.
+
+mod compact;
+mod rewrite;
+mod undo;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::dataset::{Commit, NewFile};
+use model::ports::{CatalogError, Compacted, Progress, Upkeep};
+use model::{BatchId, Code, Failure, Fault, PortError, WorkspaceId};
+
+use crate::Lake;
+use crate::files::remove;
+
+/// Times that a change is made anew while other writers change the dataset.
+const TRIES: usize = 20;
+
+#[async_trait]
+impl Upkeep for Lake {
+    async fn compact(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Compacted, PortError> {
+        compact::compact(self, workspace, dataset, &*progress).await
+    }
+
+    async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError> {
+        undo::revert(self, workspace, batch).await
+    }
+}
+
+impl Lake {
+    /// Deletes files that did not come into a commit.
+    pub(crate) async fn discard(&self, files: &[NewFile]) {
+        for file in files {
+            remove(&self.objects, &file.key).await;
+        }
+    }
+}
+
+/// Why the lake stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Somebody else merged the same files.
+    #[error(
+        "the dataset `{dataset}` was compacted or changed by another process meanwhile; nothing is lost, \
+         try again"
+    )]
+    Overtaken {
+        /// The dataset.
+        dataset: String,
+    },
+    /// The dataset never stood still.
+    #[error("the dataset `{dataset}` kept changing while rows were taken back; try again")]
+    Busy {
+        /// The dataset.
+        dataset: String,
+    },
+    /// Nobody can tell whether the commit was made.
+    #[error(
+        "the metadata database did not say whether the change was committed; look at the dataset's \
+         commits before you try again"
+    )]
+    Unsettled {
+        /// The last answer.
+        #[source]
+        source: CatalogError,
+    },
+}
+
+impl Failure for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Overtaken { .. } | Self::Busy { .. } => Code::Conflict,
+            Self::Unsettled { .. } => Code::Unavailable,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Overtaken { .. } => Fault::Request,
+            Self::Busy { .. } | Self::Unsettled { .. } => Fault::Own,
+        }
+    }
+}

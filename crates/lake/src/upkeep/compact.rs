@@ -1,0 +1,237 @@
+//! Merges files with their neighbours.
+//!
+//! Rows keep their order and their commits, so a commit range is a row range before and after. A merged
+//! file stands for its rows in every snapshot that showed them, and what it is made of leaves all of them:
+//! no count, no increment and no older snapshot can tell that it happened.
+
+use std::ops::Range;
+
+use model::dataset::{CommitKind, Committed, DataFile, NewCommit, Removal, Snapshot};
+use model::limits::{COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_SHARE};
+use model::ports::{CatalogError, Compacted, Progress};
+use model::{PortError, WorkspaceId};
+
+use super::Error;
+use super::rewrite::rewrite;
+use crate::Lake;
+
+/// Merges what can be merged, group by group, each in a commit of its own.
+pub(super) async fn compact(
+    lake: &Lake,
+    workspace: &WorkspaceId,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<Compacted, PortError> {
+    let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
+    let mut done = Compacted::default();
+    for group in groups(&snapshot.files) {
+        merge(lake, &snapshot, group, &mut done, progress).await?;
+    }
+    Ok(done)
+}
+
+async fn merge(
+    lake: &Lake,
+    snapshot: &Snapshot,
+    group: &[DataFile],
+    done: &mut Compacted,
+    progress: &dyn Progress,
+) -> Result<(), PortError> {
+    let dataset = &snapshot.dataset;
+    let file = rewrite(lake, dataset, group, |_| true, progress).await?;
+    let new = NewCommit {
+        files: file.into_iter().collect(),
+        remove: Removal::Files(group.iter().map(|file| file.id.clone()).collect()),
+        ..NewCommit::new(dataset.workspace.clone(), CommitKind::Compact, dataset.id.clone())
+    };
+    let mut answer = lake.catalog.commit(&new, lake.clock.now()).await;
+    if let Err(CatalogError::Database { retry: true, .. }) = &answer {
+        // The same files once more: if the first answer was lost, it is given again.
+        answer = lake.catalog.commit(&new, lake.clock.now()).await;
+    }
+    match answer {
+        Ok(Committed::New(commit) | Committed::Repeated(commit)) => {
+            done.commits.push(commit.number);
+            done.files_merged += group.len() as u64;
+            done.files_written += new.files.len() as u64;
+            done.rows += new.files.iter().map(|file| file.rows).sum::<u64>();
+            done.bytes += new.files.iter().map(|file| file.bytes).sum::<u64>();
+            Ok(())
+        }
+        // The file may be part of the lake.
+        Err(source @ CatalogError::Database { retry: true, .. }) => {
+            Err(Error::Unsettled { source }.into())
+        }
+        Err(error) => {
+            lake.discard(&new.files).await;
+            Err(match error {
+                CatalogError::Moved => Error::Overtaken { dataset: dataset.name.clone() }.into(),
+                other => other.into(),
+            })
+        }
+    }
+}
+
+/// Cuts files into groups to be merged: neighbours, whole commits, not too large, worth it.
+fn groups(files: &[DataFile]) -> Vec<&[DataFile]> {
+    let mut out = Vec::new();
+    let mut group: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for atom in atoms(files) {
+        let start = group.first().map_or(atom.start, |first| first.start);
+        let more = size(&files[atom.clone()]);
+        let joins = bytes < COMPACT_BYTES
+            && bytes + more <= COMPACT_BYTES_MAX
+            && fit(&files[start..atom.end]);
+        if !joins {
+            worthwhile(files, &group, &mut out);
+            group.clear();
+            bytes = 0;
+        }
+        group.push(atom);
+        bytes += more;
+    }
+    worthwhile(files, &group, &mut out);
+    out
+}
+
+fn size(files: &[DataFile]) -> u64 {
+    files.iter().map(|file| file.bytes).sum()
+}
+
+/// Returns the least pieces that hold whole commits.
+fn atoms(files: &[DataFile]) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        let last = at.checked_sub(1).and_then(|before| files[before].runs.last());
+        let first = file.runs.first();
+        let apart = last.zip(first).is_none_or(|(last, first)| last.commit < first.commit);
+        match out.last_mut() {
+            Some(atom) if !apart => atom.end = at + 1,
+            _ => out.push(at..at + 1),
+        }
+    }
+    out
+}
+
+/// Whether one file can stand for all of these in every snapshot: each of them does since its first row's
+/// commit, or all since the same one.
+fn fit(files: &[DataFile]) -> bool {
+    let least = files.iter().map(|file| file.added).min();
+    files.iter().all(|file| {
+        let own = file.runs.first().map(|run| run.commit);
+        own == Some(file.added) || Some(file.added) == least
+    })
+}
+
+/// Adds a group to `out`, or what is on either side of a piece that is not worth writing again for the rest.
+fn worthwhile<'a>(files: &'a [DataFile], atoms: &[Range<usize>], out: &mut Vec<&'a [DataFile]>) {
+    let (Some(first), Some(last)) = (atoms.first(), atoms.last()) else { return };
+    let group = &files[first.start..last.end];
+    let all = size(group);
+    let largest = atoms.iter().enumerate().max_by_key(|(_, atom)| size(&files[(*atom).clone()]));
+    let Some((at, largest)) = largest else { return };
+    let largest = if atoms.len() > 1 {
+        size(&files[largest.clone()])
+    } else {
+        // One commit in several files; those of a large import are large enough.
+        if all >= COMPACT_BYTES {
+            return;
+        }
+        group.iter().map(|file| file.bytes).max().unwrap_or(0)
+    };
+    if largest <= (all - largest).saturating_mul(COMPACT_SHARE) {
+        out.push(group);
+    } else {
+        worthwhile(files, &atoms[..at], out);
+        worthwhile(files, &atoms[at + 1..], out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use chrono::DateTime;
+    use model::dataset::CommitRun;
+    use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn file(added: u64, commits: &[u64], bytes: u64) -> DataFile {
+        let run = |(at, commit): (usize, &u64)| CommitRun {
+            commit: CommitNumber(*commit),
+            time: DateTime::UNIX_EPOCH,
+            first_row: at as u64,
+        };
+        DataFile {
+            id: FileId::mint(),
+            dataset: DatasetId::new("d"),
+            batch: BatchId::new("b"),
+            key: ObjectKey::new("k"),
+            schema_id: SchemaId::new("s"),
+            rows: commits.len() as u64,
+            bytes,
+            sha256: String::new(),
+            codec: "zstd".into(),
+            added: CommitNumber(added),
+            place: 0,
+            removed: None,
+            runs: commits.iter().enumerate().map(run).collect(),
+            statistics: BTreeMap::new(),
+        }
+    }
+
+    fn check(files: &[DataFile], expected: &[usize]) {
+        let found: Vec<usize> = groups(files).iter().map(|group| group.len()).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn plain(commits: std::ops::Range<u64>, bytes: u64) -> Vec<DataFile> {
+        commits.map(|commit| file(commit, &[commit], bytes)).collect()
+    }
+
+    #[test]
+    fn neighbours_are_merged_up_to_a_size() {
+        check(&[], &[]);
+        check(&plain(1..2, MIB), &[]);
+        check(&plain(1..9, MIB), &[8]);
+        check(&plain(1..13, 100 * MIB), &[6, 6]);
+        check(&plain(1..4, 600 * MIB), &[]);
+    }
+
+    #[test]
+    fn a_large_file_is_not_written_again_for_little() {
+        let mut files = vec![file(1, &[1], 400 * MIB)];
+        files.extend(plain(2..6, MIB));
+        check(&files, &[4]);
+        files.extend(plain(6..20, 10 * MIB));
+        check(&files, &[16, 3]);
+        let mut around = plain(1..4, MIB);
+        around.push(file(4, &[4], 400 * MIB));
+        around.extend(plain(5..7, MIB));
+        check(&around, &[3, 2]);
+    }
+
+    #[test]
+    fn a_commit_in_several_files_is_merged_whole_or_not_at_all() {
+        let mut files = vec![file(1, &[1], 500 * MIB), file(1, &[1], 500 * MIB)];
+        files.push(file(1, &[1], 10 * MIB));
+        files.extend(plain(2..5, MIB));
+        check(&files, &[3]);
+        // Many small files of one commit become one.
+        check(&[file(1, &[1], MIB), file(1, &[1], MIB), file(1, &[1], MIB)], &[3]);
+    }
+
+    #[test]
+    fn what_stands_for_its_rows_since_a_later_commit_joins_no_older_ones() {
+        // Rewritten by commit 9, when something was taken back.
+        let mut files = vec![file(9, &[1, 3], MIB)];
+        check(&[files[0].clone(), file(4, &[4], MIB)], &[]);
+        files.extend(plain(10..12, MIB));
+        check(&files, &[3]);
+        check(&[file(9, &[1], MIB), file(9, &[2], MIB), file(10, &[10], MIB)], &[3]);
+    }
+}

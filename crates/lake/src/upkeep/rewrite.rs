@@ -1,0 +1,90 @@
+//! Writes rows of data files anew: merged with others, or without some of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::UInt64Type;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use model::dataset::{COMMIT_COLUMN, CommitRun, DataFile, Dataset, NewFile};
+use model::ports::Progress;
+use model::{CommitNumber, PortError};
+
+use crate::Lake;
+use crate::bind::in_order;
+use crate::files::FilesWriter;
+use crate::read::decode::{self, Columns};
+use crate::session::table_schema;
+
+/// Writes the rows of `files` whose commits are `wanted` as one new file, in order.
+///
+/// Shape: the file has the dataset's newest columns; nothing where no row is left. Its place is that of the
+/// first file.
+pub(super) async fn rewrite(
+    lake: &Lake,
+    dataset: &Dataset,
+    files: &[DataFile],
+    wanted: impl Fn(CommitNumber) -> bool,
+    progress: &dyn Progress,
+) -> Result<Option<NewFile>, PortError> {
+    let Some(first) = files.first() else { return Ok(None) };
+    let pieces = in_order(files, wanted);
+    let inputs = pieces.iter().map(|piece| piece.input(files)).collect();
+    let columns = Columns { schema: table_schema(&dataset.schema, true), virtual_columns: true };
+    let commit_at = columns.schema.index_of(COMMIT_COLUMN).expect("it is one of the virtual ones");
+    let mut rows = Box::pin(decode::decode(Arc::clone(&lake.reader), inputs, Arc::new(columns)));
+    let folder = format!("data/{}", dataset.id);
+    let mut writer = FilesWriter::new(Arc::clone(&lake.objects), folder, dataset.schema.to_arrow())
+        .with_file_bytes(u64::MAX);
+    let mut runs = Runs::new(files);
+    while let Some(batch) = rows.next().await {
+        let done = match batch {
+            Ok(batch) => {
+                runs.add(&batch, commit_at);
+                progress.add(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+                let stored: Vec<usize> = (0..dataset.schema.fields.len()).collect();
+                let stored = batch.project(&stored).expect("stored columns come first");
+                writer.write(stored).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = done {
+            writer.discard().await;
+            return Err(error);
+        }
+    }
+    let written = writer.finish().await?.pop();
+    Ok(written.map(|written| NewFile {
+        place: first.place,
+        runs: runs.found,
+        ..written.into_new(first.batch.clone(), dataset.schema.id())
+    }))
+}
+
+/// Notes which commits the rows written so far belong to.
+struct Runs {
+    times: BTreeMap<CommitNumber, DateTime<Utc>>,
+    found: Vec<CommitRun>,
+    rows: u64,
+}
+
+impl Runs {
+    fn new(files: &[DataFile]) -> Self {
+        let runs = files.iter().flat_map(|file| &file.runs);
+        Self { times: runs.map(|run| (run.commit, run.time)).collect(), found: Vec::new(), rows: 0 }
+    }
+
+    fn add(&mut self, batch: &RecordBatch, commit_at: usize) {
+        let commits = batch.column(commit_at).as_primitive::<UInt64Type>();
+        debug_assert_eq!(commits.null_count(), 0, "every row has a commit");
+        for commit in commits.values() {
+            let commit = CommitNumber(*commit);
+            if self.found.last().is_none_or(|run| run.commit != commit) {
+                let time = self.times[&commit];
+                self.found.push(CommitRun { commit, time, first_row: self.rows });
+            }
+            self.rows += 1;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The lake's objects in memory, where the power can be cut at a step.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::ObjectKey;
+use model::ports::{ObjectError, ObjectInfo, Objects, Put, Upload};
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use tokio::sync::Notify;
+
+/// Objects that outlive every process.
+#[derive(Clone, Debug)]
+pub(crate) struct Mortal {
+    store: Arc<InMemory>,
+    /// Steps until the power is cut; far below 0 for never.
+    left: Arc<AtomicI64>,
+    cut: Arc<Notify>,
+}
+
+impl Mortal {
+    pub(crate) fn new(store: Arc<InMemory>) -> Self {
+        Self { store, left: Arc::new(AtomicI64::new(i64::MIN / 2)), cut: Arc::default() }
+    }
+
+    /// Cuts the power after that many steps.
+    pub(crate) fn cut_after(&self, steps: i64) {
+        self.left.store(steps, Ordering::SeqCst);
+    }
+
+    /// Lets the power stay on.
+    pub(crate) fn heal(&self) {
+        self.left.store(i64::MIN / 2, Ordering::SeqCst);
+    }
+
+    /// Returns when the power is cut.
+    pub(crate) async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
+    /// Never returns once the power is cut.
+    async fn step(&self) {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.cut.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Objects for Mortal {
+    async fn create(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, ObjectError> {
+        self.step().await;
+        self.store.put(&Path::from(key.as_str()), bytes.into()).await.unwrap();
+        self.step().await;
+        Ok(Put::Created)
+    }
+
+    async fn upload(&self, key: &ObjectKey, _: &str) -> Result<Box<dyn Upload>, ObjectError> {
+        self.step().await;
+        Ok(Box::new(Open { objects: self.clone(), key: key.clone(), bytes: Vec::new() }))
+    }
+
+    async fn abort(&self, _: &ObjectKey, _: &str) -> Result<(), ObjectError> {
+        Ok(())
+    }
+
+    async fn info(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>, ObjectError> {
+        let found = self.store.head(&Path::from(key.as_str())).await.ok();
+        Ok(found.map(|meta| ObjectInfo { key: key.clone(), bytes: meta.size }))
+    }
+
+    async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        let path = Path::from(key.as_str());
+        let missing = |_| ObjectError::NotFound { path: key.to_string() };
+        self.store.get_range(&path, range).await.map_err(missing)
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
+        self.step().await;
+        // What is not there need not be deleted.
+        drop(self.store.delete(&Path::from(key.as_str())).await);
+        self.step().await;
+        Ok(())
+    }
+
+    async fn list(&self, _: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Open {
+    objects: Mortal,
+    key: ObjectKey,
+    bytes: Vec<u8>,
+}
+
+#[async_trait]
+impl Upload for Open {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), ObjectError> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Put, ObjectError> {
+        self.objects.create(&self.key, self.bytes.into()).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), ObjectError> {
+        Ok(())
+    }
+}

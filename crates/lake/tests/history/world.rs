@@ -1,0 +1,296 @@
+//! A dataset, what may happen to it, and what must hold afterwards.
+
+use std::fmt::Write;
+use std::future::Future;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, UInt64Type};
+use chrono::TimeDelta;
+use futures::TryStreamExt;
+use lake::Lake;
+use model::clock::ManualClock;
+use model::dataset::DatasetKind;
+use model::ports::{
+    Bind, Catalog, CatalogError, Import, ImportFile, Ingest, InputFormat, Progress, Query,
+    ReadTask, Relations, Replace, Stage, Upkeep,
+};
+use model::relation::{Relation, Selection, Source};
+use model::{BatchId, Clock, CommitNumber, PortError, WorkspaceId};
+use object_store::memory::InMemory;
+use store::Store;
+
+use crate::dice::Dice;
+use crate::objects::Mortal;
+use crate::rows::{Row, Rows};
+
+/// Nobody watches.
+#[derive(Debug)]
+struct Silent;
+
+impl Progress for Silent {
+    fn add(&self, _: u64, _: u64) {}
+}
+
+/// A batch that the model knows.
+#[derive(Clone, Debug)]
+struct Batch {
+    id: BatchId,
+    commit: u64,
+    taken_back: bool,
+}
+
+pub(crate) struct World {
+    lake: Lake,
+    store: Arc<Store>,
+    objects: Mortal,
+    clock: Arc<ManualClock>,
+    folder: tempfile::TempDir,
+    name: String,
+    rows: Rows,
+    batches: Vec<Batch>,
+    next: i64,
+    /// The first commit with the column `w`.
+    widened: Option<u64>,
+    /// The first commit of the dataset.
+    first: Option<u64>,
+}
+
+fn workspace() -> WorkspaceId {
+    WorkspaceId::default_workspace()
+}
+
+impl World {
+    pub(crate) async fn open(url: &str, seed: u64) -> Self {
+        let store = Arc::new(Store::open(url).await.unwrap());
+        let memory = Arc::new(InMemory::new());
+        let objects = Mortal::new(Arc::clone(&memory));
+        let folder = tempfile::tempdir().unwrap();
+        let start = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let clock = Arc::new(ManualClock::new(start));
+        let scratch = folder.path().to_owned();
+        let catalog: Arc<dyn Catalog> = store.clone();
+        let lake = Lake::new(catalog, Arc::new(objects.clone()), memory, scratch, clock.clone());
+        let name = format!("d{seed}");
+        let (rows, batches) = (Rows::default(), Vec::new());
+        let (next, widened, first) = (0, None, None);
+        Self { lake, store, objects, clock, folder, name, rows, batches, next, widened, first }
+    }
+
+    async fn head(&self) -> u64 {
+        self.store.head(&workspace()).await.unwrap().map_or(0, |(number, _)| number.0)
+    }
+
+    /// Does one thing at random; every third time the power is cut on the way.
+    pub(crate) async fn step(&mut self, dice: &mut Dice) {
+        self.clock.advance(TimeDelta::seconds(1));
+        if dice.below(3) == 0 {
+            self.objects.cut_after(i64::try_from(dice.below(12)).unwrap());
+        }
+        match dice.below(10) {
+            0..=4 => self.import(dice, None).await,
+            5 => self.import(dice, Some(Replace::All)).await,
+            6 => {
+                let some = self.living(dice);
+                let batches = some.iter().map(|batch| batch.id.clone()).collect();
+                self.import(dice, Some(Replace::Batches(batches))).await;
+            }
+            7 => self.revert(dice).await,
+            _ => self.compact().await,
+        }
+        self.objects.heal();
+    }
+
+    fn living(&self, dice: &mut Dice) -> Vec<Batch> {
+        let living: Vec<_> =
+            self.batches.iter().filter(|batch| !batch.taken_back).cloned().collect();
+        let mut some: Vec<Batch> = Vec::new();
+        for _ in 0..=dice.below(2) {
+            some.extend(
+                dice.of(&living).filter(|one| some.iter().all(|b| b.id != one.id)).cloned(),
+            );
+        }
+        some
+    }
+
+    /// Does the work unless the power is cut; returns whether a commit was made and what was said.
+    async fn mortal<T>(
+        &self,
+        work: impl Future<Output = Result<T, PortError>>,
+    ) -> (Option<u64>, Option<Result<T, PortError>>) {
+        let before = self.head().await;
+        let said = tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.objects.cut() => None,
+        };
+        let after = self.head().await;
+        assert!(
+            after <= before + 1 || said.as_ref().is_some_and(Result::is_ok),
+            "{before} {after}"
+        );
+        ((after > before).then_some(after), said)
+    }
+
+    async fn import(&mut self, dice: &mut Dice, replace: Option<Replace>) {
+        let mut rows = Vec::new();
+        let mut files = Vec::new();
+        let wide = self.widened.is_some() || dice.below(5) == 0;
+        for at in 0..=dice.below(3) {
+            let mut text = String::new();
+            for _ in 0..=dice.below(4) {
+                let w = (wide && dice.below(2) == 0).then_some(self.next * 10);
+                let n = self.next;
+                let w_text = w.map(|w| format!(",\"w\":{w}")).unwrap_or_default();
+                writeln!(text, "{{\"n\":{n}{w_text}}}").unwrap();
+                rows.push((n, w));
+                self.next += 1;
+            }
+            let name = format!("{at}.jsonl");
+            let path = self.folder.path().join(&name);
+            std::fs::write(&path, text).unwrap();
+            files.push(ImportFile { name, path });
+        }
+        let import = Import {
+            workspace: workspace(),
+            dataset: self.name.clone(),
+            kind: DatasetKind::Event,
+            time_column: None,
+            schema: None,
+            files,
+            format: InputFormat::Auto,
+            replace: replace.clone(),
+            key: None,
+            rejects: None,
+        };
+        let (made, said) = self.mortal(self.lake.import(&import, Arc::new(Silent))).await;
+        if let Some(Err(error)) = &said {
+            // There is no dataset yet whose batches could be replaced.
+            let none = matches!(&replace, Some(Replace::Batches(_))) && self.first.is_none();
+            assert!(none && made.is_none(), "{error}");
+        }
+        let Some(commit) = made else { return };
+        match &replace {
+            None => {}
+            Some(Replace::All) => self.take_back(commit, |_| true),
+            Some(Replace::Batches(ids)) => self.take_back(commit, |batch| ids.contains(&batch.id)),
+        }
+        self.first.get_or_insert(commit);
+        if self.widened.is_none() && rows.iter().any(|(_, w)| w.is_some()) {
+            self.widened = Some(commit);
+        }
+        let row = |(n, w)| Row { n, w, commit, ended: None };
+        self.rows.all.extend(rows.into_iter().map(row));
+        let before = CommitNumber(commit - 1);
+        let found = self.store.commits(&workspace(), &self.name, before, 1).await.unwrap();
+        let id = found[0].batches[0].clone();
+        self.batches.push(Batch { id, commit, taken_back: false });
+    }
+
+    fn take_back(&mut self, at: u64, of: impl Fn(&Batch) -> bool) {
+        for batch in self.batches.iter_mut().filter(|batch| !batch.taken_back && of(batch)) {
+            batch.taken_back = true;
+            self.rows.end(at, |commit| commit == batch.commit);
+        }
+    }
+
+    async fn revert(&mut self, dice: &mut Dice) {
+        let Some(batch) = dice.of(&self.batches).cloned() else { return };
+        let (made, said) = self.mortal(self.lake.revert(&workspace(), &batch.id)).await;
+        match (&said, batch.taken_back) {
+            (Some(Err(error)), true) => {
+                let error = error.downcast_ref::<CatalogError>();
+                assert!(matches!(error, Some(CatalogError::TakenBack { .. })), "{error:?}");
+            }
+            (Some(Ok(_)) | None, _) => {}
+            (Some(Err(error)), false) => panic!("{error}"),
+        }
+        if let Some(commit) = made {
+            assert!(!batch.taken_back);
+            self.take_back(commit, |other| other.id == batch.id);
+        }
+    }
+
+    async fn compact(&mut self) {
+        if self.first.is_none() {
+            return;
+        }
+        let (made, said) =
+            self.mortal(self.lake.compact(&workspace(), &self.name, Arc::new(Silent))).await;
+        if let Some(done) = said {
+            assert_eq!(made, done.unwrap().commits.last().map(|commit| commit.0));
+        }
+    }
+
+    /// Checks some snapshots and increments, and the newest.
+    pub(crate) async fn check(&mut self, dice: &mut Dice) {
+        let Some(first) = self.first else { return };
+        let head = self.head().await;
+        self.check_range(0, head).await;
+        for _ in 0..2 {
+            let to = first + dice.below(head - first + 1);
+            let from = dice.below(to + 1);
+            self.check_range(from, to).await;
+        }
+        self.check_count(head).await;
+    }
+
+    /// Checks every snapshot and a chain of increments.
+    pub(crate) async fn check_all(&self) {
+        let Some(first) = self.first else { return };
+        let head = self.head().await;
+        for to in first..=head {
+            self.check_range(0, to).await;
+            self.check_range(to - 1, to).await;
+        }
+    }
+
+    async fn check_range(&self, from: u64, to: u64) {
+        let wide = self.widened.is_some_and(|since| to >= since);
+        let columns = if wide { "n, w, _commit" } else { "n, _commit" };
+        let bind = Bind {
+            workspace: workspace(),
+            relation: Relation {
+                source: Source::Dataset(self.name.clone()),
+                selection: Selection { columns: Some(columns.into()), ..Selection::default() },
+            },
+            from: CommitNumber(from),
+            to: CommitNumber(to),
+            now: self.clock.now(),
+            stage: Stage::Check,
+        };
+        let bound = self.lake.bind(&bind).await.unwrap();
+        let planned: u64 = bound.inputs.iter().map(|input| input.rows).sum();
+        let task = ReadTask { relation: Arc::new(bound.relation), inputs: bound.inputs };
+        let rows = self.lake.read(&task).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+        let found: Vec<_> = rows.iter().flat_map(|rows| read(&rows.batch)).collect();
+        let expected = self.rows.between(from, to);
+        assert_eq!(found, expected, "{} ({from}, {to}]", self.name);
+        assert_eq!(planned, expected.len() as u64, "counted without reading");
+        let ended = self.rows.all.iter().filter_map(|row| row.ended);
+        for ended in ended.filter(|ended| *ended > from && *ended <= to) {
+            let told = bound.reset.iter().any(|commit| commit.0 == ended);
+            assert!(told, "{ended} is not told in ({from}, {to}]");
+        }
+    }
+
+    async fn check_count(&self, head: u64) {
+        let sql = format!("SELECT count(*), max(_commit) FROM {}", self.name);
+        let (_, rows) = self.lake.sql(&workspace(), &sql, self.clock.now()).await.unwrap();
+        let rows = rows.try_collect::<Vec<_>>().await.unwrap();
+        let count = rows[0].column(0).as_primitive::<Int64Type>().value(0);
+        let expected = self.rows.between(0, head);
+        assert_eq!(usize::try_from(count).unwrap(), expected.len());
+        let newest = rows[0].column(1).as_primitive::<UInt64Type>();
+        let newest = (!newest.is_null(0)).then(|| newest.value(0));
+        assert_eq!(newest, expected.iter().map(|(_, _, commit)| *commit).max());
+    }
+}
+
+fn read(batch: &RecordBatch) -> Vec<(i64, Option<i64>, u64)> {
+    let numbers = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
+    let later = batch.column_by_name("w").map(AsArray::as_primitive::<Int64Type>);
+    let commits = batch.column_by_name("_commit").unwrap().as_primitive::<UInt64Type>();
+    let later = |row: usize| later.filter(|values| values.is_valid(row)).map(|v| v.value(row));
+    (0..batch.num_rows()).map(|row| (numbers.value(row), later(row), commits.value(row))).collect()
+}

@@ -1,0 +1,39 @@
+//! `revert` and `compact`.
+
+use std::sync::Arc;
+
+use model::BatchId;
+use model::ports::Upkeep;
+
+use crate::app::App;
+use crate::failed::Failed;
+use crate::output::{bytes, counted};
+use crate::progress::Bar;
+
+/// Takes the rows of a batch back.
+pub(crate) async fn revert(app: &App, batch: &str) -> Result<(), Failed> {
+    let commit = app.lake.revert(&app.workspace, &BatchId::new(batch)).await?;
+    app.output.value(&commit, |out| {
+        let rows = counted(commit.rows_removed, "row");
+        writeln!(out, "took {rows} back, commit {}", commit.number)
+    })?;
+    Ok(())
+}
+
+/// Merges small files.
+pub(crate) async fn compact(app: &App, dataset: &str) -> Result<(), Failed> {
+    let bar = Arc::new(Bar::start("compacting", None));
+    let done = app.lake.compact(&app.workspace, dataset, bar.clone()).await;
+    bar.finish();
+    let done = done?;
+    app.output.value(&done, |out| {
+        if done.commits.is_empty() {
+            return writeln!(out, "nothing to do: no files of `{dataset}` are worth merging");
+        }
+        let (merged, written) =
+            (counted(done.files_merged, "file"), counted(done.files_written, "file"));
+        let rows = counted(done.rows, "row");
+        writeln!(out, "merged {merged} into {written}: {rows}, {}", bytes(done.bytes))
+    })?;
+    Ok(())
+}

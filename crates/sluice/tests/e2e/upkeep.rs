@@ -1,0 +1,99 @@
+//! Small commits, mistaken batches: merged and taken back, and no export notices.
+
+use serde_json::Value;
+
+use crate::helper::{Sluice, manifest, numbers, rows, text};
+
+/// Imports `count` files of ten rows each; returns the batches.
+fn batches(sluice: &Sluice, count: u64) -> Vec<String> {
+    let batch = |n: u64| {
+        let file = sluice.file(&format!("{n}.jsonl"), numbers(n * 10, n * 10 + 10));
+        let report = sluice.json(&["import", "d", &file]);
+        report["batch"].as_str().expect("a batch").to_owned()
+    };
+    (0..count).map(batch).collect()
+}
+
+fn values(path: &str) -> Vec<u64> {
+    rows(path).iter().map(|row| row["n"].as_u64().expect("a number")).collect()
+}
+
+fn export(sluice: &Sluice, more: &[&str]) -> String {
+    let out = text(&sluice.path("out"));
+    let args = ["export", "run", "--dataset", "d", "--to", &out, "--incremental", "e"];
+    sluice.ok(&[&args[..], more].concat())
+}
+
+fn reset(path: &str) -> Value {
+    manifest(path).0["reset"].clone()
+}
+
+#[test]
+fn merged_files_give_the_same_increments() {
+    let sluice = Sluice::new();
+    batches(&sluice, 6);
+    let first = export(&sluice, &["--to-commit", "3"]);
+    assert_eq!(values(&first), (0..30).collect::<Vec<_>>());
+    let done = sluice.json(&["compact", "d"]);
+    assert_eq!((&done["files_merged"], &done["files_written"]), (&6.into(), &1.into()));
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["files"], 1);
+    let second = export(&sluice, &["--to-commit", "5"]);
+    assert_eq!(values(&second), (30..50).collect::<Vec<_>>());
+    let third = export(&sluice, &[]);
+    assert_eq!(values(&third), (50..60).collect::<Vec<_>>());
+    assert_eq!(reset(&third), serde_json::json!([]));
+    sluice.ok(&["verify", &third, "--chain"]);
+    // An older snapshot is still what it was.
+    let out = text(&sluice.path("out"));
+    let old = ["export", "run", "--dataset", "d", "--to", &out, "--to-commit", "2"];
+    assert_eq!(values(&sluice.ok(&old)), (0..20).collect::<Vec<_>>());
+    assert!(sluice.ok(&["compact", "d"]).contains("nothing to do"));
+    sluice.fails(&["compact", "nobody"], 2, &["nobody"]);
+}
+
+#[test]
+fn a_batch_is_taken_back_out_of_a_merged_file() {
+    let sluice = Sluice::new();
+    let ids = batches(&sluice, 4);
+    sluice.ok(&["compact", "d"]);
+    export(&sluice, &[]);
+    let said = sluice.ok(&["revert", &ids[1]]);
+    assert!(said.contains("10 rows"), "{said}");
+    let kept: Vec<u64> = (0..10).chain(20..40).collect();
+    let all = sluice.ok(&["sql", "SELECT n FROM d", "--format", "csv"]);
+    let all: Vec<u64> = all.lines().skip(1).map(|line| line.parse().expect("a number")).collect();
+    assert_eq!(all, kept);
+    // No new rows, but the increment says that some have ended.
+    let increment = export(&sluice, &[]);
+    assert_eq!((values(&increment), reset(&increment)), (Vec::new(), serde_json::json!([6])));
+    sluice.ok(&["verify", &increment, "--chain"]);
+
+    sluice.fails(&["revert", &ids[1]], 2, &["commit 6", "nothing left"]);
+    sluice.fails(&["revert", &ids[0][..ids[0].len() - 1]], 2, &["no batch", &ids[0]]);
+    sluice.fails(&["revert", "nonsense"], 2, &["no batch `nonsense`"]);
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 30);
+}
+
+#[test]
+fn rows_are_put_in_the_place_of_others() {
+    let sluice = Sluice::new();
+    let ids = batches(&sluice, 3);
+    let file = sluice.file("new.jsonl", numbers(100, 105));
+    sluice.ok(&["import", "d", &file, "--replace", &ids[0], &ids[2]]);
+    let count = || sluice.json(&["dataset", "show", "d"])["rows"].clone();
+    assert_eq!(count(), 15);
+    sluice.fails(&["import", "d", &file, "--replace", &ids[0]], 2, &[&ids[0], "commit 4"]);
+    assert_eq!(count(), 15);
+    let whole = sluice.file("whole.jsonl", numbers(200, 203));
+    let args = ["import", "d", whole.as_str(), "--key", "k", "--replace"];
+    sluice.ok(&args);
+    sluice.ok(&args);
+    assert_eq!(count(), 3);
+    let manifest = export(&sluice, &[]);
+    assert_eq!(values(&manifest), [200, 201, 202]);
+    assert_eq!(reset(&manifest), serde_json::json!([4, 5]));
+    sluice.fails(&["import", "new", &file, "--replace", "ba_x"], 2, &["no batch `ba_x`"]);
+    let kinds = sluice.json(&["commits", "d"]);
+    let last = &kinds.as_array().expect("an array")[4];
+    assert_eq!((&last["kind"], &last["rows_removed"]), (&"replace".into(), &15.into()));
+}
