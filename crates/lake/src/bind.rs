@@ -31,6 +31,7 @@ use crate::stage::folder;
 use prune::Candidate;
 pub(crate) use ranges::{between, in_order};
 pub(crate) use resolve::{Resolved, Table, reopen};
+pub(crate) use window::bound_ticks;
 
 use shape::Shape;
 

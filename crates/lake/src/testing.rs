@@ -16,7 +16,9 @@ use model::dataset::{
     Batch, Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset,
     Snapshot, View,
 };
-use model::ports::{Catalog, CatalogError, ObjectError, ObjectInfo, Objects, Put, Upload};
+use model::ports::{
+    Catalog, CatalogError, CursorPin, ObjectError, ObjectInfo, Objects, Put, Upload,
+};
 use model::schema::Schema;
 use model::{BatchId, CommitNumber, DatasetId, ObjectKey, SchemaId, WorkspaceId};
 
@@ -408,6 +410,14 @@ impl Catalog for MemoryCatalog {
         let state = self.state.lock().expect("not poisoned");
         let Ok(dataset) = state.dataset(dataset) else { return Ok(None) };
         Ok(state.keys.get(&(dataset.id.clone(), key.to_owned())).cloned())
+    }
+
+    async fn cursors(
+        &self,
+        _workspace: &WorkspaceId,
+        _dataset: &DatasetId,
+    ) -> Result<Vec<CursorPin>, CatalogError> {
+        Ok(Vec::new())
     }
 
     async fn batch(&self, _workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {

@@ -1,19 +1,21 @@
-//! Keeping the lake healthy: merging small files, and taking rows back.
+//! Keeping the lake healthy: merging small files, taking rows back, removing old ones.
 //!
 //! Contract: [`Upkeep`]. Rows are only ever written anew, in their order and with the commits they belong
 //! to; one commit then puts the new files in the place of the old ones. Files that are not in a commit in
 //! the end are deleted. Another writer that was faster is noticed by the catalog and nothing is changed.
 
 mod compact;
+mod expire;
 mod rewrite;
 mod undo;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use model::dataset::{Commit, NewFile};
-use model::ports::{CatalogError, Compacted, Progress, Upkeep};
-use model::{BatchId, Code, Failure, Fault, PortError, WorkspaceId};
+use model::ports::{CatalogError, Compacted, Expired, Progress, Upkeep};
+use model::{BatchId, Code, CommitNumber, Failure, Fault, PortError, WorkspaceId};
 
 use crate::Lake;
 use crate::files::remove;
@@ -35,6 +37,15 @@ impl Upkeep for Lake {
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError> {
         undo::revert(self, workspace, batch).await
     }
+
+    async fn expire(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        before: DateTime<Utc>,
+    ) -> Result<Expired, PortError> {
+        expire::expire(self, workspace, dataset, before).await
+    }
 }
 
 impl Lake {
@@ -44,6 +55,14 @@ impl Lake {
             remove(&self.objects, &file.key).await;
         }
     }
+}
+
+/// Nobody watches.
+#[derive(Debug)]
+struct Silent;
+
+impl Progress for Silent {
+    fn add(&self, _rows: u64, _bytes: u64) {}
 }
 
 /// Why the lake stays as it is.
@@ -64,6 +83,27 @@ pub(crate) enum Error {
         /// The dataset.
         dataset: String,
     },
+    /// An export has not delivered the rows yet.
+    #[error(
+        "the export `{export}` has delivered up to commit {cursor} and would lose {rows} rows that are \
+         newer; run it first, or expire less"
+    )]
+    Pinned {
+        /// The export.
+        export: String,
+        /// How far it has come.
+        cursor: CommitNumber,
+        /// Rows that it would never see.
+        rows: u64,
+    },
+    /// The time column cannot be compared.
+    #[error("the time column `{column}` of `{dataset}` is no time; nothing can be expired by it")]
+    NotTime {
+        /// The dataset.
+        dataset: String,
+        /// The column.
+        column: String,
+    },
     /// Nobody can tell whether the commit was made.
     #[error(
         "the metadata database did not say whether the change was committed; look at the dataset's \
@@ -79,14 +119,15 @@ pub(crate) enum Error {
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Overtaken { .. } | Self::Busy { .. } => Code::Conflict,
+            Self::Overtaken { .. } | Self::Busy { .. } | Self::Pinned { .. } => Code::Conflict,
+            Self::NotTime { .. } => Code::Invalid,
             Self::Unsettled { .. } => Code::Unavailable,
         }
     }
 
     fn fault(&self) -> Fault {
         match self {
-            Self::Overtaken { .. } => Fault::Request,
+            Self::Overtaken { .. } | Self::Pinned { .. } | Self::NotTime { .. } => Fault::Request,
             Self::Busy { .. } | Self::Unsettled { .. } => Fault::Own,
         }
     }

@@ -65,6 +65,9 @@ pub const COMPACT_BYTES: u64 = 512 << 20;
 /// Bytes that files merged into one may have together.
 pub const COMPACT_BYTES_MAX: u64 = 1 << 30;
 
+/// Days without a run after which an export's cursor no longer keeps rows from being removed.
+pub const PIN_DAYS_MAX: i64 = 30;
+
 /// How many times larger than all that would join it a file may be to be written again for it.
 pub const COMPACT_SHARE: u64 = 8;
 

@@ -11,11 +11,12 @@ mod lake;
 mod ledger;
 mod objects;
 
-pub use catalog::{Catalog, CatalogError};
+pub use catalog::{Catalog, CatalogError, CursorPin};
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{
-    Bind, Bound, Compacted, Import, ImportFile, ImportReport, Ingest, InputFormat, Positions,
-    Progress, Query, ReadTask, Relations, Replace, RowStream, Rows, SqlStream, Stage, Upkeep,
+    Bind, Bound, Compacted, Expired, Import, ImportFile, ImportReport, Ingest, InputFormat,
+    Positions, Progress, Query, ReadTask, Relations, Replace, RowStream, Rows, SqlStream, Stage,
+    Upkeep,
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};

@@ -87,6 +87,17 @@ pub(crate) enum Command {
         batch: String,
     },
 
+    /// Remove old rows: by the dataset's time column, or by the time of their commit.
+    #[command(after_help = "Example: sluice expire orders --before 2024-01-01T00:00:00Z")]
+    Expire {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: String,
+        /// Rows before this time go; RFC 3339.
+        #[arg(long, value_name = "T")]
+        before: DateTime<Utc>,
+    },
+
     /// Merge small files of a dataset; no row, count or increment changes.
     #[command(after_help = "Example: sluice compact orders")]
     Compact {

@@ -42,6 +42,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::View(command) => view::view(&app, command).await,
         Command::Sql(args) => sql::sql(&app, args).await,
         Command::Revert { batch } => upkeep::revert(&app, &batch).await,
+        Command::Expire { dataset, before } => upkeep::expire(&app, &dataset, before).await,
         Command::Compact { dataset } => upkeep::compact(&app, &dataset).await,
         Command::Commits { dataset } => commits::commits(&app, &dataset).await,
         Command::Verify(_) | Command::Completions { .. } | Command::Doctor => Ok(()),

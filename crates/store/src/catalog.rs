@@ -7,6 +7,7 @@ mod batches;
 mod commits;
 mod datasets;
 mod files;
+mod pins;
 mod snapshot;
 mod views;
 
@@ -15,8 +16,8 @@ use chrono::{DateTime, Utc};
 use model::dataset::{
     Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
 };
-use model::ports::{Catalog, CatalogError};
-use model::{BatchId, CommitNumber, WorkspaceId};
+use model::ports::{Catalog, CatalogError, CursorPin};
+use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
 use crate::Store;
 use crate::database::{Error, Row, Transaction, args, transact};
@@ -86,6 +87,14 @@ impl Catalog for Store {
         let tx = &mut self.database.read().await?;
         let dataset = datasets::by_name(tx, workspace, dataset).await?;
         commits::by_key(tx, workspace, &dataset.id, key).await
+    }
+
+    async fn cursors(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &DatasetId,
+    ) -> Result<Vec<CursorPin>, CatalogError> {
+        Ok(pins::cursors(&mut self.database.read().await?, workspace, dataset).await?)
     }
 
     async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {

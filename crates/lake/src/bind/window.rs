@@ -57,6 +57,26 @@ fn comparison(side: Side) -> &'static str {
     }
 }
 
+/// Returns the first tick of a time column's type at or after `at`; none if the type is no time.
+pub(crate) fn bound_ticks(at: DateTime<Utc>, kind: &DataType) -> Option<i128> {
+    let tick = match kind {
+        DataType::Timestamp(unit, _) => tick(*unit),
+        DataType::Date32 => DAY,
+        _ => return None,
+    };
+    Some(ceil(nanos(at), tick))
+}
+
+/// Returns the nanoseconds of a unit.
+fn tick(unit: TimeUnit) -> i128 {
+    match unit {
+        TimeUnit::Second => SECOND,
+        TimeUnit::Millisecond => SECOND / 1_000,
+        TimeUnit::Microsecond => SECOND / 1_000_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
 /// A bound between two ticks is raised to the next: that moves no row to the other side.
 fn timestamp(
     side: Side,
@@ -65,13 +85,7 @@ fn timestamp(
     kind: &DataType,
     column: &str,
 ) -> String {
-    let tick = match unit {
-        TimeUnit::Second => SECOND,
-        TimeUnit::Millisecond => SECOND / 1_000,
-        TimeUnit::Microsecond => SECOND / 1_000_000,
-        TimeUnit::Nanosecond => 1,
-    };
-    let Ok(ticks) = i64::try_from(ceil(nanos(at), tick)) else {
+    let Ok(ticks) = i64::try_from(ceil(nanos(at), tick(unit))) else {
         // The column cannot hold times as far away as the bound: all of them are on one side of it.
         let all_times = (side == Side::Since) == (nanos(at) < 0);
         return if all_times { format!("{} IS NOT NULL", quote(column)) } else { "false".into() };

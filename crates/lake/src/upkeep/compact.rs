@@ -12,7 +12,7 @@ use model::ports::{CatalogError, Compacted, Progress};
 use model::{PortError, WorkspaceId};
 
 use super::Error;
-use super::rewrite::rewrite;
+use super::rewrite::{Rewrite, rewrite};
 use crate::Lake;
 
 /// Merges what can be merged, group by group, each in a commit of its own.
@@ -38,7 +38,8 @@ async fn merge(
     progress: &dyn Progress,
 ) -> Result<(), PortError> {
     let dataset = &snapshot.dataset;
-    let file = rewrite(lake, dataset, group, |_| true, progress).await?;
+    let what = Rewrite { dataset, files: group, stays: &|_| true, except: None };
+    let file = rewrite(lake, what, progress).await?;
     let new = NewCommit {
         files: file.into_iter().collect(),
         remove: Removal::Files(group.iter().map(|file| file.id.clone()).collect()),

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt64Type;
 use chrono::{DateTime, Utc};
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::PhysicalExpr;
 use futures::StreamExt;
 use model::dataset::{COMMIT_COLUMN, CommitRun, DataFile, Dataset, NewFile};
 use model::ports::Progress;
@@ -15,21 +18,32 @@ use crate::Lake;
 use crate::bind::in_order;
 use crate::files::FilesWriter;
 use crate::read::decode::{self, Columns};
-use crate::session::table_schema;
+use crate::session::{self, table_schema};
 
-/// Writes the rows of `files` whose commits are `wanted` as one new file, in order.
+/// Rows to be written anew.
+pub(super) struct Rewrite<'a> {
+    /// The dataset as it is now.
+    pub(super) dataset: &'a Dataset,
+    /// The files that they are in, in order.
+    pub(super) files: &'a [DataFile],
+    /// Which commits' rows stay.
+    pub(super) stays: &'a (dyn Fn(CommitNumber) -> bool + Sync),
+    /// The rows for which this is true are left out.
+    pub(super) except: Option<&'a Arc<dyn PhysicalExpr>>,
+}
+
+/// Writes the rows that stay as one new file, in order.
 ///
 /// Shape: the file has the dataset's newest columns; nothing where no row is left. Its place is that of the
 /// first file.
 pub(super) async fn rewrite(
     lake: &Lake,
-    dataset: &Dataset,
-    files: &[DataFile],
-    wanted: impl Fn(CommitNumber) -> bool,
+    what: Rewrite<'_>,
     progress: &dyn Progress,
 ) -> Result<Option<NewFile>, PortError> {
+    let Rewrite { dataset, files, stays, except } = what;
     let Some(first) = files.first() else { return Ok(None) };
-    let pieces = in_order(files, wanted);
+    let pieces = in_order(files, stays);
     let inputs = pieces.iter().map(|piece| piece.input(files)).collect();
     let columns = Columns { schema: table_schema(&dataset.schema, true), virtual_columns: true };
     let commit_at = columns.schema.index_of(COMMIT_COLUMN).expect("it is one of the virtual ones");
@@ -39,15 +53,18 @@ pub(super) async fn rewrite(
         .with_file_bytes(u64::MAX);
     let mut runs = Runs::new(files);
     while let Some(batch) = rows.next().await {
-        let done = match batch {
+        let read = batch.map_err(PortError::from).and_then(|batch| {
+            progress.add(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+            Ok(leave_out(batch, except).map_err(|e| session::Error::running(e, lake.limits()))?)
+        });
+        let done = match read {
             Ok(batch) => {
                 runs.add(&batch, commit_at);
-                progress.add(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
                 let stored: Vec<usize> = (0..dataset.schema.fields.len()).collect();
                 let stored = batch.project(&stored).expect("stored columns come first");
                 writer.write(stored).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         if let Err(error) = done {
             writer.discard().await;
@@ -60,6 +77,18 @@ pub(super) async fn rewrite(
         runs: runs.found,
         ..written.into_new(first.batch.clone(), dataset.schema.id())
     }))
+}
+
+/// Leaves out the rows for which the condition is true.
+fn leave_out(
+    batch: RecordBatch,
+    except: Option<&Arc<dyn PhysicalExpr>>,
+) -> Result<RecordBatch, DataFusionError> {
+    let Some(except) = except else { return Ok(batch) };
+    let found = except.evaluate(&batch)?.into_array(batch.num_rows())?;
+    let stays: BooleanArray =
+        found.as_boolean().iter().map(|found| Some(found != Some(true))).collect();
+    Ok(filter_record_batch(&batch, &stays)?)
 }
 
 /// Notes which commits the rows written so far belong to.

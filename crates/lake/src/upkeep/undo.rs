@@ -6,8 +6,8 @@ use model::dataset::{Commit, CommitKind, Committed, Dataset, NewCommit, NewFile,
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, FileId, PortError, WorkspaceId};
 
-use super::rewrite::rewrite;
-use super::{Error, TRIES};
+use super::rewrite::{Rewrite, rewrite};
+use super::{Error, Silent, TRIES};
 use crate::Lake;
 
 /// What taking batches back means for the files.
@@ -36,9 +36,13 @@ impl Lake {
             if !file.runs.iter().any(|run| commits.contains(&run.commit)) {
                 continue;
             }
-            let stays = |commit: CommitNumber| !commits.contains(&commit);
-            let (now, files) = (&snapshot.dataset, std::slice::from_ref(file));
-            match rewrite(self, now, files, stays, &Silent).await {
+            let what = Rewrite {
+                dataset: &snapshot.dataset,
+                files: std::slice::from_ref(file),
+                stays: &|commit: CommitNumber| !commits.contains(&commit),
+                except: None,
+            };
+            match rewrite(self, what, &Silent).await {
                 Ok(anew) => taken.anew.extend(anew),
                 Err(error) => {
                     self.discard(&taken.anew).await;
@@ -131,12 +135,4 @@ async fn commit_of(
     let missing =
         || CatalogError::NotFound { what: "commit", name: number.to_string(), nearest: None };
     Ok(found.into_iter().next().ok_or_else(missing)?)
-}
-
-/// Nobody watches.
-#[derive(Debug)]
-struct Silent;
-
-impl model::ports::Progress for Silent {
-    fn add(&self, _rows: u64, _bytes: u64) {}
 }

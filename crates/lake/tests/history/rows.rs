@@ -7,8 +7,12 @@ pub(crate) struct Row {
     pub(crate) n: i64,
     /// The value of the column that came later.
     pub(crate) w: Option<i64>,
+    /// When it happened, in seconds since 1970.
+    pub(crate) at: Option<i64>,
     /// The commit that added it.
     pub(crate) commit: u64,
+    /// When that was, in seconds since 1970.
+    pub(crate) committed: i64,
     /// The commit that ended it.
     pub(crate) ended: Option<u64>,
 }
@@ -28,9 +32,9 @@ impl Rows {
         self.all.iter().filter(alive).map(|row| (row.n, row.w, row.commit)).collect()
     }
 
-    /// Ends the living rows of some commits.
-    pub(crate) fn end(&mut self, at: u64, of: impl Fn(u64) -> bool) {
-        for row in self.all.iter_mut().filter(|row| row.ended.is_none() && of(row.commit)) {
+    /// Ends some of the living rows.
+    pub(crate) fn end(&mut self, at: u64, of: impl Fn(&Row) -> bool) {
+        for row in self.all.iter_mut().filter(|row| row.ended.is_none() && of(row)) {
             row.ended = Some(at);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 use lake::Lake;
 use model::clock::ManualClock;
@@ -54,6 +54,17 @@ pub(crate) struct World {
     widened: Option<u64>,
     /// The first commit of the dataset.
     first: Option<u64>,
+    /// Whether rows have a time of their own.
+    by_time: bool,
+    /// Commits that removed old rows.
+    expired: Vec<u64>,
+}
+
+/// When histories begin, in seconds since 1970.
+const START: i64 = 1_700_000_000;
+
+fn time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap()
 }
 
 fn workspace() -> WorkspaceId {
@@ -66,15 +77,27 @@ impl World {
         let memory = Arc::new(InMemory::new());
         let objects = Mortal::new(Arc::clone(&memory));
         let folder = tempfile::tempdir().unwrap();
-        let start = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let clock = Arc::new(ManualClock::new(start));
+        let clock = Arc::new(ManualClock::new(time(START)));
         let scratch = folder.path().to_owned();
         let catalog: Arc<dyn Catalog> = store.clone();
         let lake = Lake::new(catalog, Arc::new(objects.clone()), memory, scratch, clock.clone());
         let name = format!("d{seed}");
         let (rows, batches) = (Rows::default(), Vec::new());
-        let (next, widened, first) = (0, None, None);
-        Self { lake, store, objects, clock, folder, name, rows, batches, next, widened, first }
+        Self {
+            lake,
+            store,
+            objects,
+            clock,
+            folder,
+            name,
+            rows,
+            batches,
+            next: 0,
+            widened: None,
+            first: None,
+            by_time: seed % 2 == 1,
+            expired: Vec::new(),
+        }
     }
 
     async fn head(&self) -> u64 {
@@ -87,7 +110,7 @@ impl World {
         if dice.below(3) == 0 {
             self.objects.cut_after(i64::try_from(dice.below(12)).unwrap());
         }
-        match dice.below(10) {
+        match dice.below(12) {
             0..=4 => self.import(dice, None).await,
             5 => self.import(dice, Some(Replace::All)).await,
             6 => {
@@ -96,6 +119,7 @@ impl World {
                 self.import(dice, Some(Replace::Batches(batches))).await;
             }
             7 => self.revert(dice).await,
+            8 | 9 => self.expire(dice).await,
             _ => self.compact().await,
         }
         self.objects.heal();
@@ -142,8 +166,12 @@ impl World {
                 let w = (wide && dice.below(2) == 0).then_some(self.next * 10);
                 let n = self.next;
                 let w_text = w.map(|w| format!(",\"w\":{w}")).unwrap_or_default();
-                writeln!(text, "{{\"n\":{n}{w_text}}}").unwrap();
-                rows.push((n, w));
+                let at =
+                    (dice.below(6) > 0).then(|| START + i64::try_from(dice.below(100)).unwrap());
+                let at_text = at.map(|at| format!("\"{}\"", time(at).to_rfc3339()));
+                let at_text = at_text.unwrap_or_else(|| "null".into());
+                writeln!(text, "{{\"n\":{n},\"at\":{at_text}{w_text}}}").unwrap();
+                rows.push((n, w, at));
                 self.next += 1;
             }
             let name = format!("{at}.jsonl");
@@ -155,7 +183,7 @@ impl World {
             workspace: workspace(),
             dataset: self.name.clone(),
             kind: DatasetKind::Event,
-            time_column: None,
+            time_column: self.by_time.then(|| "at".into()),
             schema: None,
             files,
             format: InputFormat::Auto,
@@ -176,13 +204,14 @@ impl World {
             Some(Replace::Batches(ids)) => self.take_back(commit, |batch| ids.contains(&batch.id)),
         }
         self.first.get_or_insert(commit);
-        if self.widened.is_none() && rows.iter().any(|(_, w)| w.is_some()) {
+        if self.widened.is_none() && rows.iter().any(|(_, w, _)| w.is_some()) {
             self.widened = Some(commit);
         }
-        let row = |(n, w)| Row { n, w, commit, ended: None };
-        self.rows.all.extend(rows.into_iter().map(row));
         let before = CommitNumber(commit - 1);
         let found = self.store.commits(&workspace(), &self.name, before, 1).await.unwrap();
+        let committed = found[0].time.timestamp();
+        let row = |(n, w, at)| Row { n, w, at, commit, committed, ended: None };
+        self.rows.all.extend(rows.into_iter().map(row));
         let id = found[0].batches[0].clone();
         self.batches.push(Batch { id, commit, taken_back: false });
     }
@@ -190,7 +219,7 @@ impl World {
     fn take_back(&mut self, at: u64, of: impl Fn(&Batch) -> bool) {
         for batch in self.batches.iter_mut().filter(|batch| !batch.taken_back && of(batch)) {
             batch.taken_back = true;
-            self.rows.end(at, |commit| commit == batch.commit);
+            self.rows.end(at, |row| row.commit == batch.commit);
         }
     }
 
@@ -208,6 +237,29 @@ impl World {
         if let Some(commit) = made {
             assert!(!batch.taken_back);
             self.take_back(commit, |other| other.id == batch.id);
+        }
+    }
+
+    async fn expire(&mut self, dice: &mut Dice) {
+        if self.first.is_none() {
+            return;
+        }
+        let seconds = if self.by_time { 100 } else { self.clock.now().timestamp() - START + 1 };
+        let before = START + i64::try_from(dice.below(u64::try_from(seconds).unwrap())).unwrap();
+        let workspace = workspace();
+        let work = self.lake.expire(&workspace, &self.name, time(before));
+        let (made, said) = self.mortal(work).await;
+        if let Some(done) = said {
+            assert_eq!(made, done.unwrap().commit.map(|commit| commit.0));
+        }
+        let by_time = self.by_time;
+        let old = |row: &Row| {
+            let at = if by_time { row.at } else { Some(row.committed) };
+            at.is_some_and(|at| at < before)
+        };
+        if let Some(commit) = made {
+            self.rows.end(commit, old);
+            self.expired.push(commit);
         }
     }
 
@@ -268,6 +320,7 @@ impl World {
         assert_eq!(found, expected, "{} ({from}, {to}]", self.name);
         assert_eq!(planned, expected.len() as u64, "counted without reading");
         let ended = self.rows.all.iter().filter_map(|row| row.ended);
+        let ended = ended.filter(|ended| !self.expired.contains(ended));
         for ended in ended.filter(|ended| *ended > from && *ended <= to) {
             let told = bound.reset.iter().any(|commit| commit.0 == ended);
             assert!(told, "{ended} is not told in ({from}, {to}]");

@@ -7,7 +7,7 @@ use crate::dataset::{
     Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
 };
 use crate::failure::{Code, Failure, Fault};
-use crate::ids::{BatchId, CommitNumber, WorkspaceId};
+use crate::ids::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
 /// What the lake holds, in one total order of commits per workspace.
 ///
@@ -73,6 +73,13 @@ pub trait Catalog: Send + Sync {
     /// Returns what is known of a batch.
     async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError>;
 
+    /// Returns how far the exports of a dataset have come, for those that have delivered at all.
+    async fn cursors(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &DatasetId,
+    ) -> Result<Vec<CursorPin>, CatalogError>;
+
     /// Returns the commits that changed the dataset, oldest first, up to `limit` after `after`.
     async fn commits(
         &self,
@@ -89,6 +96,17 @@ pub trait Catalog: Send + Sync {
         dataset: &str,
         at: Option<CommitNumber>,
     ) -> Result<Snapshot, CatalogError>;
+}
+
+/// How far an export has come; it needs every row after that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorPin {
+    /// The export's name.
+    pub export: String,
+    /// What it has delivered.
+    pub at: CommitNumber,
+    /// When it did.
+    pub since: DateTime<Utc>,
 }
 
 /// What went wrong in the catalog.

@@ -208,6 +208,15 @@ pub struct Compacted {
     pub bytes: u64,
 }
 
+/// What removing old rows came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Expired {
+    /// The commit; none where nothing was old.
+    pub commit: Option<CommitNumber>,
+    /// Rows removed.
+    pub rows: u64,
+}
+
 /// Keeps the lake healthy. No rows change but by what is asked; an export notices none of it.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
@@ -219,6 +228,16 @@ pub trait Upkeep: Send + Sync {
         dataset: &str,
         progress: Arc<dyn Progress>,
     ) -> Result<Compacted, PortError>;
+
+    /// Removes the rows that are older than `before` by the dataset's time column, or by the time of their
+    /// commit where it has none. Rows without a time stay. Refused where an export has yet to deliver some
+    /// of them.
+    async fn expire(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        before: DateTime<Utc>,
+    ) -> Result<Expired, PortError>;
 
     /// Takes the rows of a batch back, in a commit of its own. What it replaced does not come back.
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError>;

@@ -1,7 +1,8 @@
-//! `revert` and `compact`.
+//! `revert`, `expire` and `compact`.
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use model::BatchId;
 use model::ports::Upkeep;
 
@@ -16,6 +17,19 @@ pub(crate) async fn revert(app: &App, batch: &str) -> Result<(), Failed> {
     app.output.value(&commit, |out| {
         let rows = counted(commit.rows_removed, "row");
         writeln!(out, "took {rows} back, commit {}", commit.number)
+    })?;
+    Ok(())
+}
+
+/// Removes old rows.
+pub(crate) async fn expire(app: &App, dataset: &str, before: DateTime<Utc>) -> Result<(), Failed> {
+    let done = app.lake.expire(&app.workspace, dataset, before).await?;
+    app.output.value(&done, |out| match done.commit {
+        None => writeln!(out, "nothing to do: no row of `{dataset}` is older"),
+        Some(commit) => {
+            let rows = counted(done.rows, "row");
+            writeln!(out, "removed {rows} from `{dataset}`, commit {commit}")
+        }
     })?;
     Ok(())
 }

@@ -97,3 +97,36 @@ fn rows_are_put_in_the_place_of_others() {
     let last = &kinds.as_array().expect("an array")[4];
     assert_eq!((&last["kind"], &last["rows_removed"]), (&"replace".into(), &15.into()));
 }
+
+#[test]
+fn old_rows_are_removed_to_the_row_and_not_before_they_were_delivered() {
+    let sluice = Sluice::new();
+    let line = |n| format!("{{\"n\":{n},\"at\":\"2024-05-{:02}T00:00:00Z\"}}\n", n + 1);
+    sluice.ok(&["dataset", "create", "d", "--time", "at"]);
+    let import = |from: u64, to: u64| {
+        let text: String = (from..to).map(line).collect();
+        let file = sluice.file("d.jsonl", format!("{text}{{\"n\":{to}00,\"at\":null}}\n"));
+        sluice.ok(&["import", "d", &file]);
+    };
+    import(0, 10);
+    export(&sluice, &[]);
+    import(10, 20);
+    let before = |time| ["expire", "d", "--before", time];
+    sluice.fails(&before("2024-05-15T00:00:00Z"), 2, &["`e`", "commit 1", "4 rows"]);
+    let done = sluice.ok(&before("2024-05-05T00:00:00Z"));
+    assert!(done.contains("4 rows"), "{done}");
+    let all = sluice.ok(&["sql", "SELECT n FROM d", "--format", "csv"]);
+    let all: Vec<u64> = all.lines().skip(1).map(|line| line.parse().expect("a number")).collect();
+    assert_eq!(all, (4..10).chain([1000]).chain(10..20).chain([2000]).collect::<Vec<_>>());
+    export(&sluice, &[]);
+    sluice.ok(&before("2024-05-15T00:00:00Z"));
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 8);
+    assert!(sluice.ok(&before("2024-05-15T00:00:00Z")).contains("nothing to do"));
+    sluice.fails(&["expire", "nobody", "--before", "2024-05-15T00:00:00Z"], 2, &["nobody"]);
+    sluice.fails(&["expire", "d", "--before", "yesterday"], 2, &["--before"]);
+    // Without a time column the commit's own time counts.
+    let file = sluice.file("x.jsonl", numbers(0, 5));
+    sluice.ok(&["import", "x", &file]);
+    assert!(sluice.ok(&["expire", "x", "--before", "2020-01-01T00:00:00Z"]).contains("nothing"));
+    assert!(sluice.ok(&["expire", "x", "--before", "2999-01-01T00:00:00Z"]).contains("5 rows"));
+}
