@@ -17,7 +17,7 @@ use model::dataset::{
     Snapshot, View,
 };
 use model::ports::{
-    Catalog, CatalogError, CursorPin, ObjectError, ObjectInfo, Objects, Put, Upload,
+    Catalog, CatalogError, CursorPin, Doomed, ObjectError, ObjectInfo, Objects, Put, Spare, Upload,
 };
 use model::schema::Schema;
 use model::{BatchId, CommitNumber, DatasetId, ObjectKey, SchemaId, WorkspaceId};
@@ -420,6 +420,32 @@ impl Catalog for MemoryCatalog {
         Ok(Vec::new())
     }
 
+    async fn doom(
+        &self,
+        _workspace: &WorkspaceId,
+        _spare: &Spare,
+        _limit: u32,
+    ) -> Result<Vec<Doomed>, CatalogError> {
+        Ok(Vec::new())
+    }
+
+    async fn doom_leftovers(
+        &self,
+        _workspace: &WorkspaceId,
+        _objects: &[Doomed],
+        _now: DateTime<Utc>,
+    ) -> Result<(), CatalogError> {
+        Ok(())
+    }
+
+    async fn forget(
+        &self,
+        _workspace: &WorkspaceId,
+        _keys: &[ObjectKey],
+    ) -> Result<(), CatalogError> {
+        Ok(())
+    }
+
     async fn batch(&self, _workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {
         Err(missing("batch", id.as_str()))
     }
@@ -466,6 +492,6 @@ impl Catalog for MemoryCatalog {
                 Some((file.schema_id.clone(), state.schemas.get(&file.schema_id)?.clone()))
             })
             .collect();
-        Ok(Snapshot { dataset, at, files, schemas })
+        Ok(Snapshot { dataset, at, horizon: CommitNumber(0), files, schemas })
     }
 }

@@ -7,6 +7,7 @@
 mod compact;
 mod expire;
 mod rewrite;
+mod sweep;
 mod undo;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use model::dataset::{Commit, NewFile};
-use model::ports::{CatalogError, Compacted, Expired, Progress, Upkeep};
+use model::ports::{CatalogError, Compacted, Expired, Progress, Swept, Upkeep};
 use model::{BatchId, Code, CommitNumber, Failure, Fault, PortError, WorkspaceId};
 
 use crate::Lake;
@@ -45,6 +46,10 @@ impl Upkeep for Lake {
         before: DateTime<Utc>,
     ) -> Result<Expired, PortError> {
         expire::expire(self, workspace, dataset, before).await
+    }
+
+    async fn sweep(&self, workspace: &WorkspaceId) -> Result<Swept, PortError> {
+        sweep::sweep(self, workspace).await
     }
 }
 

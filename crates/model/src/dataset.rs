@@ -265,6 +265,8 @@ pub struct Snapshot {
     pub dataset: Dataset,
     /// The commit.
     pub at: CommitNumber,
+    /// The oldest commit whose snapshot can be read.
+    pub horizon: CommitNumber,
     /// The files alive at `at`, in the order of their first commit, then of arrival.
     pub files: Vec<DataFile>,
     /// Every schema that one of the files has.

@@ -65,6 +65,18 @@ pub const COMPACT_BYTES: u64 = 512 << 20;
 /// Bytes that files merged into one may have together.
 pub const COMPACT_BYTES_MAX: u64 = 1 << 30;
 
+/// Seconds that a merged file stays for those who began to read it; longer than any query may take.
+pub const MERGED_SECONDS: i64 = 3600;
+
+/// Days that rows which have ended stay in older snapshots.
+pub const ENDED_DAYS: i64 = 7;
+
+/// Hours after which a data file that no commit names is a leftover.
+pub const LEFTOVER_HOURS: i64 = 24;
+
+/// Files that a sweep takes at once.
+pub const SWEEP_FILES: u32 = 1000;
+
 /// Days without a run after which an export's cursor no longer keeps rows from being removed.
 pub const PIN_DAYS_MAX: i64 = 30;
 

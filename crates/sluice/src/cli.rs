@@ -98,7 +98,7 @@ pub(crate) enum Command {
         before: DateTime<Utc>,
     },
 
-    /// Merge small files of a dataset; no row, count or increment changes.
+    /// Merge small files of a dataset, and delete what nobody needs; no row or count changes.
     #[command(after_help = "Example: sluice compact orders")]
     Compact {
         /// The dataset.

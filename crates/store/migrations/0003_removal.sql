@@ -8,13 +8,23 @@ ALTER TABLE lake_commit ADD COLUMN files_removed BIGINT NOT NULL DEFAULT 0;
 -- The commit that wrote the file; a merged one stands for its rows since long before. 0: the one in `added`.
 ALTER TABLE data_file ADD COLUMN written BIGINT NOT NULL DEFAULT 0;
 
--- Files that a compaction has merged: no snapshot names them, but who began to read them may go on.
--- `retired` is the commit that merged them, `retired_at` its time.
+-- Objects that are out of the catalog: merged into others, ended long ago, or never in it. `retired` is the
+-- commit that merged or ended them, 0 without one, `retired_at` when. `doomed` is 1 while it is being
+-- deleted and 2 for leftovers that are.
 CREATE TABLE retired_file (
     object_key TEXT NOT NULL PRIMARY KEY,
-    dataset TEXT NOT NULL REFERENCES dataset (id),
+    workspace TEXT NOT NULL REFERENCES workspace (id),
     byte_count BIGINT NOT NULL,
     retired BIGINT NOT NULL,
-    retired_at BIGINT NOT NULL
+    retired_at BIGINT NOT NULL,
+    doomed BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX retired_file_by_dataset ON retired_file (dataset, retired);
+CREATE INDEX retired_file_by_workspace ON retired_file (workspace, doomed);
+
+CREATE INDEX data_file_by_key ON data_file (object_key);
+
+-- Snapshots before `horizon` can no longer be read: files of theirs are deleted.
+ALTER TABLE dataset ADD COLUMN horizon BIGINT NOT NULL DEFAULT 0;
+
+-- The newest commit when the pin was made: what was retired by then is not read by its owner.
+ALTER TABLE pin ADD COLUMN head BIGINT NOT NULL DEFAULT 0;

@@ -6,6 +6,7 @@
 mod batches;
 mod commits;
 mod datasets;
+mod doom;
 mod files;
 mod pins;
 mod snapshot;
@@ -16,8 +17,8 @@ use chrono::{DateTime, Utc};
 use model::dataset::{
     Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
 };
-use model::ports::{Catalog, CatalogError, CursorPin};
-use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
+use model::ports::{Catalog, CatalogError, CursorPin, Doomed, Spare};
+use model::{BatchId, CommitNumber, DatasetId, ObjectKey, WorkspaceId};
 
 use crate::Store;
 use crate::database::{Error, Row, Transaction, args, transact};
@@ -95,6 +96,32 @@ impl Catalog for Store {
         dataset: &DatasetId,
     ) -> Result<Vec<CursorPin>, CatalogError> {
         Ok(pins::cursors(&mut self.database.read().await?, workspace, dataset).await?)
+    }
+
+    async fn doom(
+        &self,
+        workspace: &WorkspaceId,
+        spare: &Spare,
+        limit: u32,
+    ) -> Result<Vec<Doomed>, CatalogError> {
+        transact!(self.database, CatalogError, |tx| doom::doom(tx, workspace, spare, limit))
+    }
+
+    async fn doom_leftovers(
+        &self,
+        workspace: &WorkspaceId,
+        objects: &[Doomed],
+        now: DateTime<Utc>,
+    ) -> Result<(), CatalogError> {
+        transact!(self.database, CatalogError, |tx| doom::leftovers(tx, workspace, objects, now))
+    }
+
+    async fn forget(
+        &self,
+        workspace: &WorkspaceId,
+        keys: &[ObjectKey],
+    ) -> Result<(), CatalogError> {
+        transact!(self.database, CatalogError, |tx| doom::forget(tx, workspace, keys))
     }
 
     async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {

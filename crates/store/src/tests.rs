@@ -101,7 +101,7 @@ async fn a_newer_database_is_refused_and_not_touched() {
         let error = Store::open(&url).await.unwrap_err();
         assert!(matches!(error, OpenError::Newer { found: 99, known: 3 }));
         let text = error.to_string();
-        assert!(text.contains("99") && text.contains("up to 2"), "{text}");
+        assert!(text.contains("99") && text.contains("up to 3"), "{text}");
         assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 0);
         store.close().await;
     })

@@ -9,7 +9,7 @@ use std::ops::Range;
 use model::dataset::{CommitKind, Committed, DataFile, NewCommit, Removal, Snapshot};
 use model::limits::{COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_SHARE};
 use model::ports::{CatalogError, Compacted, Progress};
-use model::{PortError, WorkspaceId};
+use model::{CommitNumber, PortError, WorkspaceId};
 
 use super::Error;
 use super::rewrite::{Rewrite, rewrite};
@@ -24,7 +24,7 @@ pub(super) async fn compact(
 ) -> Result<Compacted, PortError> {
     let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
     let mut done = Compacted::default();
-    for group in groups(&snapshot.files) {
+    for group in groups(&snapshot.files, snapshot.horizon) {
         merge(lake, &snapshot, group, &mut done, progress).await?;
     }
     Ok(done)
@@ -74,7 +74,7 @@ async fn merge(
 }
 
 /// Cuts files into groups to be merged: neighbours, whole commits, not too large, worth it.
-fn groups(files: &[DataFile]) -> Vec<&[DataFile]> {
+fn groups(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
     let mut out = Vec::new();
     let mut group: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
@@ -83,7 +83,7 @@ fn groups(files: &[DataFile]) -> Vec<&[DataFile]> {
         let more = size(&files[atom.clone()]);
         let joins = bytes < COMPACT_BYTES
             && bytes + more <= COMPACT_BYTES_MAX
-            && fit(&files[start..atom.end]);
+            && fit(&files[start..atom.end], horizon);
         if !joins {
             worthwhile(files, &group, &mut out);
             group.clear();
@@ -116,12 +116,12 @@ fn atoms(files: &[DataFile]) -> Vec<Range<usize>> {
 }
 
 /// Whether one file can stand for all of these in every snapshot: each of them does since its first row's
-/// commit, or all since the same one.
-fn fit(files: &[DataFile]) -> bool {
+/// commit, or all since the same one. Where older snapshots cannot be read, they do not matter.
+fn fit(files: &[DataFile], horizon: CommitNumber) -> bool {
     let least = files.iter().map(|file| file.added).min();
     files.iter().all(|file| {
         let own = file.runs.first().map(|run| run.commit);
-        own == Some(file.added) || Some(file.added) == least
+        own == Some(file.added) || Some(file.added) == least || file.added <= horizon
     })
 }
 
@@ -155,7 +155,7 @@ mod tests {
 
     use chrono::DateTime;
     use model::dataset::CommitRun;
-    use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId};
+    use model::{BatchId, DatasetId, FileId, ObjectKey, SchemaId};
 
     use super::*;
 
@@ -186,7 +186,8 @@ mod tests {
     }
 
     fn check(files: &[DataFile], expected: &[usize]) {
-        let found: Vec<usize> = groups(files).iter().map(|group| group.len()).collect();
+        let groups = groups(files, CommitNumber(0));
+        let found: Vec<usize> = groups.iter().map(|group| group.len()).collect();
         assert_eq!(found, expected);
     }
 
@@ -230,7 +231,9 @@ mod tests {
     fn what_stands_for_its_rows_since_a_later_commit_joins_no_older_ones() {
         // Rewritten by commit 9, when something was taken back.
         let mut files = vec![file(9, &[1, 3], MIB)];
-        check(&[files[0].clone(), file(4, &[4], MIB)], &[]);
+        let both = [files[0].clone(), file(4, &[4], MIB)];
+        check(&both, &[]);
+        assert_eq!(groups(&both, CommitNumber(9)).len(), 1);
         files.extend(plain(10..12, MIB));
         check(&files, &[3]);
         check(&[file(9, &[1], MIB), file(9, &[2], MIB), file(10, &[10], MIB)], &[3]);

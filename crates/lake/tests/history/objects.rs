@@ -1,16 +1,18 @@
 //! The lake's objects in memory, where the power can be cut at a step.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use model::ObjectKey;
 use model::ports::{ObjectError, ObjectInfo, Objects, Put, Upload};
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::Notify;
 
 /// Objects that outlive every process.
@@ -25,6 +27,12 @@ pub(crate) struct Mortal {
 impl Mortal {
     pub(crate) fn new(store: Arc<InMemory>) -> Self {
         Self { store, left: Arc::new(AtomicI64::new(i64::MIN / 2)), cut: Arc::default() }
+    }
+
+    /// Returns the names of all data files.
+    pub(crate) async fn names(&self) -> BTreeSet<String> {
+        let all: Vec<_> = self.store.list(None).try_collect().await.unwrap();
+        all.into_iter().map(|object| object.location.to_string()).collect()
     }
 
     /// Cuts the power after that many steps.

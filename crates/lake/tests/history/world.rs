@@ -1,5 +1,6 @@
 //! A dataset, what may happen to it, and what must hold afterwards.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::future::Future;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(crate) struct World {
     widened: Option<u64>,
     /// The first commit of the dataset.
     first: Option<u64>,
+    /// When it began, in seconds since 1970.
+    began: i64,
     /// Whether rows have a time of their own.
     by_time: bool,
     /// Commits that removed old rows.
@@ -77,7 +80,10 @@ impl World {
         let memory = Arc::new(InMemory::new());
         let objects = Mortal::new(Arc::clone(&memory));
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(time(START)));
+        // After the histories before, or commits would be later than the clock.
+        let last = store.head(&workspace()).await.unwrap().map(|(_, time)| time);
+        let clock = Arc::new(ManualClock::new(last.unwrap_or_else(|| time(START))));
+        let began = clock.now().timestamp();
         let scratch = folder.path().to_owned();
         let catalog: Arc<dyn Catalog> = store.clone();
         let lake = Lake::new(catalog, Arc::new(objects.clone()), memory, scratch, clock.clone());
@@ -95,6 +101,7 @@ impl World {
             next: 0,
             widened: None,
             first: None,
+            began,
             by_time: seed % 2 == 1,
             expired: Vec::new(),
         }
@@ -110,7 +117,7 @@ impl World {
         if dice.below(3) == 0 {
             self.objects.cut_after(i64::try_from(dice.below(12)).unwrap());
         }
-        match dice.below(12) {
+        match dice.below(13) {
             0..=4 => self.import(dice, None).await,
             5 => self.import(dice, Some(Replace::All)).await,
             6 => {
@@ -120,6 +127,7 @@ impl World {
             }
             7 => self.revert(dice).await,
             8 | 9 => self.expire(dice).await,
+            10 => self.sweep(dice).await,
             _ => self.compact().await,
         }
         self.objects.heal();
@@ -244,8 +252,10 @@ impl World {
         if self.first.is_none() {
             return;
         }
-        let seconds = if self.by_time { 100 } else { self.clock.now().timestamp() - START + 1 };
-        let before = START + i64::try_from(dice.below(u64::try_from(seconds).unwrap())).unwrap();
+        let now = self.clock.now().timestamp();
+        let (start, seconds) =
+            if self.by_time { (START, 100) } else { (self.began, now - self.began + 1) };
+        let before = start + i64::try_from(dice.below(u64::try_from(seconds).unwrap())).unwrap();
         let workspace = workspace();
         let work = self.lake.expire(&workspace, &self.name, time(before));
         let (made, said) = self.mortal(work).await;
@@ -261,6 +271,18 @@ impl World {
             self.rows.end(commit, old);
             self.expired.push(commit);
         }
+    }
+
+    /// Lets some time pass and deletes what nobody needs.
+    async fn sweep(&mut self, dice: &mut Dice) {
+        let hours = [0, 2, 24 * 8][usize::try_from(dice.below(3)).unwrap()];
+        self.clock.advance(TimeDelta::hours(hours));
+        self.mortal(self.lake.sweep(&workspace())).await;
+    }
+
+    /// Returns the oldest commit that can be read.
+    async fn horizon(&self) -> u64 {
+        self.store.snapshot(&workspace(), &self.name, None).await.unwrap().horizon.0
     }
 
     async fn compact(&mut self) {
@@ -280,6 +302,7 @@ impl World {
         let head = self.head().await;
         self.check_range(0, head).await;
         for _ in 0..2 {
+            let first = first.max(self.horizon().await);
             let to = first + dice.below(head - first + 1);
             let from = dice.below(to + 1);
             self.check_range(from, to).await;
@@ -291,10 +314,30 @@ impl World {
     pub(crate) async fn check_all(&self) {
         let Some(first) = self.first else { return };
         let head = self.head().await;
-        for to in first..=head {
+        let horizon = self.horizon().await;
+        for to in first.max(horizon)..=head {
             self.check_range(0, to).await;
             self.check_range(to - 1, to).await;
         }
+        if first < horizon {
+            let before = Some(CommitNumber(horizon - 1));
+            let gone = self.store.snapshot(&workspace(), &self.name, before).await.unwrap_err();
+            assert!(matches!(gone, CatalogError::Gone { .. }), "{gone}");
+        }
+        self.check_objects().await;
+    }
+
+    /// Checks that after long enough only what the catalog names is there, and all of it.
+    async fn check_objects(&self) {
+        // Objects in memory carry the real time, long after that of the histories.
+        let later = model::clock::SystemClock.now() + TimeDelta::days(30);
+        self.clock.advance(later - self.clock.now());
+        self.lake.sweep(&workspace()).await.unwrap();
+        let named = self.store.snapshot(&workspace(), &self.name, None).await.unwrap().files;
+        let named: BTreeSet<String> = named.into_iter().map(|file| file.key.to_string()).collect();
+        assert_eq!(self.objects.names().await, named);
+        let head = self.head().await;
+        self.check_range(0, head).await;
     }
 
     async fn check_range(&self, from: u64, to: u64) {

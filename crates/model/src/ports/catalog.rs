@@ -7,7 +7,7 @@ use crate::dataset::{
     Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
 };
 use crate::failure::{Code, Failure, Fault};
-use crate::ids::{BatchId, CommitNumber, DatasetId, WorkspaceId};
+use crate::ids::{BatchId, CommitNumber, DatasetId, ObjectKey, WorkspaceId};
 
 /// What the lake holds, in one total order of commits per workspace.
 ///
@@ -80,6 +80,31 @@ pub trait Catalog: Send + Sync {
         dataset: &DatasetId,
     ) -> Result<Vec<CursorPin>, CatalogError>;
 
+    /// Takes out of the catalog what nobody needs any more, and returns objects that may be deleted, up to
+    /// `limit`: also those of earlier calls that were not forgotten yet.
+    ///
+    /// Nobody needs a merged file that no run opened before may be reading, once it was merged before
+    /// `spare.merged_before`; nor one whose rows ended before `spare.ended_before`, unless an open run reads
+    /// a snapshot that shows them. Snapshots that showed them are [`CatalogError::Gone`] from then on.
+    async fn doom(
+        &self,
+        workspace: &WorkspaceId,
+        spare: &Spare,
+        limit: u32,
+    ) -> Result<Vec<Doomed>, CatalogError>;
+
+    /// Dooms those of the objects that nothing names. A commit that would name them is refused from then on.
+    async fn doom_leftovers(
+        &self,
+        workspace: &WorkspaceId,
+        objects: &[Doomed],
+        now: DateTime<Utc>,
+    ) -> Result<(), CatalogError>;
+
+    /// Forgets doomed objects, which are deleted. The names of leftovers stay refused.
+    async fn forget(&self, workspace: &WorkspaceId, keys: &[ObjectKey])
+    -> Result<(), CatalogError>;
+
     /// Returns the commits that changed the dataset, oldest first, up to `limit` after `after`.
     async fn commits(
         &self,
@@ -96,6 +121,24 @@ pub trait Catalog: Send + Sync {
         dataset: &str,
         at: Option<CommitNumber>,
     ) -> Result<Snapshot, CatalogError>;
+}
+
+/// What is too young to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spare {
+    /// Merged files that were merged since.
+    pub merged_before: DateTime<Utc>,
+    /// Files whose rows ended since.
+    pub ended_before: DateTime<Utc>,
+}
+
+/// An object of the lake that nothing needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Where it lies.
+    pub key: ObjectKey,
+    /// Its bytes.
+    pub bytes: u64,
 }
 
 /// How far an export has come; it needs every row after that.
@@ -156,6 +199,25 @@ pub enum CatalogError {
         /// The commit.
         commit: CommitNumber,
     },
+    /// The snapshot's files are deleted.
+    #[error(
+        "commit {asked} can no longer be read: rows that ended up to commit {horizon} are deleted; \
+         the oldest is {horizon}"
+    )]
+    Gone {
+        /// The commit asked for.
+        asked: CommitNumber,
+        /// The oldest that can be read.
+        horizon: CommitNumber,
+    },
+    /// The file waited so long for its commit that it counts as a leftover.
+    #[error(
+        "the data file `{file}` waited too long for its commit and is being deleted; import again"
+    )]
+    Swept {
+        /// The file.
+        file: ObjectKey,
+    },
     /// Something that the caller saw has changed since; look again and repeat.
     #[error("the dataset changed while it was written to; try again")]
     Moved,
@@ -175,11 +237,12 @@ pub enum CatalogError {
 impl Failure for CatalogError {
     fn code(&self) -> Code {
         match self {
-            Self::NotFound { .. } => Code::NotFound,
+            Self::NotFound { .. } | Self::Gone { .. } => Code::NotFound,
             Self::Exists { .. }
             | Self::KeyReused { .. }
             | Self::Open { .. }
             | Self::TakenBack { .. }
+            | Self::Swept { .. }
             | Self::Moved => Code::Conflict,
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Database { .. } => Code::Internal,
@@ -192,8 +255,9 @@ impl Failure for CatalogError {
             | Self::Exists { .. }
             | Self::KeyReused { .. }
             | Self::Open { .. }
-            | Self::TakenBack { .. } => Fault::Request,
-            Self::Moved | Self::Database { .. } => Fault::Own,
+            | Self::TakenBack { .. }
+            | Self::Gone { .. } => Fault::Request,
+            Self::Swept { .. } | Self::Moved | Self::Database { .. } => Fault::Own,
         }
     }
 }

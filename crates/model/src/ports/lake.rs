@@ -217,6 +217,15 @@ pub struct Expired {
     pub rows: u64,
 }
 
+/// What a sweep has deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Keeps the lake healthy. No rows change but by what is asked; an export notices none of it.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
@@ -238,6 +247,9 @@ pub trait Upkeep: Send + Sync {
         dataset: &str,
         before: DateTime<Utc>,
     ) -> Result<Expired, PortError>;
+
+    /// Deletes data files that nobody needs any more, and nothing else.
+    async fn sweep(&self, workspace: &WorkspaceId) -> Result<Swept, PortError>;
 
     /// Takes the rows of a batch back, in a commit of its own. What it replaced does not come back.
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError>;

@@ -4,12 +4,21 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use model::BatchId;
-use model::ports::Upkeep;
+use model::ports::{Compacted, Swept, Upkeep};
+use serde::Serialize;
 
 use crate::app::App;
 use crate::failed::Failed;
 use crate::output::{bytes, counted};
 use crate::progress::Bar;
+
+/// What a compaction came to, as it is printed.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(flatten)]
+    merged: &'a Compacted,
+    swept: Swept,
+}
 
 /// Takes the rows of a batch back.
 pub(crate) async fn revert(app: &App, batch: &str) -> Result<(), Failed> {
@@ -34,13 +43,19 @@ pub(crate) async fn expire(app: &App, dataset: &str, before: DateTime<Utc>) -> R
     Ok(())
 }
 
-/// Merges small files.
+/// Merges small files, and deletes what nobody needs any more.
 pub(crate) async fn compact(app: &App, dataset: &str) -> Result<(), Failed> {
     let bar = Arc::new(Bar::start("compacting", None));
     let done = app.lake.compact(&app.workspace, dataset, bar.clone()).await;
     bar.finish();
-    let done = done?;
+    let (merged, swept) = (done?, app.lake.sweep(&app.workspace).await?);
+    let done = Done { merged: &merged, swept };
     app.output.value(&done, |out| {
+        if swept.files > 0 {
+            let files = counted(swept.files, "file");
+            writeln!(out, "deleted {files} that nobody needs: {}", bytes(swept.bytes))?;
+        }
+        let done = &merged;
         if done.commits.is_empty() {
             return writeln!(out, "nothing to do: no files of `{dataset}` are worth merging");
         }

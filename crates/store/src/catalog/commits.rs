@@ -42,6 +42,7 @@ pub(super) async fn commit(
     if let Some(dataset) = &dataset {
         settle(tx, new, number, time).await?;
         files::check_schemas(tx, dataset, &new.files).await?;
+        files::check_not_swept(tx, &new.files).await?;
     }
     let ended = files::end(tx, new, (number, time)).await?;
     let (anew, added): (Vec<_>, Vec<_>) = new.files.iter().partition(|file| !file.runs.is_empty());

@@ -42,7 +42,7 @@ pub(super) async fn end(
             for id in ids {
                 let values = args![new.dataset.as_str(), id.as_str(), number.0];
                 let row = if new.kind == CommitKind::Compact {
-                    retire(tx, values, time).await?
+                    retire(tx, new, values, time).await?
                 } else {
                     let sql = "UPDATE data_file SET removed = $3
                                WHERE dataset = $1 AND id = $2 AND removed IS NULL
@@ -71,18 +71,20 @@ impl Ended {
 /// file and the commit.
 async fn retire(
     tx: &mut Transaction,
+    new: &NewCommit,
     values: &[Value],
     time: DateTime<Utc>,
 ) -> Result<Option<Row>, Error> {
     let sql = "DELETE FROM data_file WHERE dataset = $1 AND id = $2 AND removed IS NULL
                RETURNING object_key, byte_count, row_count, added";
     let Some(row) = tx.first(sql, &values[..2]).await? else { return Ok(None) };
-    let sql = "INSERT INTO retired_file (object_key, dataset, byte_count, retired, retired_at)
+    let sql = "INSERT INTO retired_file (object_key, workspace, byte_count, retired, retired_at)
                VALUES ($1, $2, $3, $4, $5)";
-    let [dataset, _, number] = values else { return Ok(None) };
+    let [_, _, number] = values else { return Ok(None) };
+    let workspace = new.workspace.as_str();
     let (key, bytes) = (row.text("object_key")?, row.int("byte_count")?);
     let retired: &[Value] =
-        &[key.into(), dataset.clone(), bytes.into(), number.clone(), time.into()];
+        &[key.into(), workspace.into(), bytes.into(), number.clone(), time.into()];
     tx.execute(sql, retired).await?;
     Ok(Some(row))
 }
@@ -125,6 +127,20 @@ pub(super) async fn insert(
         values.extend_from_slice(row);
     }
     tx.insert(sql, COLUMNS, &values, "").await?;
+    Ok(())
+}
+
+/// Refuses files that were taken for leftovers, because they waited too long for their commit.
+pub(super) async fn check_not_swept(
+    tx: &mut Transaction,
+    files: &[NewFile],
+) -> Result<(), CatalogError> {
+    for file in files {
+        let sql = "SELECT object_key FROM retired_file WHERE object_key = $1";
+        if tx.first(sql, args![file.key.as_str()]).await?.is_some() {
+            return Err(CatalogError::Swept { file: file.key.clone() });
+        }
+    }
     Ok(())
 }
 

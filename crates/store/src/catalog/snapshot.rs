@@ -28,13 +28,23 @@ pub(super) async fn read(
     let Some(dataset) = find(tx, workspace, name_or_id).await? else {
         return Err(no_relation(tx, workspace, "dataset", name_or_id).await?);
     };
+    let horizon = horizon(tx, &dataset).await?;
+    if at < horizon {
+        return Err(CatalogError::Gone { asked: at, horizon });
+    }
     let files = files::alive(tx, &dataset.id, at).await?;
     let mut steps = schemas(tx, &dataset, at).await?;
     let newest = steps.pop().map_or_else(|| dataset.schema.clone(), |(_, schema)| schema);
     let mut schemas: BTreeMap<_, _> = steps.into_iter().collect();
     schemas.insert(newest.id(), newest.clone());
     schemas.retain(|id, _| files.iter().any(|file| file.schema_id == *id));
-    Ok(Snapshot { dataset: Dataset { schema: newest, ..dataset }, at, files, schemas })
+    Ok(Snapshot { dataset: Dataset { schema: newest, ..dataset }, at, horizon, files, schemas })
+}
+
+async fn horizon(tx: &mut Transaction, dataset: &Dataset) -> Result<CommitNumber, Error> {
+    let row =
+        tx.one("SELECT horizon FROM dataset WHERE id = $1", args![dataset.id.as_str()]).await?;
+    Ok(CommitNumber(row.count("horizon")?))
 }
 
 async fn find(

@@ -34,8 +34,8 @@ pub(super) async fn insert(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (kind, id) = owner.columns();
-    let sql = "INSERT INTO pin (owner_kind, owner, workspace, at_commit, created_at)
-               VALUES ($1, $2, $3, $4, $5)";
+    let sql = "INSERT INTO pin (owner_kind, owner, workspace, at_commit, created_at, head)
+               VALUES ($1, $2, $3, $4, $5, (SELECT head FROM workspace WHERE id = $3))";
     tx.execute(sql, args![kind, id, workspace.as_str(), at.0, now]).await?;
     Ok(())
 }

@@ -1,0 +1,126 @@
+//! What nobody needs any more: taken out of the catalog, deleted, forgotten.
+//!
+//! Two phases: [`doom`] notes in one transaction what may go, under the lock under which runs are opened, so
+//! that no pin can come between; the caller deletes the objects and then calls [`forget`]. A crash in
+//! between leaves doomed objects, which the next call returns again.
+
+use chrono::{DateTime, Utc};
+use model::ports::{CatalogError, Doomed, Spare};
+use model::{ObjectKey, WorkspaceId};
+
+use super::no_workspace;
+use crate::database::{Error, Row, Transaction, args};
+
+pub(super) async fn doom(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    spare: &Spare,
+    limit: u32,
+) -> Result<Vec<Doomed>, CatalogError> {
+    lock(tx, workspace).await?;
+    merged(tx, workspace, spare.merged_before).await?;
+    ended(tx, workspace, spare.ended_before).await?;
+    let sql = "SELECT object_key, byte_count FROM retired_file
+               WHERE workspace = $1 AND doomed = 1 ORDER BY object_key LIMIT $2";
+    let rows = tx.all(sql, args![workspace.as_str(), limit]).await?;
+    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+}
+
+/// Keeps commits and openings of runs out until the transaction ends.
+async fn lock(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), CatalogError> {
+    let sql = "UPDATE workspace SET opened = opened WHERE id = $1";
+    match tx.execute(sql, args![workspace.as_str()]).await? {
+        0 => Err(no_workspace(workspace)),
+        _ => Ok(()),
+    }
+}
+
+/// Dooms merged files, but for those that an open run may have planned to read.
+async fn merged(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    before: DateTime<Utc>,
+) -> Result<(), Error> {
+    let sql = "UPDATE retired_file SET doomed = 1
+               WHERE workspace = $1 AND doomed = 0 AND retired_at < $2
+                   AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                       AND pin.owner_kind = 'run' AND pin.head < retired_file.retired)";
+    tx.execute(sql, args![workspace.as_str(), before]).await?;
+    Ok(())
+}
+
+/// Dooms files whose rows have ended, but for those that the snapshot of an open run shows.
+async fn ended(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    before: DateTime<Utc>,
+) -> Result<(), Error> {
+    let ended = "SELECT f.id FROM data_file f
+                     JOIN dataset d ON d.id = f.dataset
+                     JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
+                 WHERE d.workspace = $1 AND c.time < $2
+                     AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                         AND pin.owner_kind = 'run' AND pin.at_commit < f.removed)";
+    for row in tx.all(ended, args![workspace.as_str(), before]).await? {
+        let sql = "DELETE FROM data_file WHERE id = $1
+                   RETURNING object_key, byte_count, dataset, removed";
+        let file = tx.one(sql, args![row.text("id")?.as_str()]).await?;
+        let (removed, dataset) = (file.int("removed")?, file.text("dataset")?);
+        let sql = "UPDATE dataset SET horizon = $2 WHERE id = $1 AND horizon < $2";
+        tx.execute(sql, args![dataset.as_str(), removed]).await?;
+        insert(tx, workspace, &read(&file)?, (removed, before)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn leftovers(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    objects: &[Doomed],
+    now: DateTime<Utc>,
+) -> Result<(), CatalogError> {
+    lock(tx, workspace).await?;
+    for object in objects {
+        let sql = "SELECT id FROM data_file WHERE object_key = $1";
+        if tx.first(sql, args![object.key.as_str()]).await?.is_none() {
+            insert(tx, workspace, object, (0, now)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn insert(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    object: &Doomed,
+    (retired, at): (i64, DateTime<Utc>),
+) -> Result<(), Error> {
+    let sql = "INSERT INTO retired_file
+                   (object_key, workspace, byte_count, retired, retired_at, doomed)
+               VALUES ($1, $2, $3, $4, $5, 1) ON CONFLICT DO NOTHING";
+    let values = args![object.key.as_str(), workspace.as_str(), object.bytes, retired, at];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+pub(super) async fn forget(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    keys: &[ObjectKey],
+) -> Result<(), CatalogError> {
+    for key in keys {
+        let values = args![workspace.as_str(), key.as_str()];
+        let sql = "DELETE FROM retired_file
+                   WHERE workspace = $1 AND object_key = $2 AND doomed = 1 AND retired > 0";
+        tx.execute(sql, values).await?;
+        // The name of a leftover stays: whoever wrote it may still be about to commit it.
+        let sql = "UPDATE retired_file SET doomed = 2
+                   WHERE workspace = $1 AND object_key = $2 AND doomed = 1";
+        tx.execute(sql, values).await?;
+    }
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<Doomed, Error> {
+    Ok(Doomed { key: ObjectKey::new(row.text("object_key")?), bytes: row.count("byte_count")? })
+}
