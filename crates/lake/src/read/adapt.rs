@@ -31,6 +31,8 @@ pub(crate) fn adapt(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, Ar
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
             map(values.as_map(), entries, *sorted)
         }
+        // Written anew with a type that the column got later; all rows of that time are null.
+        (_, DataType::Null) => Ok(new_null_array(wanted, values.len())),
         _ => strict_cast(values, wanted),
     }
 }

@@ -46,7 +46,8 @@ async fn merge(
         ..NewCommit::new(dataset.workspace.clone(), CommitKind::Compact, dataset.id.clone())
     };
     let mut answer = lake.catalog.commit(&new, lake.clock.now()).await;
-    if let Err(CatalogError::Database { retry: true, .. }) = &answer {
+    let doubt = matches!(answer, Err(CatalogError::Database { retry: true, .. }));
+    if doubt {
         // The same files once more: if the first answer was lost, it is given again.
         answer = lake.catalog.commit(&new, lake.clock.now()).await;
     }
@@ -59,10 +60,8 @@ async fn merge(
             done.bytes += new.files.iter().map(|file| file.bytes).sum::<u64>();
             Ok(())
         }
-        // The file may be part of the lake.
-        Err(source @ CatalogError::Database { retry: true, .. }) => {
-            Err(Error::Unsettled { source }.into())
-        }
+        // The file may be part of the lake, whatever the second answer was.
+        Err(source) if doubt => Err(Error::Unsettled { source }.into()),
         Err(error) => {
             lake.discard(&new.files).await;
             Err(match error {
