@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use model::dataset::{Commit, NewFile};
+use model::dataset::{Commit, Committed, IngestKey, NewCommit, NewFile};
 use model::ports::{CatalogError, Compacted, Expired, Progress, Swept, Upkeep};
 use model::{BatchId, Code, CommitNumber, Failure, Fault, PortError, WorkspaceId};
 
@@ -53,7 +53,38 @@ impl Upkeep for Lake {
     }
 }
 
+/// What sending a commit came to.
+enum Sent {
+    Made(Commit),
+    /// Somebody else was faster; nothing was done.
+    Moved,
+}
+
 impl Lake {
+    /// Sends a commit until it is answered, the very same each time: a key of its own makes a repeat after a
+    /// lost answer harmless. Its files are deleted where it is certain that it was not made.
+    async fn send(&self, mut new: NewCommit) -> Result<Sent, PortError> {
+        let key = BatchId::mint();
+        new.key = Some(IngestKey::new(key.as_str(), key.as_str()));
+        let mut answer = self.catalog.commit(&new, self.clock.now()).await;
+        for _ in 1..TRIES {
+            let Err(CatalogError::Database { retry: true, .. }) = &answer else { break };
+            answer = self.catalog.commit(&new, self.clock.now()).await;
+        }
+        match answer {
+            Ok(Committed::New(commit) | Committed::Repeated(commit)) => Ok(Sent::Made(commit)),
+            // It may have been made at any of the tries; what is left over is swept later.
+            Err(source @ CatalogError::Database { .. }) => Err(Error::Unsettled { source }.into()),
+            Err(error) => {
+                self.discard(&new.files).await;
+                match error {
+                    CatalogError::Moved => Ok(Sent::Moved),
+                    other => Err(other.into()),
+                }
+            }
+        }
+    }
+
     /// Deletes files that did not come into a commit.
     pub(crate) async fn discard(&self, files: &[NewFile]) {
         for file in files {

@@ -4,6 +4,8 @@
 //! is made again on what is there now, as long as the written files still fit it. If nobody can tell whether
 //! the commit was made, the files are kept: deleting rows that may be committed would be worse.
 
+use std::collections::BTreeSet;
+
 use model::dataset::{
     Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile, Removal, SchemaStep,
 };
@@ -47,8 +49,19 @@ pub(super) async fn commit(
     let mut schema = plan.schema.clone();
     let mut made_it = false;
     let mut doubt = None;
+    let mut kept = None;
     for _ in 0..TRIES {
-        let over = Over::find(lake, import, &base).await.map_err(|e| failed(e, doubt.as_ref()))?;
+        // Made anew only when the dataset has changed: in doubt the very same commit is sent again.
+        let over = match kept.take() {
+            Some(over) => over,
+            None => match Over::find(lake, import, &base).await {
+                Ok(over) => over,
+                Err(error) => {
+                    let earlier = made_before(lake, import, &key, &batch).await;
+                    return earlier.ok_or_else(|| failed(error, doubt.as_ref()));
+                }
+            },
+        };
         let mut new = NewCommit {
             create: creation(import, &base, &schema),
             schema: step(&base, &schema),
@@ -57,7 +70,7 @@ pub(super) async fn commit(
             key: Some(key.clone()),
             ..NewCommit::new(import.workspace.clone(), over.kind, base.id().clone())
         };
-        (new.remove, new.take_back) = (over.remove, over.batches);
+        (new.remove, new.take_back) = (over.remove.clone(), over.batches.clone());
         new.files.extend(over.anew.iter().cloned());
         // Once an answer was lost the dataset may be there because of us.
         let created = new.create.is_some() || (made_it && base.id() == first.id());
@@ -85,6 +98,7 @@ pub(super) async fn commit(
             Err(error @ CatalogError::Database { retry: true, .. }) => {
                 made_it |= new.create.is_some();
                 doubt = Some(error);
+                kept = Some(over);
             }
             Err(error) => return Err(failed(error.into(), doubt.as_ref())),
         }
@@ -95,6 +109,20 @@ pub(super) async fn commit(
         }
         None => failed(IngestError::Busy { dataset: import.dataset.clone() }.into(), None),
     })
+}
+
+/// Returns what came of the key, if it was used with the same content: by us, or by a repeat that was faster.
+async fn made_before(
+    lake: &Lake,
+    import: &Import,
+    key: &IngestKey,
+    batch: &BatchId,
+) -> Option<Outcome> {
+    let found = lake.catalog.key(&import.workspace, &import.dataset, &key.key).await;
+    let (commit, _) = found.ok().flatten().filter(|(_, u)| u.fingerprint == key.fingerprint)?;
+    let ours = commit.batches.contains(batch);
+    let (batch, created) = (batch.clone(), false);
+    Some(if ours { Outcome::New { commit, batch, created } } else { Outcome::Repeated(commit) })
 }
 
 /// What an import puts its rows in the place of.
@@ -114,8 +142,9 @@ impl Over {
                 return Ok(Self { kind, remove, batches: Vec::new(), anew: Vec::new() });
             }
             (Some(Replace::Batches(batches)), Base::Known(dataset)) => {
-                let taken = lake.take_back(dataset, batches).await?;
-                (batches.clone(), Removal::Files(taken.remove), taken.anew)
+                let batches: Vec<_> = BTreeSet::from_iter(batches.clone()).into_iter().collect();
+                let taken = lake.take_back(dataset, &batches).await?;
+                (batches, Removal::Files(taken.remove), taken.anew)
             }
             (Some(Replace::Batches(batches)), Base::New { .. }) => {
                 let name = batches.first().map(BatchId::to_string).unwrap_or_default();

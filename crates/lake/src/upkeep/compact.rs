@@ -6,13 +6,13 @@
 
 use std::ops::Range;
 
-use model::dataset::{CommitKind, Committed, DataFile, NewCommit, Removal, Snapshot};
+use model::dataset::{CommitKind, DataFile, NewCommit, Removal, Snapshot};
 use model::limits::{COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_SHARE};
-use model::ports::{CatalogError, Compacted, Progress};
+use model::ports::{Compacted, Progress};
 use model::{CommitNumber, PortError, WorkspaceId};
 
-use super::Error;
 use super::rewrite::{Rewrite, rewrite};
+use super::{Error, Sent};
 use crate::Lake;
 
 /// Merges what can be merged, group by group, each in a commit of its own.
@@ -45,30 +45,19 @@ async fn merge(
         remove: Removal::Files(group.iter().map(|file| file.id.clone()).collect()),
         ..NewCommit::new(dataset.workspace.clone(), CommitKind::Compact, dataset.id.clone())
     };
-    let mut answer = lake.catalog.commit(&new, lake.clock.now()).await;
-    let doubt = matches!(answer, Err(CatalogError::Database { retry: true, .. }));
-    if doubt {
-        // The same files once more: if the first answer was lost, it is given again.
-        answer = lake.catalog.commit(&new, lake.clock.now()).await;
-    }
-    match answer {
-        Ok(Committed::New(commit) | Committed::Repeated(commit)) => {
+    let (files, bytes) =
+        (new.files.len() as u64, new.files.iter().map(|file| file.bytes).sum::<u64>());
+    let rows: u64 = new.files.iter().map(|file| file.rows).sum();
+    match lake.send(new).await? {
+        Sent::Made(commit) => {
             done.commits.push(commit.number);
             done.files_merged += group.len() as u64;
-            done.files_written += new.files.len() as u64;
-            done.rows += new.files.iter().map(|file| file.rows).sum::<u64>();
-            done.bytes += new.files.iter().map(|file| file.bytes).sum::<u64>();
+            done.files_written += files;
+            done.rows += rows;
+            done.bytes += bytes;
             Ok(())
         }
-        // The file may be part of the lake, whatever the second answer was.
-        Err(source) if doubt => Err(Error::Unsettled { source }.into()),
-        Err(error) => {
-            lake.discard(&new.files).await;
-            Err(match error {
-                CatalogError::Moved => Error::Overtaken { dataset: dataset.name.clone() }.into(),
-                other => other.into(),
-            })
-        }
+        Sent::Moved => Err(Error::Overtaken { dataset: dataset.name.clone() }.into()),
     }
 }
 

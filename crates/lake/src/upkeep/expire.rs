@@ -11,15 +11,13 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{cast, ident, lit};
-use model::dataset::{
-    CommitKind, CommitRun, Committed, DataFile, Dataset, NewCommit, Removal, Snapshot,
-};
+use model::dataset::{CommitKind, CommitRun, DataFile, Dataset, NewCommit, Removal, Snapshot};
 use model::limits::PIN_DAYS_MAX;
-use model::ports::{CatalogError, Expired};
+use model::ports::Expired;
 use model::{CommitNumber, PortError, WorkspaceId};
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Error, Silent, TRIES};
+use super::{Error, Sent, Silent, TRIES};
 use crate::Lake;
 use crate::bind::{between, bound_ticks, prune};
 use crate::session::{self, Session, table_schema};
@@ -31,35 +29,21 @@ pub(super) async fn expire(
     name: &str,
     before: DateTime<Utc>,
 ) -> Result<Expired, PortError> {
-    let mut doubt = None;
     for _ in 0..TRIES {
         let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
         let found = find(lake, &snapshot, before).await?;
         if found.remove.is_empty() {
             return Ok(Expired { commit: None, rows: 0 });
         }
-        let files = found.commit.files.clone();
         if let Err(error) = check_cursors(lake, &snapshot.dataset, &found.lost).await {
-            lake.discard(&files).await;
+            lake.discard(&found.commit.files).await;
             return Err(error);
         }
-        match lake.catalog.commit(&found.commit, lake.clock.now()).await {
-            Ok(Committed::New(commit) | Committed::Repeated(commit)) => {
-                return Ok(Expired { commit: Some(commit.number), rows: commit.rows_removed });
-            }
-            // Doing it again finds what is left to do, which is nothing if the lost answer was a yes.
-            Err(error @ CatalogError::Database { retry: true, .. }) => doubt = Some(error),
-            Err(CatalogError::Moved) => lake.discard(&files).await,
-            Err(error) => {
-                lake.discard(&files).await;
-                return Err(error.into());
-            }
+        if let Sent::Made(commit) = lake.send(found.commit).await? {
+            return Ok(Expired { commit: Some(commit.number), rows: commit.rows_removed });
         }
     }
-    Err(match doubt {
-        Some(source) => Error::Unsettled { source }.into(),
-        None => Error::Busy { dataset: name.into() }.into(),
-    })
+    Err(Error::Busy { dataset: name.into() }.into())
 }
 
 /// What there is to be removed.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use model::dataset::{Commit, CommitKind, Committed, Dataset, NewCommit, NewFile, Removal};
+use model::dataset::{Commit, CommitKind, Dataset, NewCommit, NewFile, Removal};
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, FileId, PortError, WorkspaceId};
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Error, Silent, TRIES};
+use super::{Error, Sent, Silent, TRIES};
 use crate::Lake;
 
 /// What taking batches back means for the files.
@@ -83,56 +83,23 @@ pub(super) async fn revert(
     let Some(dataset) = batch.dataset else {
         return Err(CatalogError::Open { batch: id.clone() }.into());
     };
-    let mut doubt = None;
     for _ in 0..TRIES {
         let dataset = lake.catalog.snapshot(workspace, dataset.as_str(), None).await?.dataset;
-        let taken = match lake.take_back(&dataset, std::slice::from_ref(id)).await {
-            // The lost answer was a yes.
-            Err(error) if doubt.is_some() => match taken_back(lake, workspace, id).await? {
-                Some(commit) => return commit_of(lake, workspace, &dataset, commit).await,
-                None => return Err(error),
-            },
-            taken => taken?,
-        };
+        // Refuses a dataset that was dropped, whatever has its name now.
+        if lake.catalog.dataset(workspace, &dataset.name).await?.id != dataset.id {
+            let (name, nearest) = (dataset.name, None);
+            return Err(CatalogError::NotFound { what: "dataset", name, nearest }.into());
+        }
+        let taken = lake.take_back(&dataset, std::slice::from_ref(id)).await?;
         let new = NewCommit {
             files: taken.anew,
             remove: Removal::Files(taken.remove),
             take_back: vec![id.clone()],
             ..NewCommit::new(workspace.clone(), CommitKind::Revert, dataset.id.clone())
         };
-        match lake.catalog.commit(&new, lake.clock.now()).await {
-            Ok(Committed::New(commit) | Committed::Repeated(commit)) => return Ok(commit),
-            Err(CatalogError::Moved) => lake.discard(&new.files).await,
-            Err(error @ CatalogError::Database { retry: true, .. }) => doubt = Some(error),
-            Err(error) => {
-                lake.discard(&new.files).await;
-                return Err(error.into());
-            }
+        if let Sent::Made(commit) = lake.send(new).await? {
+            return Ok(commit);
         }
     }
-    Err(match doubt {
-        Some(source) => Error::Unsettled { source }.into(),
-        None => Error::Busy { dataset: dataset.to_string() }.into(),
-    })
-}
-
-async fn taken_back(
-    lake: &Lake,
-    workspace: &WorkspaceId,
-    id: &BatchId,
-) -> Result<Option<CommitNumber>, CatalogError> {
-    Ok(lake.catalog.batch(workspace, id).await?.taken_back)
-}
-
-async fn commit_of(
-    lake: &Lake,
-    workspace: &WorkspaceId,
-    dataset: &Dataset,
-    number: CommitNumber,
-) -> Result<Commit, PortError> {
-    let before = CommitNumber(number.0.saturating_sub(1));
-    let found = lake.catalog.commits(workspace, &dataset.name, before, 1).await?;
-    let missing =
-        || CatalogError::NotFound { what: "commit", name: number.to_string(), nearest: None };
-    Ok(found.into_iter().next().ok_or_else(missing)?)
+    Err(Error::Busy { dataset: dataset.to_string() }.into())
 }
