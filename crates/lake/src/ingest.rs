@@ -69,6 +69,10 @@ impl Importing<'_> {
             return Ok(first);
         }
         let base = Base::find(self.lake.catalog.as_ref(), self.import).await?;
+        if let Err(error) = commit::check_replace(self.lake, self.import, &base).await {
+            // A repeat that was faster may be why its batches have ended.
+            return self.used(key.as_ref()).await?.ok_or(error);
+        }
         let plan = Plan::make(self.import, &base, &self.progress).await?;
         let mut rejects = Rejects::new(self.import.rejects.clone());
         let mut written = Vec::new();

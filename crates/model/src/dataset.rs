@@ -180,6 +180,23 @@ pub struct CommitRun {
     pub first_row: u64,
 }
 
+/// Returns the entries that rows `[first_row, end)` of a file need; the first may begin before them.
+///
+/// ```
+/// # use model::dataset::{CommitRun, runs_within};
+/// # let at = |commit, first_row| CommitRun {
+/// #     commit: model::CommitNumber(commit), time: Default::default(), first_row };
+/// let runs = [at(1, 0), at(2, 10), at(3, 20)];
+/// assert_eq!(runs_within(&runs, 12, 20), [at(2, 10)]);
+/// assert_eq!(runs_within(&runs, 5, 25), runs);
+/// assert!(runs_within(&[], 5, 25).is_empty());
+/// ```
+pub fn runs_within(runs: &[CommitRun], first_row: u64, end: u64) -> &[CommitRun] {
+    let begin = runs.partition_point(|run| run.first_row <= first_row).saturating_sub(1);
+    let end = runs.partition_point(|run| run.first_row < end);
+    &runs[begin.min(end)..end]
+}
+
 /// Least and greatest value and the number of nulls of one column of a file.
 ///
 /// Shape: values as JSON numbers, or strings for text and timestamps; absent where not known.

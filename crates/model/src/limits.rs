@@ -62,6 +62,12 @@ pub const DATA_FILE_BYTES: u64 = 512 << 20;
 /// Bytes at which a merged data file is large enough.
 pub const COMPACT_BYTES: u64 = 512 << 20;
 
+/// Files merged into one at most: their rows of the catalog change in one short transaction.
+pub const COMPACT_FILES_MAX: usize = 1000;
+
+/// Commits whose rows are in one merged file at most: the catalog has an entry for each.
+pub const COMPACT_COMMITS_MAX: usize = 10_000;
+
 /// Bytes that files merged into one may have together.
 pub const COMPACT_BYTES_MAX: u64 = 1 << 30;
 

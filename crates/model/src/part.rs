@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::CommitRun;
+use crate::dataset::{CommitRun, runs_within};
 use crate::format::Encoding;
 use crate::ids::{CommitNumber, ObjectKey, RunId, SchemaId};
 use crate::relation::BoundRelation;
@@ -24,8 +24,28 @@ pub struct Input {
     pub first_row: u64,
     /// Rows taken; never 0.
     pub rows: u64,
-    /// Which commit each row of the whole file belongs to. Empty for staged files.
+    /// Which commit each of the rows taken belongs to; the first entry may begin before them. Empty for
+    /// staged files.
     pub runs: Vec<CommitRun>,
+}
+
+impl Input {
+    /// Returns some of its rows, with the commits of those only: a merged file has very many.
+    ///
+    /// Units: `first_row` counts from the file's start.
+    pub fn take(&self, first_row: u64, rows: u64) -> Self {
+        let Self { key, file_bytes, file_rows, sha256, schema_id, .. } = self;
+        Self {
+            key: key.clone(),
+            file_bytes: *file_bytes,
+            file_rows: *file_rows,
+            sha256: sha256.clone(),
+            schema_id: schema_id.clone(),
+            first_row,
+            rows,
+            runs: runs_within(&self.runs, first_row, first_row + rows).to_vec(),
+        }
+    }
 }
 
 /// Where a part stands in its run. A part that met a hard maximum of bytes is split: what it did not
@@ -94,11 +114,10 @@ impl Part {
             let here = left.min(input.rows);
             left -= here;
             if here > 0 {
-                kept.push(Input { rows: here, ..input.clone() });
+                kept.push(input.take(input.first_row, here));
             }
             if here < input.rows {
-                let first_row = input.first_row + here;
-                rest.push(Input { first_row, rows: input.rows - here, ..input });
+                rest.push(input.take(input.first_row + here, input.rows - here));
             }
         }
         self.inputs = kept;

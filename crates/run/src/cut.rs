@@ -75,11 +75,10 @@ impl Iterator for Cut {
             let here = left.min(input.rows);
             left -= here;
             if here < input.rows {
-                let first_row = input.first_row + here;
-                self.open = Some(Input { first_row, rows: input.rows - here, ..input.clone() });
+                self.open = Some(input.take(input.first_row + here, input.rows - here));
             }
             if here > 0 {
-                part.push(Input { rows: here, ..input });
+                part.push(input.take(input.first_row, here));
             }
         }
         (!part.is_empty()).then_some(part)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::CommitNumber;
-use model::dataset::DataFile;
+use model::dataset::{DataFile, runs_within};
 use model::part::Input;
 
 use super::prune::Candidate;
@@ -33,15 +33,16 @@ impl Piece {
     /// Returns the rows as they are read.
     pub(crate) fn input(&self, files: &[DataFile]) -> Input {
         let file = &files[self.file];
+        let (first, rows) = (self.first_row, self.end - self.first_row);
         Input {
             key: file.key.clone(),
             file_bytes: file.bytes,
             file_rows: file.rows,
             sha256: file.sha256.clone(),
             schema_id: file.schema_id.clone(),
-            first_row: self.first_row,
-            rows: self.end - self.first_row,
-            runs: file.runs.clone(),
+            first_row: first,
+            rows,
+            runs: runs_within(&file.runs, first, self.end).to_vec(),
         }
     }
 }

@@ -146,14 +146,34 @@ impl Over {
                 let taken = lake.take_back(dataset, &batches).await?;
                 (batches, Removal::Files(taken.remove), taken.anew)
             }
-            (Some(Replace::Batches(batches)), Base::New { .. }) => {
-                let name = batches.first().map(BatchId::to_string).unwrap_or_default();
-                return Err(CatalogError::NotFound { what: "batch", name, nearest: None }.into());
-            }
+            (Some(Replace::Batches(batches)), Base::New { .. }) => return Err(no_batch(batches)),
             (Some(Replace::All), _) => (Vec::new(), Removal::All, Vec::new()),
         };
         Ok(Self { kind: CommitKind::Replace, remove, batches, anew })
     }
+}
+
+/// Refuses batches that cannot be replaced, before anything is written.
+pub(super) async fn check_replace(
+    lake: &Lake,
+    import: &Import,
+    base: &Base,
+) -> Result<(), PortError> {
+    match (&import.replace, base) {
+        (Some(Replace::Batches(batches)), Base::Known(dataset)) => {
+            for batch in batches {
+                lake.commit_of(dataset, batch).await?;
+            }
+            Ok(())
+        }
+        (Some(Replace::Batches(batches)), Base::New { .. }) => Err(no_batch(batches)),
+        _ => Ok(()),
+    }
+}
+
+fn no_batch(batches: &[BatchId]) -> PortError {
+    let name = batches.first().map(BatchId::to_string).unwrap_or_default();
+    CatalogError::NotFound { what: "batch", name, nearest: None }.into()
 }
 
 /// While a lost answer is not settled the files may be part of the lake.

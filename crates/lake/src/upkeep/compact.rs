@@ -7,7 +7,9 @@
 use std::ops::Range;
 
 use model::dataset::{CommitKind, DataFile, NewCommit, Removal, Snapshot};
-use model::limits::{COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_SHARE};
+use model::limits::{
+    COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_COMMITS_MAX, COMPACT_FILES_MAX, COMPACT_SHARE,
+};
 use model::ports::{Compacted, Progress};
 use model::{CommitNumber, PortError, WorkspaceId};
 
@@ -23,20 +25,25 @@ pub(super) async fn compact(
     progress: &dyn Progress,
 ) -> Result<Compacted, PortError> {
     let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
-    let mut done = Compacted::default();
+    let (mut done, mut overtaken) = (Compacted::default(), false);
     for group in groups(&snapshot.files, snapshot.horizon) {
-        merge(lake, &snapshot, group, &mut done, progress).await?;
+        // What somebody else has changed meanwhile is left to the next time.
+        overtaken |= !merge(lake, &snapshot, group, &mut done, progress).await?;
+    }
+    if overtaken && done.commits.is_empty() {
+        return Err(Error::Overtaken { dataset: name.into() }.into());
     }
     Ok(done)
 }
 
+/// Merges a group; returns whether nobody else was faster.
 async fn merge(
     lake: &Lake,
     snapshot: &Snapshot,
     group: &[DataFile],
     done: &mut Compacted,
     progress: &dyn Progress,
-) -> Result<(), PortError> {
+) -> Result<bool, PortError> {
     let dataset = &snapshot.dataset;
     let what = Rewrite { dataset, files: group, stays: &|_| true, except: None };
     let file = rewrite(lake, what, progress).await?;
@@ -55,9 +62,9 @@ async fn merge(
             done.files_written += files;
             done.rows += rows;
             done.bytes += bytes;
-            Ok(())
+            Ok(true)
         }
-        Sent::Moved => Err(Error::Overtaken { dataset: dataset.name.clone() }.into()),
+        Sent::Moved => Ok(false),
     }
 }
 
@@ -69,9 +76,12 @@ fn groups(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
     for atom in atoms(files) {
         let start = group.first().map_or(atom.start, |first| first.start);
         let more = size(&files[atom.clone()]);
+        let of_group = &files[start..atom.end];
         let joins = bytes < COMPACT_BYTES
             && bytes + more <= COMPACT_BYTES_MAX
-            && fit(&files[start..atom.end], horizon);
+            && of_group.len() <= COMPACT_FILES_MAX
+            && of_group.iter().map(|file| file.runs.len()).sum::<usize>() <= COMPACT_COMMITS_MAX
+            && fit(of_group, horizon);
         if !joins {
             worthwhile(files, &group, &mut out);
             group.clear();
@@ -190,6 +200,10 @@ mod tests {
         check(&plain(1..9, MIB), &[8]);
         check(&plain(1..13, 100 * MIB), &[6, 6]);
         check(&plain(1..4, 600 * MIB), &[]);
+        check(&plain(1..2502, 1), &[1000, 1000, 501]);
+        let commits: Vec<u64> = (1..=6000).collect();
+        let next: Vec<u64> = (6001..=12_000).collect();
+        check(&[file(1, &commits, MIB), file(6001, &next, MIB)], &[]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Lake {
     }
 
     /// Returns the commit of a batch whose rows are there. Those of an empty batch have none.
-    async fn commit_of(
+    pub(crate) async fn commit_of(
         &self,
         dataset: &Dataset,
         id: &BatchId,

@@ -5,6 +5,7 @@
 //! histories (12 without it); the seed that failed is in the message and is run alone by `SLUICE_SEED`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod catalog;
 mod dice;
 mod objects;
 mod rows;

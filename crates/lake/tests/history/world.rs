@@ -21,9 +21,10 @@ use model::{BatchId, Clock, CommitNumber, PortError, WorkspaceId};
 use object_store::memory::InMemory;
 use store::Store;
 
+use crate::catalog::{Line, Lost};
 use crate::dice::Dice;
 use crate::objects::Mortal;
-use crate::rows::{Row, Rows};
+use crate::rows::{Read, Row, Rows};
 
 /// Nobody watches.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ struct Batch {
 pub(crate) struct World {
     lake: Lake,
     store: Arc<Store>,
+    line: Arc<Line>,
     objects: Mortal,
     clock: Arc<ManualClock>,
     folder: tempfile::TempDir,
@@ -85,13 +87,15 @@ impl World {
         let clock = Arc::new(ManualClock::new(last.unwrap_or_else(|| time(START))));
         let began = clock.now().timestamp();
         let scratch = folder.path().to_owned();
-        let catalog: Arc<dyn Catalog> = store.clone();
+        let line = Arc::new(Line::new(store.clone()));
+        let catalog: Arc<dyn Catalog> = line.clone();
         let lake = Lake::new(catalog, Arc::new(objects.clone()), memory, scratch, clock.clone());
         let name = format!("d{seed}");
         let (rows, batches) = (Rows::default(), Vec::new());
         Self {
             lake,
             store,
+            line,
             objects,
             clock,
             folder,
@@ -117,6 +121,11 @@ impl World {
         if dice.below(3) == 0 {
             self.objects.cut_after(i64::try_from(dice.below(12)).unwrap());
         }
+        self.line.lose(match dice.below(6) {
+            0 => Lost::Before,
+            1 => Lost::After,
+            _ => Lost::Nothing,
+        });
         match dice.below(13) {
             0..=4 => self.import(dice, None).await,
             5 => self.import(dice, Some(Replace::All)).await,
@@ -131,6 +140,7 @@ impl World {
             _ => self.compact().await,
         }
         self.objects.heal();
+        self.line.lose(Lost::Nothing);
     }
 
     fn living(&self, dice: &mut Dice) -> Vec<Batch> {
@@ -167,6 +177,7 @@ impl World {
     async fn import(&mut self, dice: &mut Dice, replace: Option<Replace>) {
         let mut rows = Vec::new();
         let mut files = Vec::new();
+        let known = self.next > 12;
         let wide = self.widened.is_some() || dice.below(5) == 0;
         for at in 0..=dice.below(3) {
             let mut text = String::new();
@@ -178,8 +189,10 @@ impl World {
                     (dice.below(6) > 0).then(|| START + i64::try_from(dice.below(100)).unwrap());
                 let at_text = at.map(|at| format!("\"{}\"", time(at).to_rfc3339()));
                 let at_text = at_text.unwrap_or_else(|| "null".into());
-                writeln!(text, "{{\"n\":{n},\"at\":{at_text}{w_text}}}").unwrap();
-                rows.push((n, w, at));
+                let z = known.then_some(n * 100);
+                let z_text = z.map_or_else(|| "null".into(), |z| z.to_string());
+                writeln!(text, "{{\"n\":{n},\"at\":{at_text},\"z\":{z_text}{w_text}}}").unwrap();
+                rows.push((n, w, z, at));
                 self.next += 1;
             }
             let name = format!("{at}.jsonl");
@@ -212,13 +225,13 @@ impl World {
             Some(Replace::Batches(ids)) => self.take_back(commit, |batch| ids.contains(&batch.id)),
         }
         self.first.get_or_insert(commit);
-        if self.widened.is_none() && rows.iter().any(|(_, w, _)| w.is_some()) {
+        if self.widened.is_none() && rows.iter().any(|(_, w, _, _)| w.is_some()) {
             self.widened = Some(commit);
         }
         let before = CommitNumber(commit - 1);
         let found = self.store.commits(&workspace(), &self.name, before, 1).await.unwrap();
         let committed = found[0].time.timestamp();
-        let row = |(n, w, at)| Row { n, w, at, commit, committed, ended: None };
+        let row = |(n, w, z, at)| Row { n, w, z, at, commit, committed, ended: None };
         self.rows.all.extend(rows.into_iter().map(row));
         let id = found[0].batches[0].clone();
         self.batches.push(Batch { id, commit, taken_back: false });
@@ -343,11 +356,12 @@ impl World {
     async fn check_range(&self, from: u64, to: u64) {
         let wide = self.widened.is_some_and(|since| to >= since);
         let columns = if wide { "n, w, _commit" } else { "n, _commit" };
+        let columns = format!("{columns}, z");
         let bind = Bind {
             workspace: workspace(),
             relation: Relation {
                 source: Source::Dataset(self.name.clone()),
-                selection: Selection { columns: Some(columns.into()), ..Selection::default() },
+                selection: Selection { columns: Some(columns), ..Selection::default() },
             },
             from: CommitNumber(from),
             to: CommitNumber(to),
@@ -379,14 +393,18 @@ impl World {
         assert_eq!(usize::try_from(count).unwrap(), expected.len());
         let newest = rows[0].column(1).as_primitive::<UInt64Type>();
         let newest = (!newest.is_null(0)).then(|| newest.value(0));
-        assert_eq!(newest, expected.iter().map(|(_, _, commit)| *commit).max());
+        assert_eq!(newest, expected.iter().map(|(_, _, _, commit)| *commit).max());
     }
 }
 
-fn read(batch: &RecordBatch) -> Vec<(i64, Option<i64>, u64)> {
-    let numbers = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
-    let later = batch.column_by_name("w").map(AsArray::as_primitive::<Int64Type>);
+fn read(batch: &RecordBatch) -> Vec<Read> {
+    // None for a column that is not there or has only nulls.
+    let column = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
     let commits = batch.column_by_name("_commit").unwrap().as_primitive::<UInt64Type>();
-    let later = |row: usize| later.filter(|values| values.is_valid(row)).map(|v| v.value(row));
-    (0..batch.num_rows()).map(|row| (numbers.value(row), later(row), commits.value(row))).collect()
+    let value = |name: &str, row: usize| {
+        column(name).filter(|values| values.is_valid(row)).map(|values| values.value(row))
+    };
+    let row =
+        |row| (value("n", row).unwrap(), value("w", row), value("z", row), commits.value(row));
+    (0..batch.num_rows()).map(row).collect()
 }

@@ -192,7 +192,9 @@ impl<'a> Shown<'a> {
     }
 
     fn of(dataset: &'a Dataset, files: &[model::dataset::DataFile], commit: u64) -> Self {
-        let batches: std::collections::BTreeSet<_> = files.iter().map(|file| &file.batch).collect();
+        // A commit closes one batch, and a merged file has rows of many.
+        let runs = files.iter().flat_map(|file| &file.runs);
+        let batches: std::collections::BTreeSet<_> = runs.map(|run| run.commit).collect();
         Self {
             name: &dataset.name,
             id: dataset.id.as_str(),

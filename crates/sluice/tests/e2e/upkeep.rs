@@ -36,7 +36,8 @@ fn merged_files_give_the_same_increments() {
     assert_eq!(values(&first), (0..30).collect::<Vec<_>>());
     let done = sluice.json(&["compact", "d"]);
     assert_eq!((&done["files_merged"], &done["files_written"]), (&6.into(), &1.into()));
-    assert_eq!(sluice.json(&["dataset", "show", "d"])["files"], 1);
+    let shown = sluice.json(&["dataset", "show", "d"]);
+    assert_eq!((&shown["files"], &shown["batches"]), (&1.into(), &6.into()));
     let second = export(&sluice, &["--to-commit", "5"]);
     assert_eq!(values(&second), (30..50).collect::<Vec<_>>());
     let third = export(&sluice, &[]);

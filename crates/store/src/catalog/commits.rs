@@ -47,6 +47,9 @@ pub(super) async fn commit(
     let ended = files::end(tx, new, (number, time)).await?;
     let (anew, added): (Vec<_>, Vec<_>) = new.files.iter().partition(|file| !file.runs.is_empty());
     let rows = |files: &[&NewFile]| files.iter().map(|file| file.rows).sum::<u64>();
+    if new.kind == CommitKind::Compact && ended.rows != rows(&anew) {
+        return Err(Error::RowsChanged { before: ended.rows, after: rows(&anew) }.into());
+    }
     let commit = Commit {
         number,
         time,

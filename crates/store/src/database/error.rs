@@ -33,6 +33,14 @@ pub(crate) enum Error {
         /// The schema.
         schema: String,
     },
+    /// A merged file has other rows than the files it came from.
+    #[error("files of {before} rows cannot be merged into {after} rows")]
+    RowsChanged {
+        /// Rows of the files that would go.
+        before: u64,
+        /// Rows of those that would come.
+        after: u64,
+    },
 }
 
 /// Tells whether a transaction lost against another one, so that it did nothing and may be repeated.

@@ -1,0 +1,175 @@
+//! The real catalog behind a line that loses answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use model::dataset::{
+    Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+};
+use model::ports::{Catalog, CatalogError, CursorPin, Doomed, Spare};
+use model::{BatchId, CommitNumber, DatasetId, ObjectKey, WorkspaceId};
+use store::Store;
+
+/// What becomes of the next commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It is answered.
+    Nothing,
+    /// It does not arrive.
+    Before,
+    /// It is made, and its answer does not arrive.
+    After,
+}
+
+/// A catalog over a bad line.
+pub(crate) struct Line {
+    inner: Arc<Store>,
+    next: AtomicU8,
+}
+
+impl Line {
+    pub(crate) fn new(inner: Arc<Store>) -> Self {
+        Self { inner, next: AtomicU8::new(Lost::Nothing as u8) }
+    }
+
+    /// Decides what becomes of the next commit.
+    pub(crate) fn lose(&self, what: Lost) {
+        self.next.store(what as u8, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Catalog for Line {
+    async fn head(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<(CommitNumber, DateTime<Utc>)>, CatalogError> {
+        Catalog::head(&*self.inner, workspace).await
+    }
+
+    async fn create_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        new: &NewDataset,
+        now: DateTime<Utc>,
+    ) -> Result<Dataset, CatalogError> {
+        Catalog::create_dataset(&*self.inner, workspace, new, now).await
+    }
+
+    async fn dataset(&self, workspace: &WorkspaceId, name: &str) -> Result<Dataset, CatalogError> {
+        Catalog::dataset(&*self.inner, workspace, name).await
+    }
+
+    async fn datasets(&self, workspace: &WorkspaceId) -> Result<Vec<Dataset>, CatalogError> {
+        Catalog::datasets(&*self.inner, workspace).await
+    }
+
+    async fn drop_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), CatalogError> {
+        Catalog::drop_dataset(&*self.inner, workspace, name, now).await
+    }
+
+    async fn create_view(&self, workspace: &WorkspaceId, view: &View) -> Result<(), CatalogError> {
+        Catalog::create_view(&*self.inner, workspace, view).await
+    }
+
+    async fn view(&self, workspace: &WorkspaceId, name: &str) -> Result<View, CatalogError> {
+        Catalog::view(&*self.inner, workspace, name).await
+    }
+
+    async fn views(&self, workspace: &WorkspaceId) -> Result<Vec<View>, CatalogError> {
+        Catalog::views(&*self.inner, workspace).await
+    }
+
+    async fn drop_view(&self, workspace: &WorkspaceId, name: &str) -> Result<(), CatalogError> {
+        Catalog::drop_view(&*self.inner, workspace, name).await
+    }
+
+    async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError> {
+        let lost = || CatalogError::Database {
+            reason: "the answer was lost".into(),
+            retry: true,
+            source: "told to lose it".into(),
+        };
+        match self.next.swap(Lost::Nothing as u8, Ordering::SeqCst) {
+            before if before == Lost::Before as u8 => Err(lost()),
+            after if after == Lost::After as u8 => {
+                self.inner.commit(new, now).await?;
+                Err(lost())
+            }
+            _ => self.inner.commit(new, now).await,
+        }
+    }
+
+    async fn key(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        key: &str,
+    ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
+        Catalog::key(&*self.inner, workspace, dataset, key).await
+    }
+
+    async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {
+        Catalog::batch(&*self.inner, workspace, id).await
+    }
+
+    async fn cursors(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &DatasetId,
+    ) -> Result<Vec<CursorPin>, CatalogError> {
+        Catalog::cursors(&*self.inner, workspace, dataset).await
+    }
+
+    async fn doom(
+        &self,
+        workspace: &WorkspaceId,
+        spare: &Spare,
+        limit: u32,
+    ) -> Result<Vec<Doomed>, CatalogError> {
+        Catalog::doom(&*self.inner, workspace, spare, limit).await
+    }
+
+    async fn doom_leftovers(
+        &self,
+        workspace: &WorkspaceId,
+        objects: &[Doomed],
+        now: DateTime<Utc>,
+    ) -> Result<(), CatalogError> {
+        Catalog::doom_leftovers(&*self.inner, workspace, objects, now).await
+    }
+
+    async fn forget(
+        &self,
+        workspace: &WorkspaceId,
+        keys: &[ObjectKey],
+    ) -> Result<(), CatalogError> {
+        Catalog::forget(&*self.inner, workspace, keys).await
+    }
+
+    async fn commits(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        after: CommitNumber,
+        limit: u32,
+    ) -> Result<Vec<Commit>, CatalogError> {
+        Catalog::commits(&*self.inner, workspace, dataset, after, limit).await
+    }
+
+    async fn snapshot(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        at: Option<CommitNumber>,
+    ) -> Result<Snapshot, CatalogError> {
+        Catalog::snapshot(&*self.inner, workspace, dataset, at).await
+    }
+}
