@@ -58,6 +58,13 @@ macro_rules! minted {
             pub fn mint() -> Self {
                 Self(format!(concat!($prefix, "{}"), Uuid::new_v4().simple()))
             }
+
+            /// Returns whether a text looks like an id that was minted.
+            pub fn is_minted(text: &str) -> bool {
+                text.strip_prefix($prefix).is_some_and(|rest| {
+                    rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
+                })
+            }
         }
     )+};
 }

@@ -71,8 +71,9 @@ pub const COMPACT_COMMITS_MAX: usize = 10_000;
 /// Bytes that files merged into one may have together.
 pub const COMPACT_BYTES_MAX: u64 = 1 << 30;
 
-/// Seconds that a merged file stays for those who began to read it; longer than any query may take.
-pub const MERGED_SECONDS: i64 = 3600;
+/// Seconds that a merged file stays for those who began to read it; longer than any query may take, counting
+/// for a plan ([`STAGING_SECONDS`]) included.
+pub const MERGED_SECONDS: i64 = 2 * 3600;
 
 /// Days that rows which have ended stay in older snapshots.
 pub const ENDED_DAYS: i64 = 7;

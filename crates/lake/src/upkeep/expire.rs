@@ -56,6 +56,12 @@ struct Found {
 
 async fn find(lake: &Lake, snapshot: &Snapshot, before: DateTime<Utc>) -> Result<Found, PortError> {
     let dataset = &snapshot.dataset;
+    let new = NewCommit::new(dataset.workspace.clone(), CommitKind::Expire, dataset.id.clone());
+    let mut found = Found { remove: Vec::new(), commit: new, lost: BTreeMap::new() };
+    // It may have no columns yet.
+    if snapshot.files.is_empty() {
+        return Ok(found);
+    }
     let old = match &dataset.time_column {
         Some(column) => old_rows(lake, dataset, column, before)?,
         None => None,
@@ -66,8 +72,6 @@ async fn find(lake: &Lake, snapshot: &Snapshot, before: DateTime<Utc>) -> Result
         None if by_time => Vec::new(),
         None => snapshot.files.iter().collect(),
     };
-    let new = NewCommit::new(dataset.workspace.clone(), CommitKind::Expire, dataset.id.clone());
-    let mut found = Found { remove: Vec::new(), commit: new, lost: BTreeMap::new() };
     for file in files {
         let old_commits = !by_time && file.runs.iter().any(|run| run.time < before);
         if !by_time && !old_commits {

@@ -131,3 +131,30 @@ fn old_rows_are_removed_to_the_row_and_not_before_they_were_delivered() {
     assert!(sluice.ok(&["expire", "x", "--before", "2020-01-01T00:00:00Z"]).contains("nothing"));
     assert!(sluice.ok(&["expire", "x", "--before", "2999-01-01T00:00:00Z"]).contains("5 rows"));
 }
+
+#[test]
+fn leftovers_are_swept_and_nothing_else() {
+    let sluice = Sluice::new();
+    batches(&sluice, 1);
+    let id = sluice.json(&["dataset", "show", "d"])["id"].as_str().expect("an id").to_owned();
+    let folder = sluice.path("sluice-data/lake/data").join(id);
+    let file = |n: u32| format!("fi_{n:032x}.parquet");
+    let unfinished = format!(".{}.fi_{:032x}.part", file(2), 2);
+    let old = [file(1), unfinished.clone(), "notes.txt".to_owned()];
+    for name in old.iter().chain([&file(3)]) {
+        std::fs::write(folder.join(name), "left").expect("written");
+    }
+    for name in &old {
+        let file = std::fs::File::options().write(true).open(folder.join(name)).expect("there");
+        file.set_modified(std::time::UNIX_EPOCH).expect("set");
+    }
+    let done = sluice.json(&["compact", "d"]);
+    assert_eq!(done["swept"]["files"], 1);
+    let there = |name: &str| folder.join(name).exists();
+    assert!(!there(&file(1)) && !there(&unfinished));
+    // Not ours, and too young.
+    assert!(there("notes.txt") && there(&file(3)));
+    assert_eq!(sluice.json(&["compact", "d"])["swept"]["files"], 0);
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 10);
+    sluice.ok(&["sql", "SELECT count(*) FROM d"]);
+}
