@@ -40,6 +40,12 @@ const COMMITS_PER_PAGE: u32 = 1000;
 
 #[async_trait]
 impl Relations for Lake {
+    async fn seal(&self, bind: &Bind) -> Result<(), PortError> {
+        let (resolved, _) = self.resolve_relation(bind).await?;
+        self.seal_tables(&resolved).await?;
+        Ok(())
+    }
+
     async fn bind(&self, bind: &Bind) -> Result<Bound, PortError> {
         let planned = self.plan_relation(bind).await?;
         let reset = self.reset(bind, &planned.resolved).await?;
@@ -143,11 +149,11 @@ pub(crate) fn output(plan: &LogicalPlan) -> Result<Schema, Error> {
 impl Lake {
     /// Resolves and plans a relation over the rows of its range.
     async fn plan_relation(&self, bind: &Bind) -> Result<Planned, PortError> {
-        let (resolved, text) = self.resolve_relation(bind).await?;
+        let (resolved, text) = self.resolve_sealed(bind).await?;
         let session = Session::new(bind.now, &self.limits().of_staging(), Some(&self.scratch))?;
         for table in &resolved.tables {
             let candidates = between(&table.snapshot.files, bind.from, bind.to);
-            self.add_table(&session, table, candidates)?;
+            add_table(&session, table, candidates)?;
         }
         for view in &resolved.views {
             session.add_view(&view.name, &view.text).await?;
@@ -156,17 +162,29 @@ impl Lake {
         Ok(Planned { session, plan, text, resolved })
     }
 
-    /// Makes a dataset's rows known to a session.
-    pub(crate) fn add_table(
-        &self,
-        session: &Session,
-        table: &Table,
-        candidates: Vec<Candidate>,
-    ) -> Result<(), Error> {
-        let source = Source { reader: Arc::clone(&self.reader), candidates };
-        let schema = &table.snapshot.dataset.schema;
-        let provider = DatasetTable::new(schema, table.virtual_columns, Some(source));
-        session.add_table(&table.registered, Arc::new(provider))
+    /// Resolves a relation; the rows that a run reads are in data files then, whatever was in the tail.
+    async fn resolve_sealed(&self, bind: &Bind) -> Result<(Resolved, Text), PortError> {
+        let (mut resolved, mut text) = self.resolve_relation(bind).await?;
+        if bind.stage == Stage::Check {
+            return Ok((resolved, text));
+        }
+        while self.seal_tables(&resolved).await? {
+            (resolved, text) = self.resolve_relation(bind).await?;
+        }
+        Ok((resolved, text))
+    }
+
+    /// Seals what the tables show of the tail; returns whether there was something.
+    async fn seal_tables(&self, resolved: &Resolved) -> Result<bool, PortError> {
+        let mut sealed = false;
+        for table in &resolved.tables {
+            if table.snapshot.files.iter().any(|file| file.in_tail) {
+                let dataset = &table.snapshot.dataset;
+                self.seal_dataset(&dataset.workspace, &dataset.id).await?;
+                sealed = true;
+            }
+        }
+        Ok(sealed)
     }
 
     async fn row_by_row(
@@ -215,7 +233,7 @@ impl Lake {
         match predicate {
             Ok(predicate) => {
                 let known = (&schema, table.virtual_columns);
-                Ok(prune::prune(&self.reader, known, &predicate, candidates).await?)
+                Ok(prune::prune(&table.reader, known, &predicate, candidates).await?)
             }
             Err(_) => Ok(candidates),
         }
@@ -258,6 +276,18 @@ impl Lake {
             after = last;
         }
     }
+}
+
+/// Makes a dataset's rows known to a session.
+pub(crate) fn add_table(
+    session: &Session,
+    table: &Table,
+    candidates: Vec<Candidate>,
+) -> Result<(), Error> {
+    let source = Source { reader: table.reader.clone(), candidates };
+    let schema = &table.snapshot.dataset.schema;
+    let provider = DatasetTable::new(schema, table.virtual_columns, Some(source));
+    session.add_table(&table.registered, Arc::new(provider))
 }
 
 /// Returns the conditions that the scan knows; nothing if no row can come out.

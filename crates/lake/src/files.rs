@@ -12,7 +12,7 @@ mod statistics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use model::dataset::{ColumnStatistics, NewFile};
@@ -20,6 +20,7 @@ use model::ports::{ObjectError, Objects, Put, Upload};
 use model::{BatchId, Code, Failure, Fault, FileId, ObjectKey, PortError, SchemaId, limits};
 use tokio::task::JoinHandle;
 
+use crate::tail;
 use encoder::Encoder;
 pub(crate) use statistics::{batch_rows, codec_of, statistics_of};
 
@@ -33,13 +34,24 @@ pub(crate) struct FilesWriter {
     folder: String,
     schema: SchemaRef,
     file_bytes_max: u64,
+    /// Rows that are few enough for the tail so far.
+    held: Held,
     open: Option<Open>,
     /// The encoder at work on the latest batch.
     working: Option<JoinHandle<(Encoder, Result<Bytes, FilesError>)>>,
     done: Vec<Written>,
 }
 
-/// A data file that is whole and durable but in no commit yet.
+/// Rows that wait for whether they become a file of the tail.
+#[derive(Debug, Default)]
+struct Held {
+    rows: Vec<RecordBatch>,
+    bytes: usize,
+    /// Bytes up to which they may wait.
+    bytes_max: usize,
+}
+
+/// A data file that is whole and durable but in no commit yet, or one for the tail.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     /// The id minted for it.
@@ -56,6 +68,8 @@ pub(crate) struct Written {
     pub(crate) codec: String,
     /// Statistics of its top-level columns.
     pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
+    /// The bytes of a file of the tail, which no object has.
+    pub(crate) tail: Option<Bytes>,
 }
 
 impl Written {
@@ -73,6 +87,7 @@ impl Written {
             statistics: self.statistics,
             place: 0,
             runs: Vec::new(),
+            tail: self.tail,
         }
     }
 }
@@ -103,6 +118,7 @@ impl FilesWriter {
             folder,
             schema,
             file_bytes_max,
+            held: Held::default(),
             open: None,
             working: None,
             done: Vec::new(),
@@ -113,6 +129,17 @@ impl FilesWriter {
     pub(crate) fn with_file_bytes(mut self, bytes: u64) -> Self {
         self.file_bytes_max = bytes;
         self
+    }
+
+    /// Makes rows that are no more than `bytes` together one file of the tail.
+    pub(crate) fn with_tail(mut self, bytes: usize) -> Self {
+        self.held.bytes_max = bytes;
+        self
+    }
+
+    /// Returns whether all rows would still go to the tail with so many bytes more.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.held.bytes.saturating_add(bytes) < self.held.bytes_max
     }
 
     /// Takes the next rows; they must have the writer's schema. Waits while earlier rows are encoded.
@@ -129,8 +156,19 @@ impl FilesWriter {
 
     /// Completes the last file and returns all of them, in the order of their rows. No rows, no file.
     pub(crate) async fn finish(mut self) -> Result<Vec<Written>, PortError> {
-        match self.close_file().await {
+        match self.close().await {
             Ok(()) => Ok(self.done),
+            Err(error) => {
+                self.clear().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Completes the last file, a data file however few rows there are, and returns all of them.
+    pub(crate) async fn finish_file(mut self) -> Result<Vec<Written>, PortError> {
+        match self.let_go().await {
+            Ok(()) => self.finish().await,
             Err(error) => {
                 self.clear().await;
                 Err(error.into())
@@ -147,9 +185,29 @@ impl FilesWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        // Rows without values are not for nothing.
+        let bytes = batch_bytes(&batch) + batch.num_rows();
+        if self.has_room(bytes) {
+            self.held.bytes += bytes;
+            self.held.rows.push(batch);
+            return Ok(());
+        }
+        self.let_go().await?;
+        self.encode(batch).await
+    }
+
+    /// Writes the rows that waited as a data file after all, and those that come.
+    async fn let_go(&mut self) -> Result<(), FilesError> {
+        for batch in std::mem::take(&mut self.held).rows {
+            self.encode(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn encode(&mut self, batch: RecordBatch) -> Result<(), FilesError> {
         let encoder = match self.drain().await? {
             Some(encoder) if self.is_full() => {
-                self.finish_file(encoder).await?;
+                self.end_file(encoder).await?;
                 None
             }
             other => other,
@@ -195,14 +253,38 @@ impl FilesWriter {
         Ok(())
     }
 
+    async fn close(&mut self) -> Result<(), FilesError> {
+        if self.held.rows.is_empty() {
+            return self.close_file().await;
+        }
+        let (schema, rows) = (self.schema.clone(), std::mem::take(&mut self.held.rows));
+        let count = rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        let body = tokio::task::spawn_blocking(move || tail::encode(&schema, &rows))
+            .await
+            .map_err(FilesError::Task)?
+            .map_err(FilesError::Tail)?;
+        let id = FileId::mint();
+        self.done.push(Written {
+            key: tail::key(&id),
+            id,
+            rows: count,
+            bytes: body.len() as u64,
+            sha256: model::digest::sha256_hex(&body),
+            codec: "zstd".into(),
+            statistics: BTreeMap::new(),
+            tail: Some(body),
+        });
+        Ok(())
+    }
+
     async fn close_file(&mut self) -> Result<(), FilesError> {
         match self.drain().await? {
-            Some(encoder) => self.finish_file(encoder).await,
+            Some(encoder) => self.end_file(encoder).await,
             None => Ok(()),
         }
     }
 
-    async fn finish_file(&mut self, encoder: Encoder) -> Result<(), FilesError> {
+    async fn end_file(&mut self, encoder: Encoder) -> Result<(), FilesError> {
         let schema = self.schema.clone();
         let (tail, statistics) = tokio::task::spawn_blocking(move || {
             let tail = encoder.finish()?;
@@ -222,6 +304,7 @@ impl FilesWriter {
             sha256: tail.sha256,
             codec: "zstd".into(),
             statistics,
+            tail: None,
         });
         Ok(())
     }
@@ -238,7 +321,7 @@ impl FilesWriter {
             // `finish` may have made it before its reply was lost.
             remove(&self.objects, &open.key).await;
         }
-        for written in std::mem::take(&mut self.done) {
+        for written in std::mem::take(&mut self.done).iter().filter(|done| done.tail.is_none()) {
             remove(&self.objects, &written.key).await;
         }
     }
@@ -278,6 +361,14 @@ pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
 }
 
+/// Returns the bytes that the batch's rows take in memory, not those of buffers it is a slice of.
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    let of = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(of).sum()
+}
+
 fn store(key: &ObjectKey) -> impl FnOnce(ObjectError) -> FilesError {
     let key = key.clone();
     move |source| FilesError::Store { key, source }
@@ -304,6 +395,9 @@ pub(crate) enum FilesError {
     /// The rows cannot be written as Parquet.
     #[error("could not encode the rows as Parquet: {0}")]
     Encode(#[from] parquet::errors::ParquetError),
+    /// The rows cannot be written for the tail.
+    #[error("could not encode the rows of a small commit: {0}")]
+    Tail(#[source] arrow::error::ArrowError),
     /// The encoder broke off.
     #[error("the Parquet encoder broke off")]
     Task(#[source] tokio::task::JoinError),
@@ -314,7 +408,7 @@ impl Failure for FilesError {
         match self {
             Self::Store { source, .. } => source.code(),
             Self::Taken { .. } => Code::Conflict,
-            Self::Encode(_) | Self::Task(_) => Code::Internal,
+            Self::Encode(_) | Self::Tail(_) | Self::Task(_) => Code::Internal,
         }
     }
 

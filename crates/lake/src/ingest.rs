@@ -198,7 +198,7 @@ impl Importing<'_> {
     }
 
     async fn delete(&self, written: &[Written]) {
-        for file in written {
+        for file in written.iter().filter(|file| file.tail.is_none()) {
             remove(&self.lake.objects, &file.key).await;
         }
     }
@@ -214,16 +214,20 @@ impl Importing<'_> {
         let folder = format!("data/{}", base.id());
         let new =
             || FilesWriter::new(self.lake.objects.clone(), folder.clone(), plan.schema.to_arrow());
-        let mut writer = new();
+        let mut writer = new().with_tail(self.lake.tail_bytes);
         for (at, input) in plan.inputs.iter().enumerate() {
             let done = match input {
                 Input::Text { .. } => self.write_text(plan, at, &mut writer, rejects).await,
-                Input::Parquet { file, keep: None } => {
+                Input::Parquet { file, keep }
+                    if keep.is_none() || writer.has_room(file.row_bytes()) =>
+                {
                     self.write_rows(plan, file, at, (&mut writer, rejects)).await
                 }
-                Input::Parquet { file, keep: Some(codec) } => {
+                Input::Parquet { file, keep } => {
+                    let codec = keep.expect("files that are not kept were read above");
                     // Data files keep the order of the inputs.
-                    written.extend(std::mem::replace(&mut writer, new()).finish().await?);
+                    let before = std::mem::replace(&mut writer, new());
+                    written.extend(before.finish_file().await?);
                     let kept = file.keep(&self.lake.objects, &folder, codec).await;
                     kept.map(|kept| {
                         self.progress.add(kept.rows, rest(kept.bytes));

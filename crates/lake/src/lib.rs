@@ -10,6 +10,7 @@ mod read;
 mod session;
 mod sql;
 mod stage;
+mod tail;
 #[cfg(test)]
 mod testing;
 mod upkeep;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use model::Clock;
 use model::ports::{Catalog, Objects};
 pub use session::Limits;
+use tail::Reader;
 
 /// The lake of one data folder.
 #[derive(Clone)]
@@ -29,13 +31,15 @@ pub struct Lake {
     /// Where data files are written: durable, create-only.
     pub(crate) objects: Arc<dyn Objects>,
     /// The same place, for reading.
-    pub(crate) reader: Arc<dyn object_store::ObjectStore>,
+    pub(crate) reader: Reader,
     /// A local folder for spilled rows, on the same disk as the data.
     pub(crate) scratch: PathBuf,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// What one query may take.
     limits: Limits,
+    /// Bytes of rows up to which a commit goes to the tail.
+    pub(crate) tail_bytes: usize,
 }
 
 impl Lake {
@@ -47,7 +51,15 @@ impl Lake {
         scratch: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { catalog, objects, reader, scratch, clock, limits: Limits::default() }
+        let (reader, limits) = (Reader::new(reader), Limits::default());
+        let tail_bytes = model::limits::TAIL_COMMIT_BYTES;
+        Self { catalog, objects, reader, scratch, clock, limits, tail_bytes }
+    }
+
+    /// Lets commits of up to so many bytes of rows go to the tail; with 0 every commit is written as data
+    /// files at once.
+    pub fn with_tail_bytes(self, tail_bytes: usize) -> Self {
+        Self { tail_bytes, ..self }
     }
 
     /// Gives queries other limits than the usual.

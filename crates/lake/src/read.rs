@@ -1,4 +1,5 @@
-//! Turns the input rows of a part into output rows, in order. Touches no database.
+//! Turns the input rows of a part into output rows, in order. Touches no database, unless rows are in the
+//! tail, as only those of a plan that is not run can be.
 //!
 //! Contract: the rows are exactly those of the plain reading of the files, filtered and projected; every
 //! output row knows how many input rows were read up to it, so a part can be cut behind any of them and
@@ -34,7 +35,8 @@ impl Lake {
     pub(crate) async fn read_rows(&self, task: &ReadTask) -> Result<RowStream, PortError> {
         let mapper = Mapper::compile(&task.relation, self.limits()).await?;
         let columns = mapper.columns();
-        let stored = decode::decode(Arc::clone(&self.reader), task.inputs.clone(), columns);
+        let reader = self.reader_of(&task.inputs).await?;
+        let stored = decode::decode(reader, task.inputs.clone(), columns);
         let total = task.inputs.iter().map(|input| input.rows).sum();
         let (send_stored, take_stored) = channel(BATCHES_WAITING);
         let (send_rows, take_rows) = channel(BATCHES_WAITING);
@@ -166,6 +168,15 @@ pub(crate) enum Error {
     #[error("the columns of the lake's file `{key}` do not fit its dataset: {source}")]
     Adapt {
         /// The file.
+        key: ObjectKey,
+        /// The cause.
+        #[source]
+        source: ArrowError,
+    },
+    /// Rows in the metadata database are damaged.
+    #[error("the rows `{key}` in the metadata database cannot be read: {source}")]
+    Tail {
+        /// Their name.
         key: ObjectKey,
         /// The cause.
         #[source]

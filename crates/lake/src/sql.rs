@@ -66,7 +66,7 @@ impl Lake {
         for table in &resolved.tables {
             let files = &table.snapshot.files;
             let rows = between(files, CommitNumber(0), table.snapshot.at);
-            self.add_table(&session, table, rows)?;
+            bind::add_table(&session, table, rows)?;
         }
         for view in &resolved.views {
             session.add_view(&view.name, &view.text).await?;

@@ -16,7 +16,7 @@ use model::{PortError, RunId};
 
 use crate::Lake;
 use crate::bind::Planned;
-use crate::files::{FilesWriter, Written};
+use crate::files::{FilesWriter, Written, batch_bytes};
 use crate::read::adapt::adapt;
 use crate::session::{self, Error, quote};
 
@@ -84,7 +84,7 @@ impl Lake {
         let max = self.limits().staged_bytes;
         let mut bytes: u64 = 0;
         while let Some(batch) = rows.try_next().await? {
-            bytes = bytes.saturating_add(slice_bytes(&batch));
+            bytes = bytes.saturating_add(batch_bytes(&batch) as u64);
             if bytes > max {
                 return Err(Error::Staged { bytes: max }.into());
             }
@@ -108,14 +108,6 @@ impl Lake {
         }
         Ok(())
     }
-}
-
-/// Returns the bytes of the rows themselves: batches of one result share their buffers.
-fn slice_bytes(batch: &RecordBatch) -> u64 {
-    let bytes = |column: &arrow::array::ArrayRef| {
-        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-    };
-    batch.columns().iter().map(bytes).sum::<usize>() as u64
 }
 
 /// Returns where a holder's staged files are.

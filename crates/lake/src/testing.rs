@@ -14,13 +14,13 @@ use chrono::{DateTime, TimeZone, Utc};
 use model::clock::ManualClock;
 use model::dataset::{
     Batch, Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset,
-    Snapshot, View,
+    Snapshot, Unsealed, View,
 };
 use model::ports::{
     Catalog, CatalogError, CursorPin, Doomed, ObjectError, ObjectInfo, Objects, Put, Spare, Upload,
 };
 use model::schema::Schema;
-use model::{BatchId, CommitNumber, DatasetId, ObjectKey, SchemaId, WorkspaceId};
+use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId, WorkspaceId};
 
 /// Returns the instant at which test clocks start.
 pub(crate) fn start() -> DateTime<Utc> {
@@ -296,6 +296,7 @@ impl State {
             removed: None,
             runs: vec![CommitRun { commit: number, time, first_row: 0 }],
             statistics: file.statistics.clone(),
+            in_tail: file.tail.is_some(),
         }));
         self.commits.push(commit.clone());
         if let Some(key) = &new.key {
@@ -493,5 +494,17 @@ impl Catalog for MemoryCatalog {
             })
             .collect();
         Ok(Snapshot { dataset, at, horizon: CommitNumber(0), files, schemas })
+    }
+
+    async fn tail(&self, _files: &[FileId]) -> Result<Vec<Bytes>, CatalogError> {
+        Err(CatalogError::Moved)
+    }
+
+    async fn tail_files(&self, _dataset: &DatasetId) -> Result<Vec<DataFile>, CatalogError> {
+        Ok(Vec::new())
+    }
+
+    async fn unsealed(&self, _dataset: &DatasetId) -> Result<Unsealed, CatalogError> {
+        Ok(Unsealed::default())
     }
 }

@@ -7,6 +7,7 @@
 mod compact;
 mod expire;
 mod rewrite;
+mod seal;
 mod sweep;
 mod undo;
 
@@ -33,6 +34,10 @@ impl Upkeep for Lake {
         progress: Arc<dyn Progress>,
     ) -> Result<Compacted, PortError> {
         compact::compact(self, workspace, dataset, &*progress).await
+    }
+
+    async fn tend(&self, workspace: &WorkspaceId, dataset: &str) -> Result<Compacted, PortError> {
+        compact::tend(self, workspace, dataset).await
     }
 
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError> {
@@ -87,7 +92,7 @@ impl Lake {
 
     /// Deletes files that did not come into a commit.
     pub(crate) async fn discard(&self, files: &[NewFile]) {
-        for file in files {
+        for file in files.iter().filter(|file| file.tail.is_none()) {
             remove(&self.objects, &file.key).await;
         }
     }

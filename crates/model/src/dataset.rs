@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -146,9 +147,9 @@ pub struct Commit {
     pub batches: Vec<BatchId>,
     /// Rows added.
     pub rows: u64,
-    /// Bytes of the files added.
+    /// Bytes of the files added, those in the tail included.
     pub bytes: u64,
-    /// Files added.
+    /// Data files added; none for a small commit, whose rows go to the tail.
     pub files: u64,
     /// Rows that ended with it.
     pub rows_removed: u64,
@@ -213,7 +214,8 @@ pub struct ColumnStatistics {
     pub nulls: Option<u64>,
 }
 
-/// An immutable Parquet object of the lake that is written and durable but not yet committed.
+/// An immutable Parquet object of the lake that is written and durable but not yet committed, or the rows of
+/// a small commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewFile {
     /// The id minted for it.
@@ -239,6 +241,8 @@ pub struct NewFile {
     /// Which earlier commit each of its rows belongs to, where rows are only written anew; empty for rows
     /// that the commit itself adds.
     pub runs: Vec<CommitRun>,
+    /// The bytes of a file of the tail, which is kept inside the metadata database; none for a data file.
+    pub tail: Option<Bytes>,
 }
 
 /// A data file as the catalog knows it.
@@ -273,6 +277,21 @@ pub struct DataFile {
     pub runs: Vec<CommitRun>,
     /// Statistics of top-level columns.
     pub statistics: BTreeMap<String, ColumnStatistics>,
+    /// Whether it is in the tail: its bytes are in the metadata database, and no object has its key.
+    pub in_tail: bool,
+}
+
+/// What of a dataset is in the tail, rows that have ended included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unsealed {
+    /// Files, one for each small commit.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the first of them came; none where there are none.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// A dataset as it was right after commit `at`.

@@ -59,8 +59,33 @@ pub const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Bytes of one data file that an import writes; a larger import makes several files.
 pub const DATA_FILE_BYTES: u64 = 512 << 20;
 
+/// Bytes of rows, in memory, up to which a commit goes to the tail: a Parquet file would cost more than it
+/// holds, and a database should not keep large things.
+pub const TAIL_COMMIT_BYTES: usize = 1 << 20;
+
+/// What that may be set to: a value of a database that is still written in one piece.
+pub const TAIL_COMMIT_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes in the tail of a dataset at which it is due to be sealed.
+pub const SEAL_BYTES: u64 = 64 << 20;
+
+/// Seconds after which it is due.
+pub const SEAL_SECONDS: i64 = 60;
+
+/// Commits in the tail at which it is due: reading decodes each by itself.
+pub const SEAL_COMMITS: u64 = 5000;
+
+/// Bytes in the tail of a dataset beyond which small commits are refused until it is sealed.
+pub const TAIL_BYTES_MAX: u64 = 256 << 20;
+
 /// Bytes at which a merged data file is large enough.
 pub const COMPACT_BYTES: u64 = 512 << 20;
+
+/// Files of about one size, side by side, that are merged without being asked to.
+pub const TEND_FILES: usize = 8;
+
+/// Bytes of a file that is merged without being asked to: whoever imports waits for it.
+pub const TEND_BYTES: u64 = 8 << 20;
 
 /// Files merged into one at most: their rows of the catalog change in one short transaction.
 pub const COMPACT_FILES_MAX: usize = 1000;

@@ -164,8 +164,10 @@ impl Coordinator {
     async fn begin(&self, request: &Request, observer: Arc<dyn Observer>) -> Result<Sealed, Error> {
         let Self { ports, settings } = self;
         let minted = self.mint();
-        let Probe { definition, .. } = Box::pin(self.probe(request, &minted)).await?;
+        let Probe { bind, definition, .. } = Box::pin(self.probe(request, &minted)).await?;
         let objects = ports.destinations.open(&request.definition.destination).await?;
+        // Before the head is read, or the next run would find a commit without rows.
+        ports.relations.seal(&bind).await?;
         let new = NewRun {
             id: minted.id,
             workspace: request.workspace.clone(),

@@ -198,7 +198,7 @@ pub(crate) fn same(export: &str, kept: &Definition, asked: &Definition) -> Resul
 
 /// A request that was checked.
 pub(crate) struct Probe {
-    bind: Bind,
+    pub(crate) bind: Bind,
     draft: Draft,
     names: Vec<String>,
     /// The request's, with what its names stand for.

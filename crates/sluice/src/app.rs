@@ -65,7 +65,8 @@ impl App {
             Arc::new(reader),
             scratch.path().to_owned(),
             clock.clone(),
-        );
+        )
+        .with_tail_bytes(config.lake.tail_bytes);
         let threads = config.work.threads.unwrap_or_else(processors);
         Ok(Self {
             locks: FileLocks::new(folder.locks()),

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use model::limits::{TAIL_COMMIT_BYTES, TAIL_COMMIT_BYTES_MAX};
 use serde::Deserialize;
 
 use crate::failed::Failed;
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     /// How much of the machine is used.
     pub(crate) work: Work,
+    /// How rows are kept.
+    pub(crate) lake: Lake,
 }
 
 /// `[database]`
@@ -36,6 +39,21 @@ pub(crate) struct Database {
 pub(crate) struct Work {
     /// Threads that encode; as many as there are processors without it.
     pub(crate) threads: Option<usize>,
+}
+
+/// `[lake]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Lake {
+    /// Bytes of rows up to which a commit is kept in the metadata database until it is sealed; with 0 each
+    /// is written as data files at once.
+    pub(crate) tail_bytes: usize,
+}
+
+impl Default for Lake {
+    fn default() -> Self {
+        Self { tail_bytes: TAIL_COMMIT_BYTES }
+    }
 }
 
 impl Config {
@@ -61,6 +79,10 @@ impl Config {
             .map_err(bad)?;
         if config.work.threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
             let range = format!("`work.threads` must be from 1 to {THREADS_MAX}");
+            return Err(Failed::request(range));
+        }
+        if config.lake.tail_bytes > TAIL_COMMIT_BYTES_MAX {
+            let range = format!("`lake.tail_bytes` must be from 0 to {TAIL_COMMIT_BYTES_MAX}");
             return Err(Failed::request(range));
         }
         Ok(config)

@@ -10,15 +10,18 @@ mod doom;
 mod files;
 mod pins;
 mod snapshot;
+mod tail;
 mod views;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use model::dataset::{
-    Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+    Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
+    Unsealed, View,
 };
 use model::ports::{Catalog, CatalogError, CursorPin, Doomed, Spare};
-use model::{BatchId, CommitNumber, DatasetId, ObjectKey, WorkspaceId};
+use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 
 use crate::Store;
 use crate::database::{Error, Row, Transaction, args, transact};
@@ -148,6 +151,18 @@ impl Catalog for Store {
         at: Option<CommitNumber>,
     ) -> Result<Snapshot, CatalogError> {
         snapshot::read(&mut self.database.read().await?, workspace, dataset, at).await
+    }
+
+    async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError> {
+        tail::read(&mut self.database.read().await?, files).await
+    }
+
+    async fn tail_files(&self, dataset: &DatasetId) -> Result<Vec<DataFile>, CatalogError> {
+        Ok(files::in_tail(&mut self.database.read().await?, dataset).await?)
+    }
+
+    async fn unsealed(&self, dataset: &DatasetId) -> Result<Unsealed, CatalogError> {
+        tail::unsealed(&mut self.database.read().await?, dataset).await
     }
 }
 

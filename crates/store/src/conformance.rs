@@ -51,7 +51,8 @@ macro_rules! conformance_tests {
             schema_step_race, keys_repeat_and_are_not_reused, a_lost_answer_is_given_again,
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
             a_mark_has_no_dataset, a_batch_is_closed_once,
-            a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from);
+            a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from,
+            small_commits_are_kept_until_they_are_sealed, a_full_tail_takes_nothing_more);
         $crate::conformance_cases!($on, opening:
             the_first_use_saves_the_export, ranges_follow_the_cursor, overlaps_and_gaps_are_refused,
             an_empty_range_is_allowed, a_commit_beyond_the_head_is_refused, again_stays_delivered,
@@ -144,6 +145,7 @@ pub(crate) fn new_file(rows: u64, schema_id: SchemaId) -> NewFile {
         )]),
         place: 0,
         runs: Vec::new(),
+        tail: None,
     }
 }
 

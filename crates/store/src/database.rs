@@ -223,6 +223,27 @@ impl Transaction {
         self.first(sql, args).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
+    /// Runs a statement for many values and returns every row of every time.
+    ///
+    /// Shape: `{}` in the text stands for a list of some of the values; placeholders are for `fixed`.
+    pub(crate) async fn all_among(
+        &mut self,
+        text: &'static str,
+        fixed: &[Value],
+        among: &[Value],
+    ) -> Result<Vec<Row>, Error> {
+        let mut rows = Vec::new();
+        for some in among.chunks(INSERT_VALUES_MAX) {
+            let places: Vec<_> =
+                (1..=some.len()).map(|n| format!("${}", fixed.len() + n)).collect();
+            let sql = text.replace("{}", &places.join(", "));
+            let sql = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
+            let args = [fixed, some].concat();
+            rows.extend(self.all(Sql::assembled(sql), &args).await?);
+        }
+        Ok(rows)
+    }
+
     /// Inserts many rows in few statements and returns how many went in.
     ///
     /// Shape: `values` holds the rows one behind the other, `columns` values each.
@@ -309,6 +330,7 @@ macro_rules! bound {
             query = match value {
                 Value::Text(text) => query.bind(text.as_deref()),
                 Value::Int(number) => query.bind(*number),
+                Value::Bytes(bytes) => query.bind(&**bytes),
             };
         }
         query

@@ -31,6 +31,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0003_removal.sql"),
         postgres: include_str!("../migrations/0003_removal.sql"),
     },
+    Migration {
+        version: 4,
+        sqlite: include_str!("../migrations/0004_tail.sql"),
+        postgres: include_str!("../migrations/0004_tail.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

@@ -18,12 +18,12 @@ use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicate
 use futures::{StreamExt, TryStreamExt};
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, ColumnStatistics, CommitRun};
 use model::part::Input;
-use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
 use crate::read;
 use crate::read::decode;
+use crate::tail::Reader;
 
 /// Footers read at the same time.
 const FOOTERS_AT_ONCE: usize = 16;
@@ -41,7 +41,7 @@ pub(crate) struct Candidate {
 ///
 /// Shape: `table` is the schema and whether its last columns are the virtual ones.
 pub(crate) async fn prune(
-    reader: &Arc<dyn ObjectStore>,
+    reader: &Reader,
     table: (&SchemaRef, bool),
     predicate: &Arc<dyn PhysicalExpr>,
     candidates: Vec<Candidate>,
@@ -151,9 +151,12 @@ impl Judge {
 
     async fn row_groups(
         &self,
-        reader: &Arc<dyn ObjectStore>,
+        reader: &Reader,
         candidate: Candidate,
     ) -> Result<Vec<Candidate>, read::Error> {
+        if reader.tail(&candidate.input.key).is_some() {
+            return Ok(vec![candidate]);
+        }
         let (_, footer) = decode::open(reader, &candidate.input).await?;
         let input = &candidate.input;
         let end = input.first_row + input.rows;

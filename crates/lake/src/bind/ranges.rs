@@ -102,6 +102,7 @@ mod tests {
             removed: None,
             runs: runs.iter().map(run).collect(),
             statistics: std::collections::BTreeMap::new(),
+            in_tail: false,
         }
     }
 

@@ -14,6 +14,7 @@ use model::{CommitNumber, PortError, WorkspaceId, limits};
 use super::window;
 use crate::Lake;
 use crate::session::{DatasetTable, Error, Session, Text, condition, nearest, quote, select_list};
+use crate::tail::Reader;
 
 /// The name of a SQL text that a selection is made from. No dataset and no view can have it.
 const QUERY: &str = "SQL text";
@@ -23,12 +24,14 @@ const QUERY: &str = "SQL text";
 const ALL: &str = "all ";
 
 /// A dataset that is read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Table {
     /// The name under which the engine knows it.
     pub(crate) registered: String,
     /// Its rows and columns.
     pub(crate) snapshot: Snapshot,
+    /// Where they are read.
+    pub(crate) reader: Reader,
     /// Whether a text mentions a virtual column.
     pub(crate) virtual_columns: bool,
 }
@@ -50,7 +53,7 @@ impl ResolvedView {
 }
 
 /// All that a text reads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Resolved {
     /// The datasets.
     pub(crate) tables: Vec<Table>,
@@ -77,11 +80,12 @@ impl Lake {
         let (name, mut resolved) = match &bind.relation.source {
             Source::Dataset(name) => {
                 // Asked for by name, so a missing dataset is the catalog's to explain.
-                let snapshot = self.catalog.snapshot(&bind.workspace, name, Some(bind.to)).await?;
+                let (snapshot, reader) = self.look(&bind.workspace, name, Some(bind.to)).await?;
                 if snapshot.dataset.schema.fields.is_empty() {
                     return Err(Error::NoColumns { name: name.clone() }.into());
                 }
-                let table = Table { registered: name.clone(), snapshot, virtual_columns: false };
+                let registered = name.clone();
+                let table = Table { registered, snapshot, reader, virtual_columns: false };
                 (name.as_str(), Resolved { tables: vec![table], views: Vec::new() })
             }
             Source::View(name) => {
@@ -198,8 +202,9 @@ impl Lake {
             let nearest = nearest(&name, all.map(String::as_str));
             return Err(Error::Unknown { what: "dataset or view", name, nearest }.into());
         }
-        let snapshot = self.catalog.snapshot(&names.workspace, &name, names.at).await?;
-        resolved.tables.push(Table { registered: name, snapshot, virtual_columns: false });
+        let (snapshot, reader) = self.look(&names.workspace, &name, names.at).await?;
+        let table = Table { registered: name, snapshot, reader, virtual_columns: false };
+        resolved.tables.push(table);
         Ok(())
     }
 

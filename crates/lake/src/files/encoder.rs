@@ -22,7 +22,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
-use super::FilesError;
+use super::{FilesError, batch_bytes};
 
 /// Encodes one file.
 pub(super) struct Encoder {
@@ -202,14 +202,6 @@ fn side_by_side<T: Send, R: Send>(
         ordered[at] = Some(result?);
     }
     Ok(ordered.into_iter().map(|r| r.expect("every item was taken once")).collect())
-}
-
-/// Returns the bytes that the batch's rows take in memory, not those of buffers it is a slice of.
-fn batch_bytes(batch: &RecordBatch) -> usize {
-    let of = |column: &Arc<dyn Array>| {
-        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-    };
-    batch.columns().iter().map(of).sum()
 }
 
 /// What the Parquet writer writes to; emptied after each row group.

@@ -88,13 +88,17 @@ pub(super) async fn commit(
             }
             Ok(Committed::Repeated(commit)) => return Ok(Outcome::Repeated(commit)),
             Err(CatalogError::Moved) => match Base::find(lake.catalog.as_ref(), import).await {
+                Err(error) => return Err(failed(error, doubt.as_ref())),
                 Ok(now) => {
                     base = now;
-                    schema =
-                        again(&base, plan).map_err(|error| failed(error.into(), doubt.as_ref()))?;
+                    schema = again(&base, plan).map_err(|error| failed(error, doubt.as_ref()))?;
                 }
-                Err(error) => return Err(failed(error, doubt.as_ref())),
             },
+            // Whoever fills the tail makes the room.
+            Err(CatalogError::TailFull { .. }) => {
+                let sealing = lake.seal_dataset(&import.workspace, base.id());
+                sealing.await.map_err(|error| failed(error, doubt.as_ref()))?;
+            }
             Err(error @ CatalogError::Database { retry: true, .. }) => {
                 made_it |= new.create.is_some();
                 doubt = Some(error);
@@ -182,11 +186,10 @@ fn failed(error: PortError, doubt: Option<&CatalogError>) -> Failed {
 }
 
 /// Returns the schema after the import on what the dataset has become.
-fn again(base: &Base, plan: &Plan) -> Result<Schema, IngestError> {
-    base.schema().evolve(&plan.schema).map_err(|source| IngestError::Schema {
-        file: plan.names.first().cloned().unwrap_or_default(),
-        source,
-    })
+fn again(base: &Base, plan: &Plan) -> Result<Schema, PortError> {
+    let file = plan.names.first().cloned().unwrap_or_default();
+    let evolved = base.schema().evolve(&plan.schema);
+    Ok(evolved.map_err(|source| IngestError::Schema { file, source })?)
 }
 
 fn creation(import: &Import, base: &Base, schema: &Schema) -> Option<NewDataset> {

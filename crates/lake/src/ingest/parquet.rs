@@ -77,6 +77,13 @@ impl ParquetInput {
         if same && plain && small { codec_of(self.metadata.metadata()) } else { None }
     }
 
+    /// Returns about how many bytes its rows take.
+    pub(super) fn row_bytes(&self) -> usize {
+        let groups = self.metadata.metadata().row_groups().iter();
+        let bytes: i64 = groups.map(|group| group.total_byte_size().max(0)).sum();
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     /// Decodes every page of the file, row groups side by side.
     pub(super) async fn check(&self) -> Result<(), IngestError> {
         let groups = 0..self.metadata.metadata().num_row_groups();
@@ -233,7 +240,8 @@ impl ParquetInput {
         finish_upload(objects, upload, &key, bytes).await?;
         let statistics = statistics_of(self.metadata.metadata(), self.metadata.schema());
         let sha256 = model::digest::hex(&sum.finalize());
-        Ok(Written { id, key, rows: self.rows, bytes, sha256, codec: codec.into(), statistics })
+        let (rows, codec, tail) = (self.rows, codec.into(), None);
+        Ok(Written { id, key, rows, bytes, sha256, codec, statistics, tail })
     }
 }
 

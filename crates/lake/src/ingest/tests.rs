@@ -54,7 +54,8 @@ impl Bench {
         let (objects, catalog) = (Arc::new(objects), Arc::new(MemoryCatalog::default()));
         let reader = Arc::new(object_store::memory::InMemory::new());
         let scratch = folder.path().join("scratch");
-        let lake = Lake::new(catalog.clone(), objects.clone(), reader, scratch, testing::clock());
+        let lake = Lake::new(catalog.clone(), objects.clone(), reader, scratch, testing::clock())
+            .with_tail_bytes(0);
         Self { folder, objects, catalog, lake, told: Arc::default() }
     }
 

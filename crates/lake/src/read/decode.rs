@@ -7,11 +7,11 @@ use arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use futures::future::Either;
 use futures::{Stream, StreamExt, TryStreamExt};
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, CommitRun};
 use model::part::Input;
-use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
@@ -24,6 +24,7 @@ use super::adapt::adapt;
 use super::file::LakeFile;
 use crate::files::batch_rows;
 use crate::session::BATCH_ROWS;
+use crate::tail::{self, Reader};
 
 /// Bytes of one batch that wide rows may reach: a batch has fewer rows beyond it.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -48,23 +49,23 @@ impl Columns {
 
 /// Reads rows in order. Batches never cross inputs and add up to exactly the rows asked for.
 pub(crate) fn decode(
-    reader: Arc<dyn ObjectStore>,
+    reader: Reader,
     inputs: Vec<Input>,
     columns: Arc<Columns>,
 ) -> impl Stream<Item = Result<RecordBatch, Error>> + Send + 'static {
     futures::stream::iter(inputs)
-        .map(move |input| decode_one(Arc::clone(&reader), input, Arc::clone(&columns)))
+        .map(move |input| decode_one(reader.clone(), input, Arc::clone(&columns)))
         .buffered(OPEN_FILES)
         .try_flatten()
 }
 
 /// Reads a file's footer and checks that it is the file that was meant.
 pub(crate) async fn open(
-    reader: &Arc<dyn ObjectStore>,
+    reader: &Reader,
     input: &Input,
 ) -> Result<(LakeFile, ArrowReaderMetadata), Error> {
     let path = Path::from(input.key.as_str());
-    let mut file = LakeFile::new(Arc::clone(reader), path, input.file_bytes);
+    let mut file = LakeFile::new(Arc::clone(&reader.objects), path, input.file_bytes);
     // Part of a file: the page index tells which pages can be left alone.
     let whole = input.rows == input.file_rows;
     let policy = if whole { PageIndexPolicy::Skip } else { PageIndexPolicy::Optional };
@@ -79,19 +80,50 @@ pub(crate) async fn open(
     Ok((file, footer))
 }
 
+/// Batches that need no waiting.
+type Made = Box<dyn Iterator<Item = Result<RecordBatch, Error>> + Send>;
+
+/// Returns the rows of an input that is in the tail, with all of their columns.
+fn tail_rows(body: &Bytes, input: &Input) -> Result<Vec<RecordBatch>, Error> {
+    let key = || input.key.clone();
+    let all = tail::decode(body).map_err(|source| Error::Tail { key: key(), source })?;
+    let have: u64 = all.iter().map(|batch| batch.num_rows() as u64).sum();
+    if have != input.file_rows {
+        return Err(Error::Rows { key: key(), have, want: input.file_rows });
+    }
+    let at = |rows: u64| usize::try_from(rows).expect("rows that are in memory");
+    let (mut skip, mut left) = (at(input.first_row), at(input.rows));
+    let mut rows = Vec::with_capacity(all.len());
+    for batch in all {
+        let first = skip.min(batch.num_rows());
+        let taken = left.min(batch.num_rows() - first);
+        (skip, left) = (skip - first, left - taken);
+        if taken > 0 {
+            rows.push(batch.slice(first, taken));
+        }
+    }
+    Ok(rows)
+}
+
 async fn decode_one(
-    reader: Arc<dyn ObjectStore>,
+    reader: Reader,
     input: Input,
     columns: Arc<Columns>,
 ) -> Result<impl Stream<Item = Result<RecordBatch, Error>> + Send, Error> {
+    if let Some(body) = reader.tail(&input.key) {
+        let rows = tail_rows(body, &input)?;
+        let mut shape = Shape { first: input.first_row, input, columns };
+        let batches: Made = Box::new(rows.into_iter().map(move |rows| shape.shape(&rows)));
+        return Ok(Either::Left(futures::stream::iter(batches)));
+    }
     let (file, footer) = open(&reader, &input).await?;
     let stored = columns.schema.fields().iter().filter(|field| columns.is_stored(field.name()));
     let roots: Vec<usize> =
         stored.filter_map(|field| footer.schema().index_of(field.name()).ok()).collect();
     let shape = Shape { first: input.first_row, input, columns };
     if roots.is_empty() {
-        let batches = futures::stream::iter(shape.without_file());
-        return Ok(Either::Left(batches));
+        let batches: Made = Box::new(shape.without_file());
+        return Ok(Either::Left(futures::stream::iter(batches)));
     }
     let (groups, selection) = select(footer.metadata(), &shape.input);
     let rows = batch_rows(groups.iter().map(|&at| footer.metadata().row_group(at)), BATCH_BYTES);

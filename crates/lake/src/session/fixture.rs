@@ -145,6 +145,7 @@ impl World {
             statistics: crate::files::statistics_of(&footer, &batch.schema()),
             place: 0,
             runs: Vec::new(),
+            tail: None,
         };
         let commit = NewCommit {
             create,

@@ -18,11 +18,11 @@ use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN};
 use model::limits;
 use model::part::Input;
 use model::schema::Schema;
-use object_store::ObjectStore;
 
 use super::external;
 use crate::bind::prune::{self, Candidate};
 use crate::read::decode::{self, Columns};
+use crate::tail::Reader;
 
 /// Returns the Arrow columns of a table: the stored ones, then the virtual ones if they are wanted.
 pub(crate) fn table_schema(schema: &Schema, virtual_columns: bool) -> SchemaRef {
@@ -41,7 +41,7 @@ pub(crate) fn table_schema(schema: &Schema, virtual_columns: bool) -> SchemaRef 
 #[derive(Clone)]
 pub(crate) struct Source {
     /// Where the files are.
-    pub(crate) reader: Arc<dyn ObjectStore>,
+    pub(crate) reader: Reader,
     /// Which rows of which files.
     pub(crate) candidates: Vec<Candidate>,
 }
@@ -115,7 +115,7 @@ impl TableProvider for DatasetTable {
             let inputs = candidates.into_iter().map(|candidate| candidate.input).collect();
             for inputs in spread(inputs, state.config().target_partitions()) {
                 partitions.push(Arc::new(Partition {
-                    reader: Arc::clone(&source.reader),
+                    reader: source.reader.clone(),
                     columns: Arc::new(Columns {
                         schema: Arc::clone(&projected),
                         virtual_columns: self.virtual_columns,
@@ -173,7 +173,7 @@ fn spread(inputs: Vec<Input>, count: usize) -> Vec<Vec<Input>> {
 
 /// One reader of a table.
 struct Partition {
-    reader: Arc<dyn ObjectStore>,
+    reader: Reader,
     columns: Arc<Columns>,
     inputs: Vec<Input>,
 }
@@ -190,11 +190,8 @@ impl PartitionStream for Partition {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = decode::decode(
-            Arc::clone(&self.reader),
-            self.inputs.clone(),
-            Arc::clone(&self.columns),
-        );
+        let rows =
+            decode::decode(self.reader.clone(), self.inputs.clone(), Arc::clone(&self.columns));
         let schema = Arc::clone(&self.columns.schema);
         Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(external)))
     }

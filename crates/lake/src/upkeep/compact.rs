@@ -9,31 +9,64 @@ use std::ops::Range;
 use model::dataset::{CommitKind, DataFile, NewCommit, Removal, Snapshot};
 use model::limits::{
     COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_COMMITS_MAX, COMPACT_FILES_MAX, COMPACT_SHARE,
+    TEND_BYTES, TEND_FILES,
 };
 use model::ports::{Compacted, Progress};
 use model::{CommitNumber, PortError, WorkspaceId};
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Error, Sent};
+use super::{Error, Sent, Silent};
 use crate::Lake;
 
-/// Merges what can be merged, group by group, each in a commit of its own.
+/// Seals the tail, then merges what can be merged.
 pub(super) async fn compact(
     lake: &Lake,
     workspace: &WorkspaceId,
     name: &str,
     progress: &dyn Progress,
 ) -> Result<Compacted, PortError> {
+    let dataset = lake.catalog.dataset(workspace, name).await?;
+    let mut done = lake.seal_dataset(workspace, &dataset.id).await?;
     let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
-    let (mut done, mut overtaken) = (Compacted::default(), false);
-    for group in groups(&snapshot.files, snapshot.horizon) {
-        // What somebody else has changed meanwhile is left to the next time.
-        overtaken |= !merge(lake, &snapshot, group, &mut done, progress).await?;
-    }
+    let groups = groups(&snapshot.files, snapshot.horizon);
+    let overtaken = merge_all(lake, &snapshot, groups, &mut done, progress).await?;
     if overtaken && done.commits.is_empty() {
         return Err(Error::Overtaken { dataset: name.into() }.into());
     }
     Ok(done)
+}
+
+/// Seals the tail if that is due, and merges the smallest files where there are many.
+pub(super) async fn tend(
+    lake: &Lake,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<Compacted, PortError> {
+    let dataset = lake.catalog.dataset(workspace, name).await?;
+    let mut done = Compacted::default();
+    if lake.is_seal_due(&dataset.id).await? {
+        done = lake.seal_dataset(workspace, &dataset.id).await?;
+    }
+    let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
+    let groups = tiers(&snapshot.files, snapshot.horizon);
+    merge_all(lake, &snapshot, groups, &mut done, &Silent).await?;
+    Ok(done)
+}
+
+/// Merges groups, each in a commit of its own; returns whether somebody else was faster with one. What they
+/// have changed is left to the next time.
+async fn merge_all(
+    lake: &Lake,
+    snapshot: &Snapshot,
+    groups: Vec<&[DataFile]>,
+    done: &mut Compacted,
+    progress: &dyn Progress,
+) -> Result<bool, PortError> {
+    let mut overtaken = false;
+    for group in groups {
+        overtaken |= !merge(lake, snapshot, group, done, progress).await?;
+    }
+    Ok(overtaken)
 }
 
 /// Merges a group; returns whether nobody else was faster.
@@ -45,7 +78,8 @@ async fn merge(
     progress: &dyn Progress,
 ) -> Result<bool, PortError> {
     let dataset = &snapshot.dataset;
-    let what = Rewrite { dataset, files: group, stays: &|_| true, except: None };
+    let what =
+        Rewrite { dataset, reader: &lake.reader, files: group, stays: &|_| true, except: None };
     let file = rewrite(lake, what, progress).await?;
     let new = NewCommit {
         files: file.into_iter().collect(),
@@ -68,8 +102,32 @@ async fn merge(
     }
 }
 
-/// Cuts files into groups to be merged: neighbours, whole commits, not too large, worth it.
+/// Cuts files into groups to be merged: all that is worth it.
 fn groups(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
+    let mut out = Vec::new();
+    for group in cut(files, horizon, |_| true) {
+        worthwhile(files, &group, &mut out);
+    }
+    out
+}
+
+/// Returns the groups of many small files of the least size of which there are such groups.
+fn tiers(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
+    let steps = [TEND_BYTES / COMPACT_SHARE.pow(2), TEND_BYTES / COMPACT_SHARE, TEND_BYTES];
+    let of = |most: u64| {
+        let groups = cut(files, horizon, |bytes| bytes <= most).into_iter();
+        let many = groups.filter(|group| group.len() >= TEND_FILES);
+        many.filter_map(|group| span(files, &group)).collect::<Vec<_>>()
+    };
+    steps.into_iter().map(of).find(|groups| !groups.is_empty()).unwrap_or_default()
+}
+
+/// Cuts files into groups that may be merged: neighbours, whole commits, not too large, of such sizes.
+fn cut(
+    files: &[DataFile],
+    horizon: CommitNumber,
+    wanted: impl Fn(u64) -> bool,
+) -> Vec<Vec<Range<usize>>> {
     let mut out = Vec::new();
     let mut group: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
@@ -82,16 +140,22 @@ fn groups(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
             && of_group.len() <= COMPACT_FILES_MAX
             && of_group.iter().map(|file| file.runs.len()).sum::<usize>() <= COMPACT_COMMITS_MAX
             && fit(of_group, horizon);
-        if !joins {
-            worthwhile(files, &group, &mut out);
-            group.clear();
+        if !joins || !wanted(more) {
+            out.push(std::mem::take(&mut group));
             bytes = 0;
         }
-        group.push(atom);
-        bytes += more;
+        if wanted(more) {
+            group.push(atom);
+            bytes += more;
+        }
     }
-    worthwhile(files, &group, &mut out);
+    out.push(group);
     out
+}
+
+/// Returns the files of pieces that lie side by side.
+fn span<'a>(files: &'a [DataFile], atoms: &[Range<usize>]) -> Option<&'a [DataFile]> {
+    Some(&files[atoms.first()?.start..atoms.last()?.end])
 }
 
 fn size(files: &[DataFile]) -> u64 {
@@ -101,10 +165,10 @@ fn size(files: &[DataFile]) -> u64 {
 /// Returns the least pieces that hold whole commits.
 fn atoms(files: &[DataFile]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
+    let mut last = CommitNumber(0);
     for (at, file) in files.iter().enumerate() {
-        let last = at.checked_sub(1).and_then(|before| files[before].runs.last());
-        let first = file.runs.first();
-        let apart = last.zip(first).is_none_or(|(last, first)| last.commit < first.commit);
+        let apart = file.runs.first().is_none_or(|first| last < first.commit);
+        last = file.runs.last().map_or(last, |run| run.commit.max(last));
         match out.last_mut() {
             Some(atom) if !apart => atom.end = at + 1,
             _ => out.push(at..at + 1),
@@ -125,8 +189,7 @@ fn fit(files: &[DataFile], horizon: CommitNumber) -> bool {
 
 /// Adds a group to `out`, or what is on either side of a piece that is not worth writing again for the rest.
 fn worthwhile<'a>(files: &'a [DataFile], atoms: &[Range<usize>], out: &mut Vec<&'a [DataFile]>) {
-    let (Some(first), Some(last)) = (atoms.first(), atoms.last()) else { return };
-    let group = &files[first.start..last.end];
+    let Some(group) = span(files, atoms) else { return };
     let all = size(group);
     let largest = atoms.iter().enumerate().max_by_key(|(_, atom)| size(&files[(*atom).clone()]));
     let Some((at, largest)) = largest else { return };
@@ -180,6 +243,7 @@ mod tests {
             removed: None,
             runs: commits.iter().enumerate().map(run).collect(),
             statistics: BTreeMap::new(),
+            in_tail: false,
         }
     }
 
@@ -217,6 +281,30 @@ mod tests {
         around.push(file(4, &[4], 400 * MIB));
         around.extend(plain(5..7, MIB));
         check(&around, &[3, 2]);
+    }
+
+    #[test]
+    fn many_small_files_of_about_one_size_are_merged_unasked() {
+        let check = |files: &[DataFile], expected: &[usize]| {
+            let groups = tiers(files, CommitNumber(0));
+            assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), expected);
+        };
+        check(&plain(1..8, MIB), &[]);
+        check(&plain(1..9, MIB), &[8]);
+        check(&plain(1..20, 9 * MIB), &[]);
+        let mut files = plain(1..4, 4 * MIB);
+        files.extend(plain(4..14, MIB));
+        check(&files, &[10]);
+        files.insert(7, file(7, &[7], 4 * MIB));
+        check(&files, &[14]);
+        files.extend(plain(14..22, 1000));
+        check(&files, &[8]);
+    }
+
+    #[test]
+    fn what_lies_between_the_commits_of_a_merged_file_goes_with_it() {
+        let files = [file(1, &[1, 9], MIB), file(4, &[4], MIB), file(6, &[6], MIB)];
+        assert_eq!(atoms(&files).first(), Some(&(0..3)));
     }
 
     #[test]

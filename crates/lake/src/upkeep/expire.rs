@@ -21,6 +21,7 @@ use super::{Error, Sent, Silent, TRIES};
 use crate::Lake;
 use crate::bind::{between, bound_ticks, prune};
 use crate::session::{self, Session, table_schema};
+use crate::tail::Reader;
 
 /// Removes the rows older than `before`.
 pub(super) async fn expire(
@@ -30,12 +31,15 @@ pub(super) async fn expire(
     before: DateTime<Utc>,
 ) -> Result<Expired, PortError> {
     for _ in 0..TRIES {
-        let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
-        let found = find(lake, &snapshot, before).await?;
+        let dataset = lake.catalog.dataset(workspace, name).await?;
+        // Each file is written anew by itself, and those of the tail are many.
+        lake.seal_dataset(workspace, &dataset.id).await?;
+        let seen = lake.look(workspace, name, None).await?;
+        let found = find(lake, &seen, before).await?;
         if found.remove.is_empty() {
             return Ok(Expired { commit: None, rows: 0 });
         }
-        if let Err(error) = check_cursors(lake, &snapshot.dataset, &found.lost).await {
+        if let Err(error) = check_cursors(lake, &dataset, &found.lost).await {
             lake.discard(&found.commit.files).await;
             return Err(error);
         }
@@ -54,7 +58,11 @@ struct Found {
     lost: BTreeMap<CommitNumber, u64>,
 }
 
-async fn find(lake: &Lake, snapshot: &Snapshot, before: DateTime<Utc>) -> Result<Found, PortError> {
+async fn find(
+    lake: &Lake,
+    (snapshot, reader): &(Snapshot, Reader),
+    before: DateTime<Utc>,
+) -> Result<Found, PortError> {
     let dataset = &snapshot.dataset;
     let new = NewCommit::new(dataset.workspace.clone(), CommitKind::Expire, dataset.id.clone());
     let mut found = Found { remove: Vec::new(), commit: new, lost: BTreeMap::new() };
@@ -68,7 +76,7 @@ async fn find(lake: &Lake, snapshot: &Snapshot, before: DateTime<Utc>) -> Result
     };
     let by_time = dataset.time_column.is_some();
     let files = match &old {
-        Some(old) => may_hold(lake, snapshot, old).await?,
+        Some(old) => may_hold(reader, snapshot, old).await?,
         None if by_time => Vec::new(),
         None => snapshot.files.iter().collect(),
     };
@@ -80,7 +88,7 @@ async fn find(lake: &Lake, snapshot: &Snapshot, before: DateTime<Utc>) -> Result
         let times: BTreeMap<_, _> = file.runs.iter().map(|run| (run.commit, run.time)).collect();
         let stays = |commit: CommitNumber| by_time || times[&commit] >= before;
         let files = std::slice::from_ref(file);
-        let what = Rewrite { dataset, files, stays: &stays, except: old.as_ref() };
+        let what = Rewrite { dataset, reader, files, stays: &stays, except: old.as_ref() };
         let anew = match rewrite(lake, what, &Silent).await {
             Ok(anew) => anew,
             Err(error) => {
@@ -140,13 +148,13 @@ fn old_rows(
 
 /// Returns the files in which a row may be old.
 async fn may_hold<'a>(
-    lake: &Lake,
+    reader: &Reader,
     snapshot: &'a Snapshot,
     old: &Arc<dyn PhysicalExpr>,
 ) -> Result<Vec<&'a DataFile>, PortError> {
     let schema = table_schema(&snapshot.dataset.schema, true);
     let all = between(&snapshot.files, CommitNumber(0), snapshot.at);
-    let some = prune::prune(&lake.reader, (&schema, true), old, all).await?;
+    let some = prune::prune(reader, (&schema, true), old, all).await?;
     let keys: std::collections::BTreeSet<_> =
         some.into_iter().map(|candidate| candidate.input.key).collect();
     Ok(snapshot.files.iter().filter(|file| keys.contains(&file.key)).collect())

@@ -19,11 +19,14 @@ use crate::bind::in_order;
 use crate::files::FilesWriter;
 use crate::read::decode::{self, Columns};
 use crate::session::{self, table_schema};
+use crate::tail::Reader;
 
 /// Rows to be written anew.
 pub(super) struct Rewrite<'a> {
     /// The dataset as it is now.
     pub(super) dataset: &'a Dataset,
+    /// Where they are read.
+    pub(super) reader: &'a Reader,
     /// The files that they are in, in order.
     pub(super) files: &'a [DataFile],
     /// Which commits' rows stay.
@@ -41,13 +44,13 @@ pub(super) async fn rewrite(
     what: Rewrite<'_>,
     progress: &dyn Progress,
 ) -> Result<Option<NewFile>, PortError> {
-    let Rewrite { dataset, files, stays, except } = what;
+    let Rewrite { dataset, reader, files, stays, except } = what;
     let Some(first) = files.first() else { return Ok(None) };
     let pieces = in_order(files, stays);
     let inputs = pieces.iter().map(|piece| piece.input(files)).collect();
     let columns = Columns { schema: table_schema(&dataset.schema, true), virtual_columns: true };
     let commit_at = columns.schema.index_of(COMMIT_COLUMN).expect("it is one of the virtual ones");
-    let mut rows = Box::pin(decode::decode(Arc::clone(&lake.reader), inputs, Arc::new(columns)));
+    let mut rows = Box::pin(decode::decode(reader.clone(), inputs, Arc::new(columns)));
     let folder = format!("data/{}", dataset.id);
     let mut writer = FilesWriter::new(Arc::clone(&lake.objects), folder, dataset.schema.to_arrow())
         .with_file_bytes(u64::MAX);

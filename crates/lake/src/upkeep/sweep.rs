@@ -42,7 +42,7 @@ pub(super) async fn sweep(lake: &Lake, workspace: &WorkspaceId) -> Result<Swept,
 async fn leftovers(lake: &Lake, workspace: &WorkspaceId) -> Result<(), PortError> {
     let before = lake.clock.now() - TimeDelta::hours(LEFTOVER_HOURS);
     let folder = Path::from("data");
-    let mut objects = lake.reader.list(Some(&folder));
+    let mut objects = lake.reader.objects.list(Some(&folder));
     let mut page = Vec::new();
     let failed = |error: object_store::Error| {
         let message = "could not list the data files of the lake";

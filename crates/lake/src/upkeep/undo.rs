@@ -30,7 +30,7 @@ impl Lake {
             commits.extend(self.commit_of(dataset, batch).await?);
         }
         let (workspace, id) = (&dataset.workspace, dataset.id.as_str());
-        let snapshot = self.catalog.snapshot(workspace, id, None).await?;
+        let (snapshot, reader) = self.look(workspace, id, None).await?;
         let mut taken = TakenBack { remove: Vec::new(), anew: Vec::new() };
         for file in &snapshot.files {
             if !file.runs.iter().any(|run| commits.contains(&run.commit)) {
@@ -38,6 +38,7 @@ impl Lake {
             }
             let what = Rewrite {
                 dataset: &snapshot.dataset,
+                reader: &reader,
                 files: std::slice::from_ref(file),
                 stays: &|commit: CommitNumber| !commits.contains(&commit),
                 except: None,

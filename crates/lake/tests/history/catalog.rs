@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use model::dataset::{
-    Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+    Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
+    Unsealed, View,
 };
 use model::ports::{Catalog, CatalogError, CursorPin, Doomed, Spare};
-use model::{BatchId, CommitNumber, DatasetId, ObjectKey, WorkspaceId};
+use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 use store::Store;
 
 /// What becomes of the next commit.
@@ -171,5 +173,17 @@ impl Catalog for Line {
         at: Option<CommitNumber>,
     ) -> Result<Snapshot, CatalogError> {
         Catalog::snapshot(&*self.inner, workspace, dataset, at).await
+    }
+
+    async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError> {
+        Catalog::tail(&*self.inner, files).await
+    }
+
+    async fn tail_files(&self, dataset: &DatasetId) -> Result<Vec<DataFile>, CatalogError> {
+        Catalog::tail_files(&*self.inner, dataset).await
+    }
+
+    async fn unsealed(&self, dataset: &DatasetId) -> Result<Unsealed, CatalogError> {
+        Catalog::unsealed(&*self.inner, dataset).await
     }
 }

@@ -11,13 +11,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 use lake::Lake;
 use model::clock::ManualClock;
-use model::dataset::DatasetKind;
+use model::dataset::{CommitKind, DatasetKind};
 use model::ports::{
-    Bind, Catalog, CatalogError, Import, ImportFile, Ingest, InputFormat, Progress, Query,
-    ReadTask, Relations, Replace, Stage, Upkeep,
+    Bind, Bound, Catalog, CatalogError, Compacted, Import, ImportFile, Ingest, InputFormat,
+    Progress, Query, ReadTask, Relations, Replace, Stage, Upkeep,
 };
 use model::relation::{Relation, Selection, Source};
-use model::{BatchId, Clock, CommitNumber, PortError, WorkspaceId};
+use model::{BatchId, Clock, CommitNumber, PortError, RunId, WorkspaceId};
 use object_store::memory::InMemory;
 use store::Store;
 
@@ -89,7 +89,10 @@ impl World {
         let scratch = folder.path().to_owned();
         let line = Arc::new(Line::new(store.clone()));
         let catalog: Arc<dyn Catalog> = line.clone();
-        let lake = Lake::new(catalog, Arc::new(objects.clone()), memory, scratch, clock.clone());
+        // All commits go to the tail, or the smallest, or none.
+        let tail_bytes = [1 << 20, 200, 0][usize::try_from(seed % 3).unwrap()];
+        let lake = Lake::new(catalog, Arc::new(objects.clone()), memory, scratch, clock.clone())
+            .with_tail_bytes(tail_bytes);
         let name = format!("d{seed}");
         let (rows, batches) = (Rows::default(), Vec::new());
         Self {
@@ -126,7 +129,7 @@ impl World {
             1 => Lost::After,
             _ => Lost::Nothing,
         });
-        match dice.below(13) {
+        match dice.below(15) {
             0..=4 => self.import(dice, None).await,
             5 => self.import(dice, Some(Replace::All)).await,
             6 => {
@@ -137,6 +140,8 @@ impl World {
             7 => self.revert(dice).await,
             8 | 9 => self.expire(dice).await,
             10 => self.sweep(dice).await,
+            11 => self.run(dice).await,
+            12 => self.tend(dice).await,
             _ => self.compact().await,
         }
         self.objects.heal();
@@ -155,7 +160,8 @@ impl World {
         some
     }
 
-    /// Does the work unless the power is cut; returns whether a commit was made and what was said.
+    /// Does the work unless the power is cut; returns the commit that changed rows, if one was made, and what
+    /// was said. Any number of others may have sealed and merged files.
     async fn mortal<T>(
         &self,
         work: impl Future<Output = Result<T, PortError>>,
@@ -166,12 +172,14 @@ impl World {
             done = work => Some(done),
             () = self.objects.cut() => None,
         };
-        let after = self.head().await;
-        assert!(
-            after <= before + 1 || said.as_ref().is_some_and(Result::is_ok),
-            "{before} {after}"
-        );
-        ((after > before).then_some(after), said)
+        if self.head().await == before {
+            return (None, said);
+        }
+        let made = self.store.commits(&workspace(), &self.name, CommitNumber(before), 100).await;
+        let made = made.unwrap().into_iter().filter(|commit| commit.kind != CommitKind::Compact);
+        let made: Vec<u64> = made.map(|commit| commit.number.0).collect();
+        assert!(made.len() <= 1, "{made:?}");
+        (made.first().copied(), said)
     }
 
     async fn import(&mut self, dice: &mut Dice, replace: Option<Replace>) {
@@ -302,11 +310,48 @@ impl World {
         if self.first.is_none() {
             return;
         }
-        let (made, said) =
-            self.mortal(self.lake.compact(&workspace(), &self.name, Arc::new(Silent))).await;
-        if let Some(done) = said {
-            assert_eq!(made, done.unwrap().commits.last().map(|commit| commit.0));
+        let workspace = workspace();
+        let work = self.lake.compact(&workspace, &self.name, Arc::new(Silent));
+        self.merged(work).await;
+    }
+
+    /// Lets some time pass and does what is due.
+    async fn tend(&mut self, dice: &mut Dice) {
+        if self.first.is_none() {
+            return;
         }
+        self.clock.advance(TimeDelta::seconds(if dice.below(2) == 0 { 0 } else { 100 }));
+        self.merged(self.lake.tend(&workspace(), &self.name)).await;
+    }
+
+    async fn merged(&self, work: impl Future<Output = Result<Compacted, PortError>>) {
+        let before = self.head().await;
+        let (changed, said) = self.mortal(work).await;
+        assert_eq!(changed, None);
+        if let Some(done) = said {
+            let done = done.unwrap();
+            assert_eq!(self.head().await - before, done.commits.len() as u64, "{done:?}");
+        }
+    }
+
+    /// Plans a run of some range: it reads files only, whatever was in the tail.
+    async fn run(&mut self, dice: &mut Dice) {
+        let Some(first) = self.first else { return };
+        let head = self.head().await;
+        let first = first.max(self.horizon().await);
+        let to = first + dice.below(head - first + 1);
+        let bind = Bind {
+            stage: Stage::Into { run: RunId::mint(self.clock.now()), epoch: 1 },
+            ..self.bind(dice.below(to + 1), to)
+        };
+        let (changed, said) = self.mortal(self.lake.bind(&bind)).await;
+        assert_eq!(changed, None);
+        let Some(bound) = said else { return };
+        let bound = bound.unwrap();
+        for input in &bound.inputs {
+            assert!(input.key.as_str().starts_with("data/"), "{}", input.key);
+        }
+        self.check_bound(bound, bind.from.0, to).await;
     }
 
     /// Checks some snapshots and increments, and the newest.
@@ -346,18 +391,22 @@ impl World {
         let later = model::clock::SystemClock.now() + TimeDelta::days(30);
         self.clock.advance(later - self.clock.now());
         self.lake.sweep(&workspace()).await.unwrap();
-        let named = self.store.snapshot(&workspace(), &self.name, None).await.unwrap().files;
-        let named: BTreeSet<String> = named.into_iter().map(|file| file.key.to_string()).collect();
+        let named = self.store.snapshot(&workspace(), &self.name, None).await.unwrap();
+        let in_tail = named.files.iter().filter(|file| file.in_tail).count();
+        let unsealed = self.store.unsealed(&named.dataset.id).await.unwrap();
+        assert_eq!(unsealed.files, in_tail as u64);
+        let named = named.files.into_iter().filter(|file| !file.in_tail);
+        let named: BTreeSet<String> = named.map(|file| file.key.to_string()).collect();
         assert_eq!(self.objects.names().await, named);
         let head = self.head().await;
         self.check_range(0, head).await;
     }
 
-    async fn check_range(&self, from: u64, to: u64) {
+    fn bind(&self, from: u64, to: u64) -> Bind {
         let wide = self.widened.is_some_and(|since| to >= since);
         let columns = if wide { "n, w, _commit" } else { "n, _commit" };
         let columns = format!("{columns}, z");
-        let bind = Bind {
+        Bind {
             workspace: workspace(),
             relation: Relation {
                 source: Source::Dataset(self.name.clone()),
@@ -367,8 +416,15 @@ impl World {
             to: CommitNumber(to),
             now: self.clock.now(),
             stage: Stage::Check,
-        };
-        let bound = self.lake.bind(&bind).await.unwrap();
+        }
+    }
+
+    async fn check_range(&self, from: u64, to: u64) {
+        let bound = self.lake.bind(&self.bind(from, to)).await.unwrap();
+        self.check_bound(bound, from, to).await;
+    }
+
+    async fn check_bound(&self, bound: Bound, from: u64, to: u64) {
         let planned: u64 = bound.inputs.iter().map(|input| input.rows).sum();
         let task = ReadTask { relation: Arc::new(bound.relation), inputs: bound.inputs };
         let rows = self.lake.read(&task).await.unwrap().try_collect::<Vec<_>>().await.unwrap();

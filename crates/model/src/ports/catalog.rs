@@ -1,13 +1,15 @@
 //! Datasets, views, commits and data files.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::dataset::{
-    Batch, Commit, Committed, Dataset, IngestKey, NewCommit, NewDataset, Snapshot, View,
+    Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
+    Unsealed, View,
 };
 use crate::failure::{Code, Failure, Fault};
-use crate::ids::{BatchId, CommitNumber, DatasetId, ObjectKey, WorkspaceId};
+use crate::ids::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 
 /// What the lake holds, in one total order of commits per workspace.
 ///
@@ -121,6 +123,15 @@ pub trait Catalog: Send + Sync {
         dataset: &str,
         at: Option<CommitNumber>,
     ) -> Result<Snapshot, CatalogError>;
+
+    /// Returns the bytes of files of the tail, in the order asked for; `Moved` if one has been sealed since.
+    async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError>;
+
+    /// Returns every file of the tail of a dataset, also those whose rows have ended, in order.
+    async fn tail_files(&self, dataset: &DatasetId) -> Result<Vec<DataFile>, CatalogError>;
+
+    /// Returns how much of a dataset is in the tail.
+    async fn unsealed(&self, dataset: &DatasetId) -> Result<Unsealed, CatalogError>;
 }
 
 /// What is too young to be deleted.
@@ -218,6 +229,15 @@ pub enum CatalogError {
         /// The file.
         file: ObjectKey,
     },
+    /// The tail has no room for the rows.
+    #[error(
+        "{bytes} bytes of small commits wait to be sealed into data files, which is the most; \
+         `compact` seals them"
+    )]
+    TailFull {
+        /// Bytes in the tail of the dataset.
+        bytes: u64,
+    },
     /// Something that the caller saw has changed since; look again and repeat.
     #[error("the dataset changed while it was written to; try again")]
     Moved,
@@ -244,7 +264,7 @@ impl Failure for CatalogError {
             | Self::TakenBack { .. }
             | Self::Swept { .. }
             | Self::Moved => Code::Conflict,
-            Self::Database { retry: true, .. } => Code::Unavailable,
+            Self::TailFull { .. } | Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Database { .. } => Code::Internal,
         }
     }
@@ -257,7 +277,9 @@ impl Failure for CatalogError {
             | Self::Open { .. }
             | Self::TakenBack { .. }
             | Self::Gone { .. } => Fault::Request,
-            Self::Swept { .. } | Self::Moved | Self::Database { .. } => Fault::Own,
+            Self::Swept { .. } | Self::TailFull { .. } | Self::Moved | Self::Database { .. } => {
+                Fault::Own
+            }
         }
     }
 }

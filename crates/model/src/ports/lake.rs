@@ -61,9 +61,10 @@ pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, PortError>> +
 /// Whether a relation that does not map rows one by one may be computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Only check it; its rows stay unknown.
+    /// Only check it: nothing is written, and its rows stay unknown. What is bound is for a look only, since
+    /// rows of the tail have no file yet.
     Check,
-    /// Compute it and write its result.
+    /// Compute it and write its result. Rows of the tail become files first, so that parts name only files.
     Into {
         /// The run that needs it.
         run: RunId,
@@ -114,6 +115,10 @@ pub struct ReadTask {
 /// Binds relations and reads them.
 #[async_trait]
 pub trait Relations: Send + Sync {
+    /// Writes the rows of the tail that a relation reads as data files, so that a run opened afterwards does
+    /// not have to.
+    async fn seal(&self, bind: &Bind) -> Result<(), PortError>;
+
     /// Resolves names, types and ranges; refuses volatile functions; prunes files that cannot match.
     ///
     /// Incremental ranges (`from > 0`) need a relation that maps the rows of one dataset one by one.
@@ -122,7 +127,7 @@ pub trait Relations: Send + Sync {
     /// Returns how many rows come out of a bound relation that was not computed, by running it.
     async fn count(&self, bind: &Bind) -> Result<u64, PortError>;
 
-    /// Reads input rows in order. Touches no database.
+    /// Reads input rows in order. Touches no database for those of [`Stage::Into`].
     async fn read(&self, task: &ReadTask) -> Result<RowStream, PortError>;
 
     /// Removes what holders up to that epoch staged for a run; fine if there is nothing.
@@ -196,11 +201,13 @@ pub enum Replace {
 /// What a compaction came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Compacted {
-    /// The commits that merged files, in order; none where there was nothing to merge.
+    /// The commits that sealed the tail and merged files, in order; none where there was nothing to do.
     pub commits: Vec<CommitNumber>,
-    /// Files that were merged.
+    /// Rows that were in the tail.
+    pub rows_sealed: u64,
+    /// Data files that were merged.
     pub files_merged: u64,
-    /// Files that they became.
+    /// Data files written, for the tail too.
     pub files_written: u64,
     /// Rows in them.
     pub rows: u64,
@@ -229,14 +236,18 @@ pub struct Swept {
 /// Keeps the lake healthy. No rows change but by what is asked; an export notices none of it.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Merges small files of a dataset with their neighbours. Every snapshot, count and increment stays
-    /// what it was.
+    /// Writes what is in the tail of a dataset as data files, and merges small ones with their neighbours.
+    /// Every snapshot, count and increment stays what it was.
     async fn compact(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
         progress: Arc<dyn Progress>,
     ) -> Result<Compacted, PortError>;
+
+    /// Does of that what is due and little work: seals a tail that has become large or old, and merges small
+    /// files where many of about one size lie side by side. To be called after an import.
+    async fn tend(&self, workspace: &WorkspaceId, dataset: &str) -> Result<Compacted, PortError>;
 
     /// Removes the rows that are older than `before` by the dataset's time column, or by the time of their
     /// commit where it has none. Rows without a time stay. Refused where an export has yet to deliver some

@@ -194,6 +194,10 @@ impl Relations for Handle {
         Ok(Box::pin(stream::iter(batches)))
     }
 
+    async fn seal(&self, _: &Bind) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {
         let world = &self.0.world;
         let remove = || {

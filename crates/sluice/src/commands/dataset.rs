@@ -26,6 +26,8 @@ struct Shown<'a> {
     rows: u64,
     bytes: u64,
     files: u64,
+    /// Those of the rows that are in the tail.
+    tail: u64,
     batches: u64,
     /// The newest commit that the numbers speak of.
     commit: u64,
@@ -202,7 +204,8 @@ impl<'a> Shown<'a> {
             time_column: dataset.time_column.as_deref(),
             rows: files.iter().map(|file| file.rows).sum(),
             bytes: files.iter().map(|file| file.bytes).sum(),
-            files: files.len() as u64,
+            files: files.iter().filter(|file| !file.in_tail).count() as u64,
+            tail: files.iter().filter(|file| file.in_tail).map(|file| file.rows).sum(),
             batches: batches.len() as u64,
             commit,
             schema_id: dataset.schema.id().to_string(),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::dataset::DatasetKind;
-use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat, Replace};
+use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat, Replace, Upkeep};
 use model::{BatchId, names};
 
 use crate::app::App;
@@ -53,6 +53,10 @@ pub(crate) async fn import_with_bar(app: &App, import: &Import) -> Result<Import
     let bar = Arc::new(Bar::start("importing", Some(Total { bytes })));
     let report = app.lake.import(import, bar.clone()).await?;
     bar.finish();
+    // The rows are in, whatever becomes of this.
+    if let Err(error) = app.lake.tend(&import.workspace, &import.dataset).await {
+        tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
+    }
     Ok(report)
 }
 

@@ -55,14 +55,23 @@ pub(crate) async fn compact(app: &App, dataset: &str) -> Result<(), Failed> {
             let files = counted(swept.files, "file");
             writeln!(out, "deleted {files} that nobody needs: {}", bytes(swept.bytes))?;
         }
-        let done = &merged;
-        if done.commits.is_empty() {
-            return writeln!(out, "nothing to do: no files of `{dataset}` are worth merging");
-        }
-        let (merged, written) =
-            (counted(done.files_merged, "file"), counted(done.files_written, "file"));
-        let rows = counted(done.rows, "row");
-        writeln!(out, "merged {merged} into {written}: {rows}, {}", bytes(done.bytes))
+        writeln!(out, "{}", sentence(dataset, &merged))
     })?;
     Ok(())
+}
+
+/// Says what a compaction came to.
+fn sentence(dataset: &str, done: &Compacted) -> String {
+    if done.commits.is_empty() {
+        return format!("nothing to do: no files of `{dataset}` are worth merging");
+    }
+    let sealed = format!("{} of small commits", counted(done.rows_sealed, "row"));
+    let merged = counted(done.files_merged, "file");
+    let what = match (done.rows_sealed, done.files_merged) {
+        (_, 0) => format!("sealed {sealed}"),
+        (0, _) => format!("merged {merged}"),
+        _ => format!("sealed {sealed} and merged {merged}"),
+    };
+    let (rows, written) = (counted(done.rows, "row"), counted(done.files_written, "file"));
+    format!("{what} into {written}: {rows}, {}", bytes(done.bytes))
 }

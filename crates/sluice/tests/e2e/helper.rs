@@ -34,6 +34,12 @@ impl Sluice {
         text(&path)
     }
 
+    /// Writes the settings of the data folder.
+    pub(crate) fn configure(&self, settings: &str) {
+        std::fs::create_dir_all(self.path("sluice-data")).expect("made");
+        std::fs::write(self.path("sluice-data/sluice.toml"), settings).expect("written");
+    }
+
     /// The program with its data folder, not yet started.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));

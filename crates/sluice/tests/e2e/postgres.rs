@@ -19,9 +19,7 @@ pub(crate) fn on_postgres() -> Sluice {
     assert!(made.success(), "the database is made");
     let (address, _) = server.rsplit_once('/').expect("a URL with a database");
     let sluice = Sluice::new();
-    std::fs::create_dir_all(sluice.path("sluice-data")).expect("made");
-    let url = format!("[database]\nurl = \"{address}/{name}\"\n");
-    std::fs::write(sluice.path("sluice-data/sluice.toml"), url).expect("written");
+    sluice.configure(&format!("[database]\nurl = \"{address}/{name}\"\n"));
     sluice
 }
 

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use crate::helper::{Sluice, manifest, numbers, rows, text};
 
-/// Imports `count` files of ten rows each; returns the batches.
-fn batches(sluice: &Sluice, count: u64) -> Vec<String> {
+/// Imports numbered files of ten rows each, which go to the tail; returns the batches.
+fn batches(sluice: &Sluice, numbered: std::ops::Range<u64>) -> Vec<String> {
     let batch = |n: u64| {
         let file = sluice.file(&format!("{n}.jsonl"), numbers(n * 10, n * 10 + 10));
         let report = sluice.json(&["import", "d", &file]);
         report["batch"].as_str().expect("a batch").to_owned()
     };
-    (0..count).map(batch).collect()
+    numbered.map(batch).collect()
 }
 
 fn values(path: &str) -> Vec<u64> {
@@ -31,17 +31,22 @@ fn reset(path: &str) -> Value {
 #[test]
 fn merged_files_give_the_same_increments() {
     let sluice = Sluice::new();
-    batches(&sluice, 6);
+    batches(&sluice, 0..6);
     let first = export(&sluice, &["--to-commit", "3"]);
     assert_eq!(values(&first), (0..30).collect::<Vec<_>>());
-    let done = sluice.json(&["compact", "d"]);
-    assert_eq!((&done["files_merged"], &done["files_written"]), (&6.into(), &1.into()));
+    // The run has sealed six small commits, in commit 7; two more join them.
+    batches(&sluice, 6..8);
     let shown = sluice.json(&["dataset", "show", "d"]);
-    assert_eq!((&shown["files"], &shown["batches"]), (&1.into(), &6.into()));
+    assert_eq!((&shown["files"], &shown["tail"]), (&1.into(), &20.into()));
+    let done = sluice.json(&["compact", "d"]);
+    assert_eq!((&done["rows_sealed"], &done["files_merged"]), (&20.into(), &2.into()));
+    let shown = sluice.json(&["dataset", "show", "d"]);
+    assert_eq!((&shown["files"], &shown["tail"]), (&1.into(), &0.into()));
+    assert_eq!((&shown["rows"], &shown["batches"]), (&80.into(), &8.into()));
     let second = export(&sluice, &["--to-commit", "5"]);
     assert_eq!(values(&second), (30..50).collect::<Vec<_>>());
     let third = export(&sluice, &[]);
-    assert_eq!(values(&third), (50..60).collect::<Vec<_>>());
+    assert_eq!(values(&third), (50..80).collect::<Vec<_>>());
     assert_eq!(reset(&third), serde_json::json!([]));
     sluice.ok(&["verify", &third, "--chain"]);
     // An older snapshot is still what it was.
@@ -55,7 +60,7 @@ fn merged_files_give_the_same_increments() {
 #[test]
 fn a_batch_is_taken_back_out_of_a_merged_file() {
     let sluice = Sluice::new();
-    let ids = batches(&sluice, 4);
+    let ids = batches(&sluice, 0..4);
     sluice.ok(&["compact", "d"]);
     export(&sluice, &[]);
     let said = sluice.ok(&["revert", &ids[1]]);
@@ -78,7 +83,7 @@ fn a_batch_is_taken_back_out_of_a_merged_file() {
 #[test]
 fn rows_are_put_in_the_place_of_others() {
     let sluice = Sluice::new();
-    let ids = batches(&sluice, 3);
+    let ids = batches(&sluice, 0..3);
     let file = sluice.file("new.jsonl", numbers(100, 105));
     sluice.ok(&["import", "d", &file, "--replace", &ids[0], &ids[2]]);
     let count = || sluice.json(&["dataset", "show", "d"])["rows"].clone();
@@ -113,7 +118,7 @@ fn old_rows_are_removed_to_the_row_and_not_before_they_were_delivered() {
     export(&sluice, &[]);
     import(10, 20);
     let before = |time| ["expire", "d", "--before", time];
-    sluice.fails(&before("2024-05-15T00:00:00Z"), 2, &["`e`", "commit 1", "4 rows"]);
+    sluice.fails(&before("2024-05-15T00:00:00Z"), 2, &["`e`", "commit 2", "4 rows"]);
     let done = sluice.ok(&before("2024-05-05T00:00:00Z"));
     assert!(done.contains("4 rows"), "{done}");
     let all = sluice.ok(&["sql", "SELECT n FROM d", "--format", "csv"]);
@@ -135,9 +140,10 @@ fn old_rows_are_removed_to_the_row_and_not_before_they_were_delivered() {
 #[test]
 fn leftovers_are_swept_and_nothing_else() {
     let sluice = Sluice::new();
-    batches(&sluice, 1);
+    batches(&sluice, 0..1);
     let id = sluice.json(&["dataset", "show", "d"])["id"].as_str().expect("an id").to_owned();
     let folder = sluice.path("sluice-data/lake/data").join(id);
+    sluice.ok(&["compact", "d"]);
     let file = |n: u32| format!("fi_{n:032x}.parquet");
     let unfinished = format!(".{}.fi_{:032x}.part", file(2), 2);
     let old = [file(1), unfinished.clone(), "notes.txt".to_owned()];

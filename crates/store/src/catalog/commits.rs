@@ -13,7 +13,7 @@ use model::dataset::{Commit, CommitKind, Committed, IngestKey, NewCommit, NewDat
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
-use super::{batches, datasets, files, no_workspace, texts};
+use super::{batches, datasets, files, no_workspace, tail, texts};
 use crate::database::{Error, Row, Transaction, args, truncate};
 
 /// The columns of a commit.
@@ -58,7 +58,7 @@ pub(super) async fn commit(
         batches: new.batch.iter().cloned().collect(),
         rows: rows(&added),
         bytes: new.files.iter().map(|file| file.bytes).sum(),
-        files: new.files.len() as u64,
+        files: new.files.iter().filter(|file| file.tail.is_none()).count() as u64,
         // What is written anew has not ended.
         rows_removed: ended.rows.checked_sub(rows(&anew)).ok_or(CatalogError::Moved)?,
         files_removed: ended.files,
@@ -68,7 +68,8 @@ pub(super) async fn commit(
     if let Some(batch) = &new.batch {
         batches::close(tx, &new.workspace, batch, &commit).await?;
     }
-    files::insert(tx, new, &commit, ended.since).await?;
+    files::insert(tx, new, &commit, &ended).await?;
+    tail::add(tx, &new.dataset, &new.files, time).await?;
     if let Some(key) = &new.key {
         let sql = "INSERT INTO ingest_key
                    (dataset, key, fingerprint, commit_number, rejected, rejects)
@@ -132,7 +133,8 @@ async fn settle(
         let name = new.dataset.to_string();
         return Err(CatalogError::NotFound { what: "dataset", name, nearest: None });
     };
-    if held.dropped {
+    // A run of a dropped dataset goes on, and needs what is in the tail as files.
+    if held.dropped && new.kind != CommitKind::Compact {
         return Err(CatalogError::Moved);
     }
     let Some(step) = &new.schema else { return Ok(()) };

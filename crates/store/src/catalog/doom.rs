@@ -4,12 +4,14 @@
 //! that no pin can come between; the caller deletes the objects and then calls [`forget`]. A crash in
 //! between leaves doomed objects, which the next call returns again.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use model::ports::{CatalogError, Doomed, Spare};
-use model::{ObjectKey, WorkspaceId};
+use model::{DatasetId, ObjectKey, WorkspaceId};
 
-use super::no_workspace;
-use crate::database::{Error, Row, Transaction, args};
+use super::{no_workspace, tail, texts};
+use crate::database::{Error, Row, Transaction, Value, args};
 
 pub(super) async fn doom(
     tx: &mut Transaction,
@@ -55,20 +57,32 @@ async fn ended(
     workspace: &WorkspaceId,
     before: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let ended = "SELECT f.id FROM data_file f
-                     JOIN dataset d ON d.id = f.dataset
-                     JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
-                 WHERE d.workspace = $1 AND c.time < $2
-                     AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
-                         AND pin.owner_kind = 'run' AND pin.at_commit < f.removed)";
-    for row in tx.all(ended, args![workspace.as_str(), before]).await? {
-        let sql = "DELETE FROM data_file WHERE id = $1
-                   RETURNING object_key, byte_count, dataset, removed";
-        let file = tx.one(sql, args![row.text("id")?.as_str()]).await?;
+    let sql = "SELECT f.id FROM data_file f
+                   JOIN dataset d ON d.id = f.dataset
+                   JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
+               WHERE d.workspace = $1 AND c.time < $2
+                   AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                       AND pin.owner_kind = 'run' AND pin.at_commit < f.removed)";
+    let ids = texts(&tx.all(sql, args![workspace.as_str(), before]).await?, "id")?;
+    let ids: Vec<Value> = ids.into_iter().map(Value::from).collect();
+    let sql = "DELETE FROM data_file WHERE id IN ({})
+               RETURNING id, object_key, byte_count, row_count, dataset, removed, in_tail";
+    let mut horizons = BTreeMap::<String, i64>::new();
+    for file in tx.all_among(sql, &[], &ids).await? {
         let (removed, dataset) = (file.int("removed")?, file.text("dataset")?);
+        if file.int("in_tail")? == 1 {
+            let of = DatasetId::new(dataset.as_str());
+            let sums = (file.count("row_count")?, file.count("byte_count")?);
+            tail::remove(tx, &of, args![file.text("id")?], sums).await?;
+        } else {
+            insert(tx, workspace, &read(&file)?, (removed, before)).await?;
+        }
+        let horizon = horizons.entry(dataset).or_insert(removed);
+        *horizon = removed.max(*horizon);
+    }
+    for (dataset, removed) in horizons {
         let sql = "UPDATE dataset SET horizon = $2 WHERE id = $1 AND horizon < $2";
-        tx.execute(sql, args![dataset.as_str(), removed]).await?;
-        insert(tx, workspace, &read(&file)?, (removed, before)).await?;
+        tx.execute(sql, args![dataset, removed]).await?;
     }
     Ok(())
 }
@@ -108,16 +122,14 @@ pub(super) async fn forget(
     workspace: &WorkspaceId,
     keys: &[ObjectKey],
 ) -> Result<(), CatalogError> {
-    for key in keys {
-        let values = args![workspace.as_str(), key.as_str()];
-        let sql = "DELETE FROM retired_file
-                   WHERE workspace = $1 AND object_key = $2 AND doomed = 1 AND retired > 0";
-        tx.execute(sql, values).await?;
-        // The name of a leftover stays: whoever wrote it may still be about to commit it.
-        let sql = "UPDATE retired_file SET doomed = 2
-                   WHERE workspace = $1 AND object_key = $2 AND doomed = 1";
-        tx.execute(sql, values).await?;
-    }
+    let keys: Vec<Value> = keys.iter().map(|key| key.as_str().into()).collect();
+    let sql = "DELETE FROM retired_file WHERE workspace = $1 AND doomed = 1 AND retired > 0
+                   AND object_key IN ({})";
+    tx.all_among(sql, args![workspace.as_str()], &keys).await?;
+    // The name of a leftover stays: whoever wrote it may still be about to commit it.
+    let sql = "UPDATE retired_file SET doomed = 2
+               WHERE workspace = $1 AND doomed = 1 AND object_key IN ({})";
+    tx.all_among(sql, args![workspace.as_str()], &keys).await?;
     Ok(())
 }
 

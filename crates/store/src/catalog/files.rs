@@ -7,11 +7,23 @@ use model::dataset::{Commit, CommitKind, CommitRun, DataFile, NewCommit, NewFile
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId};
 
-use super::texts;
+use super::{tail, texts};
 use crate::database::{Error, Row, Transaction, Value, args};
 
 /// Values of one row in [`insert`].
-const COLUMNS: usize = 15;
+const COLUMNS: usize = 17;
+
+/// The columns of a data file.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, dataset, batch, object_key, schema_id, row_count, byte_count, sha256,
+                 codec, added, place, removed, runs, statistics, in_tail
+             FROM data_file ",
+            $tail
+        )
+    };
+}
 
 /// What files that ended came to.
 #[derive(Debug, Default)]
@@ -19,7 +31,9 @@ pub(super) struct Ended {
     pub(super) files: u64,
     pub(super) rows: u64,
     /// The least commit from which on one of them stood for its rows.
-    pub(super) since: Option<CommitNumber>,
+    since: Option<CommitNumber>,
+    /// When the rows of merged files end, if they do.
+    until: Option<CommitNumber>,
 }
 
 /// Ends the files that a commit removes. Those that a compaction has merged leave every snapshot.
@@ -28,79 +42,95 @@ pub(super) async fn end(
     new: &NewCommit,
     (number, time): (CommitNumber, DateTime<Utc>),
 ) -> Result<Ended, CatalogError> {
-    let mut ended = Ended::default();
-    match &new.remove {
-        Removal::Nothing => {}
+    let dataset = new.dataset.as_str();
+    let rows = match &new.remove {
+        Removal::Nothing => return Ok(Ended::default()),
         Removal::All => {
             let sql = "UPDATE data_file SET removed = $2 WHERE dataset = $1 AND removed IS NULL
-                       RETURNING row_count, added";
-            for row in tx.all(sql, args![new.dataset.as_str(), number.0]).await? {
-                ended.add(&row)?;
-            }
+                       RETURNING row_count, added, removed";
+            tx.all(sql, args![dataset, number.0]).await?
         }
         Removal::Files(ids) => {
-            for id in ids {
-                let values = args![new.dataset.as_str(), id.as_str(), number.0];
-                let row = if new.kind == CommitKind::Compact {
-                    retire(tx, new, values, time).await?
-                } else {
-                    let sql = "UPDATE data_file SET removed = $3
-                               WHERE dataset = $1 AND id = $2 AND removed IS NULL
-                               RETURNING row_count, added";
-                    tx.first(sql, values).await?
-                };
-                // Somebody else ended it first.
-                ended.add(&row.ok_or(CatalogError::Moved)?)?;
+            let ids: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
+            let rows = if new.kind == CommitKind::Compact {
+                retire(tx, new, &ids, (number, time)).await?
+            } else {
+                let sql = "UPDATE data_file SET removed = $2
+                           WHERE dataset = $1 AND removed IS NULL AND id IN ({})
+                           RETURNING row_count, added, removed";
+                tx.all_among(sql, args![dataset, number.0], &ids).await?
+            };
+            // Somebody else ended one of them first.
+            if rows.len() < ids.len() {
+                return Err(CatalogError::Moved);
             }
+            rows
         }
-    }
-    Ok(ended)
+    };
+    Ended::of(&rows)
 }
 
 impl Ended {
-    fn add(&mut self, row: &Row) -> Result<(), Error> {
-        let added = CommitNumber(row.count("added")?);
-        self.files += 1;
-        self.rows += row.count::<u64>("row_count")?;
-        self.since = Some(self.since.map_or(added, |since| since.min(added)));
-        Ok(())
+    fn of(rows: &[Row]) -> Result<Self, CatalogError> {
+        let mut ended = Self { files: rows.len() as u64, ..Self::default() };
+        let mut until = BTreeSet::new();
+        for row in rows {
+            let added = CommitNumber(row.count("added")?);
+            ended.rows += row.count::<u64>("row_count")?;
+            ended.since = Some(ended.since.map_or(added, |since| since.min(added)));
+            until.insert(row.int_or_null("removed")?);
+        }
+        // One file cannot stand for rows that end at different commits.
+        if until.len() > 1 {
+            return Err(CatalogError::Moved);
+        }
+        let until = until.pop_first().flatten().and_then(|until| u64::try_from(until).ok());
+        Ok(Self { until: until.map(CommitNumber), ..ended })
     }
 }
 
-/// Takes a file out of the catalog and keeps its name for whoever deletes it. `values` are the dataset, the
-/// file and the commit.
+/// Takes files out of the catalog and keeps their names for whoever deletes them; what is in the tail is gone.
 async fn retire(
     tx: &mut Transaction,
     new: &NewCommit,
-    values: &[Value],
-    time: DateTime<Utc>,
-) -> Result<Option<Row>, Error> {
-    let sql = "DELETE FROM data_file WHERE dataset = $1 AND id = $2 AND removed IS NULL
-               RETURNING object_key, byte_count, row_count, added";
-    let Some(row) = tx.first(sql, &values[..2]).await? else { return Ok(None) };
-    let sql = "INSERT INTO retired_file (object_key, workspace, byte_count, retired, retired_at)
-               VALUES ($1, $2, $3, $4, $5)";
-    let [_, _, number] = values else { return Ok(None) };
-    let workspace = new.workspace.as_str();
-    let (key, bytes) = (row.text("object_key")?, row.int("byte_count")?);
-    let retired: &[Value] =
-        &[key.into(), workspace.into(), bytes.into(), number.clone(), time.into()];
-    tx.execute(sql, retired).await?;
-    Ok(Some(row))
+    ids: &[Value],
+    (number, time): (CommitNumber, DateTime<Utc>),
+) -> Result<Vec<Row>, Error> {
+    let sql = "DELETE FROM data_file WHERE dataset = $1 AND id IN ({})
+               RETURNING id, object_key, byte_count, row_count, added, removed, in_tail";
+    let rows = tx.all_among(sql, args![new.dataset.as_str()], ids).await?;
+    let (mut retired, mut tail, mut sums) = (Vec::new(), Vec::new(), (0, 0));
+    for row in &rows {
+        if row.int("in_tail")? == 1 {
+            tail.push(row.text("id")?.into());
+            sums.0 += row.count::<u64>("row_count")?;
+            sums.1 += row.count::<u64>("byte_count")?;
+        } else {
+            let (key, bytes) = (row.text("object_key")?, row.int("byte_count")?);
+            retired.extend_from_slice(args![key, new.workspace.as_str(), bytes, number.0, time]);
+        }
+    }
+    let sql = "INSERT INTO retired_file (object_key, workspace, byte_count, retired, retired_at)";
+    tx.insert(sql, 5, &retired, "").await?;
+    tail::remove(tx, &new.dataset, &tail, sums).await?;
+    Ok(rows)
 }
 
 /// Lists files as added by a commit. Rows that are only written anew keep their commits; merged ones are in
-/// every snapshot from `since` on.
+/// every snapshot that showed what they are merged from.
 pub(super) async fn insert(
     tx: &mut Transaction,
     new: &NewCommit,
     commit: &Commit,
-    since: Option<CommitNumber>,
+    ended: &Ended,
 ) -> Result<(), Error> {
     let sql = "INSERT INTO data_file (id, dataset, batch, object_key, schema_id, row_count,
-               byte_count, sha256, codec, added, written, first_commit, place, runs, statistics)";
+               byte_count, sha256, codec, added, removed, written, first_commit, place, runs,
+               statistics, in_tail)";
     let own = vec![CommitRun { commit: commit.number, time: commit.time, first_row: 0 }];
-    let added = since.filter(|_| new.kind == CommitKind::Compact).unwrap_or(commit.number);
+    let merges = new.kind == CommitKind::Compact;
+    let added = ended.since.filter(|_| merges).unwrap_or(commit.number);
+    let removed = ended.until.filter(|_| merges).map(|commit| commit.0);
     let mut values = Vec::with_capacity(new.files.len() * COLUMNS);
     for file in &new.files {
         let runs = if file.runs.is_empty() { &own } else { &file.runs };
@@ -118,11 +148,13 @@ pub(super) async fn insert(
             &file.sha256,
             &file.codec,
             added.0,
+            removed,
             commit.number.0,
             first.0,
             file.place,
             runs,
             statistics,
+            u32::from(file.tail.is_some()),
         ];
         values.extend_from_slice(row);
     }
@@ -135,13 +167,13 @@ pub(super) async fn check_not_swept(
     tx: &mut Transaction,
     files: &[NewFile],
 ) -> Result<(), CatalogError> {
-    for file in files {
-        let sql = "SELECT object_key FROM retired_file WHERE object_key = $1";
-        if tx.first(sql, args![file.key.as_str()]).await?.is_some() {
-            return Err(CatalogError::Swept { file: file.key.clone() });
-        }
+    let objects = files.iter().filter(|file| file.tail.is_none());
+    let keys: Vec<Value> = objects.map(|file| file.key.as_str().into()).collect();
+    let sql = "SELECT object_key FROM retired_file WHERE object_key IN ({})";
+    match tx.all_among(sql, &[], &keys).await?.first() {
+        None => Ok(()),
+        Some(row) => Err(CatalogError::Swept { file: ObjectKey::new(row.text("object_key")?) }),
     }
-    Ok(())
 }
 
 /// Refuses files with a schema that the dataset never had: nobody could read them.
@@ -180,12 +212,21 @@ pub(super) async fn alive(
     dataset: &DatasetId,
     at: CommitNumber,
 ) -> Result<Vec<DataFile>, Error> {
-    let sql = "SELECT id, dataset, batch, object_key, schema_id, row_count, byte_count, sha256,
-                   codec, added, place, removed, runs, statistics
-               FROM data_file
-               WHERE dataset = $1 AND added <= $2 AND (removed IS NULL OR removed > $2)
-               ORDER BY first_commit, place";
+    let sql = select!(
+        "WHERE dataset = $1 AND added <= $2 AND (removed IS NULL OR removed > $2)
+         ORDER BY first_commit, place"
+    );
     let rows = tx.all(sql, args![dataset.as_str(), at.0]).await?;
+    rows.iter().map(read).collect()
+}
+
+/// Returns the files in the tail, by first commit, then arrival.
+pub(super) async fn in_tail(
+    tx: &mut Transaction,
+    dataset: &DatasetId,
+) -> Result<Vec<DataFile>, Error> {
+    let sql = select!("WHERE dataset = $1 AND in_tail = 1 ORDER BY first_commit, place");
+    let rows = tx.all(sql, args![dataset.as_str()]).await?;
     rows.iter().map(read).collect()
 }
 
@@ -207,5 +248,6 @@ fn read(row: &Row) -> Result<DataFile, Error> {
         removed,
         runs: row.json("runs")?,
         statistics: row.json("statistics")?,
+        in_tail: row.int("in_tail")? == 1,
     })
 }

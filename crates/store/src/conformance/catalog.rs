@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::dataset::{
-    CommitKind, CommitRun, Committed, IngestKey, NewCommit, Removal, View, Window,
+    CommitKind, CommitRun, Committed, IngestKey, NewCommit, NewFile, Removal, Unsealed, View,
+    Window,
 };
-use model::ports::CatalogError;
+use model::limits::TAIL_BYTES_MAX;
+use model::ports::{CatalogError, Spare};
 use model::{BatchId, CommitNumber, DatasetId, FileId, SchemaId, WorkspaceId};
 use tokio::task::JoinSet;
 
@@ -398,4 +401,75 @@ pub async fn a_merged_file_stands_for_what_it_came_from(rig: &Rig) {
     let late = removing(&orders, CommitKind::Compact, old);
     refused!(rig.catalog.commit(&late, at(3)).await, CatalogError::Moved);
     assert_eq!(rig.catalog.head(&workspace()).await.unwrap().unwrap().0.0, 3);
+}
+
+/// An append of `rows` rows to the tail.
+fn small(dataset: &DatasetId, rows: u64) -> NewCommit {
+    let mut new = append(dataset, rows);
+    let body = Bytes::from(format!("{rows} rows of {}", new.files[0].id));
+    new.files[0].bytes = body.len() as u64;
+    new.files[0].tail = Some(body);
+    new
+}
+
+pub async fn small_commits_are_kept_until_they_are_sealed(rig: &Rig) {
+    let orders = rig.orders().await;
+    assert_eq!(rig.catalog.unsealed(&orders).await.unwrap(), Unsealed::default());
+    let news = [small(&orders, 10), append(&orders, 5), small(&orders, 7)];
+    for new in &news {
+        let Committed::New(commit) = rig.catalog.commit(new, at(4)).await.unwrap() else {
+            panic!("no key was used");
+        };
+        assert_eq!(commit.files, u64::from(new.files[0].tail.is_none()));
+    }
+    let ids: Vec<FileId> = news.iter().map(|new| new.files[0].id.clone()).collect();
+    assert_eq!(files_at(rig, None).await, ids);
+    let bodies = rig.catalog.tail(&[ids[2].clone(), ids[0].clone()]).await.unwrap();
+    let body = |n: usize| news[n].files[0].tail.clone().unwrap();
+    assert_eq!(bodies, [body(2), body(0)]);
+    let tail = rig.catalog.unsealed(&orders).await.unwrap();
+    let bytes = (body(0).len() + body(2).len()) as u64;
+    assert_eq!(tail, Unsealed { files: 2, rows: 17, bytes, since: Some(at(4)) });
+    let files = rig.catalog.tail_files(&orders).await.unwrap();
+    assert!(files.iter().all(|file| file.in_tail));
+    assert_eq!(files.iter().map(|file| &file.id).collect::<Vec<_>>(), [&ids[0], &ids[2]]);
+
+    // Those of the first end, those of the third do not: one file cannot stand for both.
+    rig.commit(&removing(&orders, CommitKind::Revert, vec![ids[0].clone()])).await;
+    let run =
+        |commit, first_row| CommitRun { commit: CommitNumber(commit), time: at(4), first_row };
+    let sealed = |rows: u64, runs: Vec<CommitRun>, files: Vec<FileId>| {
+        let mut new = removing(&orders, CommitKind::Compact, files);
+        new.files = vec![NewFile { runs, ..append(&orders, rows).files.remove(0) }];
+        new
+    };
+    let both = sealed(17, vec![run(1, 0), run(3, 10)], vec![ids[0].clone(), ids[2].clone()]);
+    refused!(rig.catalog.commit(&both, at(5)).await, CatalogError::Moved);
+    let ended = sealed(10, vec![run(1, 0)], vec![ids[0].clone()]);
+    rig.commit(&ended).await;
+    let ended = &ended.files[0].id;
+    assert_eq!(files_at(rig, Some(3)).await, [ended, &ids[1], &ids[2]].map(Clone::clone));
+    assert_eq!(files_at(rig, None).await, ids[1..]);
+    refused!(rig.catalog.tail(&ids[..1]).await, CatalogError::Moved);
+    let last = sealed(7, vec![run(3, 0)], vec![ids[2].clone()]);
+    rig.commit(&last).await;
+    assert_eq!(rig.catalog.unsealed(&orders).await.unwrap(), Unsealed::default());
+    // Nothing of it is left to be deleted from the object store.
+    let spare = Spare { merged_before: at(9), ended_before: at(0) };
+    assert!(rig.catalog.doom(&workspace(), &spare, 10).await.unwrap().is_empty());
+}
+
+pub async fn a_full_tail_takes_nothing_more(rig: &Rig) {
+    let orders = rig.orders().await;
+    for _ in 0..4 {
+        let mut new = small(&orders, 1);
+        new.files[0].bytes = TAIL_BYTES_MAX / 4;
+        rig.commit(&new).await;
+    }
+    let head = rig.catalog.head(&workspace()).await.unwrap();
+    let refused = rig.catalog.commit(&small(&orders, 1), at(9)).await;
+    refused!(refused, CatalogError::TailFull { bytes: TAIL_BYTES_MAX });
+    assert_eq!(rig.catalog.head(&workspace()).await.unwrap(), head);
+    // Data files are taken all the same.
+    rig.commit(&append(&orders, 1)).await;
 }

@@ -1,5 +1,6 @@
 //! Values that go into a statement and rows that come out, alike for both databases.
 
+use bytes::Bytes;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,6 +54,14 @@ pub(crate) enum Value {
     Text(Option<String>),
     /// A number or null.
     Int(Option<i64>),
+    /// Bytes.
+    Bytes(Bytes),
+}
+
+impl From<&Bytes> for Value {
+    fn from(bytes: &Bytes) -> Self {
+        Self::Bytes(bytes.clone())
+    }
 }
 
 impl From<&str> for Value {
@@ -95,6 +104,12 @@ impl From<u32> for Value {
 impl From<u64> for Value {
     fn from(number: u64) -> Self {
         Self::Int(Some(i64::try_from(number).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<Option<u64>> for Value {
+    fn from(number: Option<u64>) -> Self {
+        number.map_or(Self::Int(None), Self::from)
     }
 }
 
@@ -151,6 +166,15 @@ impl Row {
             Self::Sqlite(row) => row.try_get(column)?,
             Self::Postgres(row) => row.try_get(column)?,
         })
+    }
+
+    /// Returns bytes.
+    pub(crate) fn bytes(&self, column: &'static str) -> Result<Bytes, Error> {
+        let bytes: Vec<u8> = match self {
+            Self::Sqlite(row) => row.try_get(column)?,
+            Self::Postgres(row) => row.try_get(column)?,
+        };
+        Ok(bytes.into())
     }
 
     /// Returns a number that may be null.

@@ -1,0 +1,94 @@
+//! Turns what is in the tail into data files.
+//!
+//! A sealed file stands for its rows as a merged one does, so no count, no increment and no older snapshot can
+//! tell that it happened.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use model::dataset::{CommitKind, DataFile, Dataset, NewCommit, Removal};
+use model::limits::{COMPACT_COMMITS_MAX, SEAL_BYTES, SEAL_COMMITS, SEAL_SECONDS};
+use model::ports::{CatalogError, Compacted};
+use model::{CommitNumber, DatasetId, PortError, WorkspaceId};
+
+use super::rewrite::{Rewrite, rewrite};
+use super::{Error, Sent, Silent, TRIES};
+use crate::Lake;
+
+impl Lake {
+    /// Writes all that is in the tail of a dataset as data files. What comes meanwhile may stay in the tail.
+    pub(crate) async fn seal_dataset(
+        &self,
+        workspace: &WorkspaceId,
+        id: &DatasetId,
+    ) -> Result<Compacted, PortError> {
+        let mut done = Compacted::default();
+        for _ in 0..TRIES {
+            let files = self.catalog.tail_files(id).await?;
+            if files.is_empty() {
+                return Ok(done);
+            }
+            // Also of a dataset that was dropped meanwhile: its runs go on.
+            let dataset = self.catalog.snapshot(workspace, id.as_str(), None).await?.dataset;
+            let mut moved = false;
+            for group in groups(files) {
+                moved |= !self.seal_group(&dataset, &group, &mut done).await?;
+            }
+            if !moved {
+                return Ok(done);
+            }
+        }
+        Err(Error::Busy { dataset: id.to_string() }.into())
+    }
+
+    /// Writes a group as one data file; returns whether nobody else changed it meanwhile.
+    async fn seal_group(
+        &self,
+        dataset: &Dataset,
+        files: &[DataFile],
+        done: &mut Compacted,
+    ) -> Result<bool, PortError> {
+        let ids: Vec<_> = files.iter().map(|file| file.id.clone()).collect();
+        let reader = match self.with_tail(ids.clone()).await {
+            Ok(reader) => reader,
+            Err(CatalogError::Moved) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let what = Rewrite { dataset, reader: &reader, files, stays: &|_| true, except: None };
+        let file = rewrite(self, what, &Silent).await?;
+        let rows = file.iter().map(|file| file.rows).sum::<u64>();
+        let bytes = file.iter().map(|file| file.bytes).sum::<u64>();
+        let new = NewCommit {
+            files: file.into_iter().collect(),
+            remove: Removal::Files(ids),
+            ..NewCommit::new(dataset.workspace.clone(), CommitKind::Compact, dataset.id.clone())
+        };
+        let Sent::Made(commit) = self.send(new).await? else { return Ok(false) };
+        done.commits.push(commit.number);
+        done.rows_sealed += rows;
+        done.rows += rows;
+        done.bytes += bytes;
+        done.files_written += 1;
+        Ok(true)
+    }
+
+    /// Returns whether the tail of a dataset has become large or old.
+    pub(super) async fn is_seal_due(&self, id: &DatasetId) -> Result<bool, CatalogError> {
+        let tail = self.catalog.unsealed(id).await?;
+        let oldest = self.clock.now() - TimeDelta::seconds(SEAL_SECONDS);
+        let is_old = tail.since.is_some_and(|since| since <= oldest);
+        Ok(is_old || tail.bytes >= SEAL_BYTES || tail.files >= SEAL_COMMITS)
+    }
+}
+
+/// Cuts files, in order, into those that can become one: their rows are in the lake for as long.
+fn groups(files: Vec<DataFile>) -> Vec<Vec<DataFile>> {
+    let mut by_end: BTreeMap<Option<CommitNumber>, Vec<DataFile>> = BTreeMap::new();
+    for file in files {
+        by_end.entry(file.removed).or_default().push(file);
+    }
+    let cut = |files: Vec<DataFile>| {
+        files.chunks(COMPACT_COMMITS_MAX).map(<[_]>::to_vec).collect::<Vec<_>>()
+    };
+    by_end.into_values().flat_map(cut).collect()
+}
