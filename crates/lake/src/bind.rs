@@ -19,7 +19,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use futures::TryStreamExt;
 use model::dataset::CommitKind;
 use model::part::Input;
-use model::ports::{Bind, Bound, ReadTask, Relations, RowStream, Stage};
+use model::ports::{Bind, Bound, CatalogError, Compacted, ReadTask, Relations, RowStream, Stage};
 use model::relation::{BoundRelation, BoundTable};
 use model::schema::Schema;
 use model::{CommitNumber, PortError, RunId, WorkspaceId};
@@ -35,14 +35,19 @@ pub(crate) use window::bound_ticks;
 
 use shape::Shape;
 
+/// Times the tail is sealed anew because somebody else has changed it meanwhile.
+const SEAL_TRIES: usize = 20;
+
 /// Commits asked for at once.
 const COMMITS_PER_PAGE: u32 = 1000;
 
 #[async_trait]
 impl Relations for Lake {
     async fn seal(&self, bind: &Bind) -> Result<(), PortError> {
-        let (resolved, _) = self.resolve_relation(bind).await?;
-        self.seal_tables(&resolved).await?;
+        // As if it were for a run, so that no bytes are fetched.
+        let run = RunId::mint(bind.now);
+        let bind = Bind { stage: Stage::Into { run, epoch: 0 }, ..bind.clone() };
+        self.resolve_sealed(&bind).await?;
         Ok(())
     }
 
@@ -168,23 +173,28 @@ impl Lake {
         if bind.stage == Stage::Check {
             return Ok((resolved, text));
         }
-        while self.seal_tables(&resolved).await? {
+        for _ in 0..SEAL_TRIES {
+            if !self.seal_tables(&resolved).await? {
+                return Ok((resolved, text));
+            }
             (resolved, text) = self.resolve_relation(bind).await?;
         }
-        Ok((resolved, text))
+        Err(CatalogError::Moved.into())
     }
 
     /// Seals what the tables show of the tail; returns whether there was something.
     async fn seal_tables(&self, resolved: &Resolved) -> Result<bool, PortError> {
-        let mut sealed = false;
+        let mut found = false;
         for table in &resolved.tables {
-            if table.snapshot.files.iter().any(|file| file.in_tail) {
+            let files = table.snapshot.files.iter().filter(|file| file.in_tail);
+            let files: Vec<_> = files.cloned().collect();
+            if !files.is_empty() {
                 let dataset = &table.snapshot.dataset;
-                self.seal_dataset(&dataset.workspace, &dataset.id).await?;
-                sealed = true;
+                self.seal_files(dataset, files, &mut Compacted::default()).await?;
+                found = true;
             }
         }
-        Ok(sealed)
+        Ok(found)
     }
 
     async fn row_by_row(

@@ -12,10 +12,10 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use model::dataset::Snapshot;
+use model::dataset::{Dataset, Snapshot};
 use model::part::Input;
 use model::ports::CatalogError;
-use model::{CommitNumber, FileId, ObjectKey, WorkspaceId};
+use model::{CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 use object_store::ObjectStore;
 
 use crate::Lake;
@@ -83,27 +83,37 @@ impl Lake {
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
-        at: Option<CommitNumber>,
+        range: (CommitNumber, Option<CommitNumber>),
     ) -> Result<(Snapshot, Reader), CatalogError> {
         for _ in 1..TRIES {
-            match self.look_once(workspace, dataset, at).await {
+            match self.look_once(workspace, dataset, range).await {
                 Err(CatalogError::Moved) => {}
                 other => return other,
             }
         }
-        self.look_once(workspace, dataset, at).await
+        self.look_once(workspace, dataset, range).await
     }
 
     async fn look_once(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
-        at: Option<CommitNumber>,
+        range: (CommitNumber, Option<CommitNumber>),
     ) -> Result<(Snapshot, Reader), CatalogError> {
-        let snapshot = self.catalog.snapshot(workspace, dataset, at).await?;
+        let snapshot = self.catalog.snapshot_since(workspace, dataset, range).await?;
         let tail = snapshot.files.iter().filter(|file| file.in_tail);
         let reader = self.with_tail(tail.map(|file| file.id.clone()).collect()).await?;
         Ok((snapshot, reader))
+    }
+
+    /// Returns a dataset with its newest columns and none of its files.
+    pub(crate) async fn newest(
+        &self,
+        workspace: &WorkspaceId,
+        id: &DatasetId,
+    ) -> Result<Dataset, CatalogError> {
+        let nothing = (CommitNumber(u64::MAX), None);
+        Ok(self.catalog.snapshot_since(workspace, id.as_str(), nothing).await?.dataset)
     }
 
     /// Returns a reader for inputs that may be in the tail; `Moved` if one was sealed meanwhile.

@@ -464,11 +464,11 @@ impl Catalog for MemoryCatalog {
         Ok(state.commits.iter().filter(of).take(limit as usize).cloned().collect())
     }
 
-    async fn snapshot(
+    async fn snapshot_since(
         &self,
         _workspace: &WorkspaceId,
         dataset: &str,
-        at: Option<CommitNumber>,
+        (from, at): (CommitNumber, Option<CommitNumber>),
     ) -> Result<Snapshot, CatalogError> {
         let state = self.state.lock().expect("not poisoned");
         let mut dataset = state.dataset(dataset)?.clone();
@@ -484,6 +484,7 @@ impl Catalog for MemoryCatalog {
         let alive = |file: &&DataFile| {
             file.dataset == dataset.id
                 && file.added <= at
+                && file.runs.last().is_some_and(|run| run.commit > from)
                 && file.removed.is_none_or(|removed| removed > at)
         };
         let files: Vec<DataFile> = state.files.iter().filter(alive).cloned().collect();

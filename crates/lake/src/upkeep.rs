@@ -124,6 +124,12 @@ pub(crate) enum Error {
         /// The dataset.
         dataset: String,
     },
+    /// The tail never stood still.
+    #[error("the small commits of `{dataset}` kept changing while they were sealed; try again")]
+    Unsealed {
+        /// The dataset.
+        dataset: String,
+    },
     /// An export has not delivered the rows yet.
     #[error(
         "the export `{export}` has delivered up to commit {cursor} and would lose {rows} rows that are \
@@ -160,7 +166,10 @@ pub(crate) enum Error {
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Overtaken { .. } | Self::Busy { .. } | Self::Pinned { .. } => Code::Conflict,
+            Self::Overtaken { .. }
+            | Self::Busy { .. }
+            | Self::Unsealed { .. }
+            | Self::Pinned { .. } => Code::Conflict,
             Self::NotTime { .. } => Code::Invalid,
             Self::Unsettled { .. } => Code::Unavailable,
         }
@@ -169,7 +178,7 @@ impl Failure for Error {
     fn fault(&self) -> Fault {
         match self {
             Self::Overtaken { .. } | Self::Pinned { .. } | Self::NotTime { .. } => Fault::Request,
-            Self::Busy { .. } | Self::Unsettled { .. } => Fault::Own,
+            Self::Busy { .. } | Self::Unsealed { .. } | Self::Unsettled { .. } => Fault::Own,
         }
     }
 }

@@ -281,7 +281,7 @@ pub struct DataFile {
     pub in_tail: bool,
 }
 
-/// What of a dataset is in the tail, rows that have ended included.
+/// What of a dataset is in the tail; rows that have ended do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unsealed {
     /// Files, one for each small commit.

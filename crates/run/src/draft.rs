@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use model::CommitNumber;
 use model::format::{Encoding, FormatSpec};
 use model::part::{Input, PartId};
-use model::ports::{Bind, Bound, Encoder, NameContext, Relations};
+use model::ports::{Bind, Bound, CatalogError, Encoder, NameContext, Relations};
 use model::relation::BoundRelation;
+use model::{CommitNumber, PortError};
 
 use crate::cut::{Cut, Names, check_name, part_count, rows_per_part};
 use crate::error::Error;
@@ -26,8 +26,27 @@ pub(crate) struct Draft {
     rows_per_part: u64,
 }
 
+/// Times a relation is bound anew because rows were moved before they were sampled.
+const TRIES: usize = 5;
+
 /// Binds, checks the format and samples the first rows.
 pub(crate) async fn draft(
+    relations: &dyn Relations,
+    encoder: &dyn Encoder,
+    bind: &Bind,
+    format: &FormatSpec,
+) -> Result<Draft, Error> {
+    for _ in 1..TRIES {
+        match once(relations, encoder, bind, format).await {
+            // Rows of the tail were sealed before they were sampled.
+            Err(Error::Port(error)) if is_moved(error.inner()) => {}
+            drafted => return drafted,
+        }
+    }
+    once(relations, encoder, bind, format).await
+}
+
+async fn once(
     relations: &dyn Relations,
     encoder: &dyn Encoder,
     bind: &Bind,
@@ -41,6 +60,10 @@ pub(crate) async fn draft(
     let rows_per_part = rows_per_part(format, &sample, &inputs);
     let parts = part_count(rows, rows_per_part)?;
     Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, rows_per_part })
+}
+
+fn is_moved(error: &PortError) -> bool {
+    matches!(error.downcast_ref::<CatalogError>(), Some(CatalogError::Moved))
 }
 
 impl Draft {

@@ -3,6 +3,10 @@
 -- Whether the file's bytes are in `tail`.
 ALTER TABLE data_file ADD COLUMN in_tail BIGINT NOT NULL DEFAULT 0;
 
+-- The greatest commit among the rows, so that an increment finds its files; files of before may have any.
+ALTER TABLE data_file ADD COLUMN last_commit BIGINT NOT NULL DEFAULT 9223372036854775807;
+CREATE INDEX data_file_by_last_commit ON data_file (dataset, last_commit);
+
 CREATE INDEX data_file_in_tail ON data_file (dataset) WHERE in_tail = 1;
 
 CREATE TABLE tail (

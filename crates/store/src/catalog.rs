@@ -8,6 +8,7 @@ mod commits;
 mod datasets;
 mod doom;
 mod files;
+mod group;
 mod pins;
 mod snapshot;
 mod tail;
@@ -26,6 +27,7 @@ use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 use crate::Store;
 use crate::database::{Error, Row, Transaction, args, transact};
 use crate::names::nearest;
+pub(crate) use group::Queues;
 
 #[async_trait]
 impl Catalog for Store {
@@ -79,7 +81,7 @@ impl Catalog for Store {
     }
 
     async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError> {
-        transact!(self.database, CatalogError, |tx| commits::commit(tx, new, now))
+        self.queues.commit(&self.database, new, now).await
     }
 
     async fn key(
@@ -144,13 +146,13 @@ impl Catalog for Store {
     }
 
     /// Takes a dataset's id too, also of a dropped one: a run that was opened before may go on.
-    async fn snapshot(
+    async fn snapshot_since(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
-        at: Option<CommitNumber>,
+        range: (CommitNumber, Option<CommitNumber>),
     ) -> Result<Snapshot, CatalogError> {
-        snapshot::read(&mut self.database.read().await?, workspace, dataset, at).await
+        snapshot::read(&mut self.database.read().await?, workspace, dataset, range).await
     }
 
     async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError> {

@@ -52,7 +52,8 @@ macro_rules! conformance_tests {
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
             a_mark_has_no_dataset, a_batch_is_closed_once,
             a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from,
-            small_commits_are_kept_until_they_are_sealed, a_full_tail_takes_nothing_more);
+            small_commits_are_kept_until_they_are_sealed, a_full_tail_takes_nothing_more,
+            commits_in_a_crowd_have_their_own_answers);
         $crate::conformance_cases!($on, opening:
             the_first_use_saves_the_export, ranges_follow_the_cursor, overlaps_and_gaps_are_refused,
             an_empty_range_is_allowed, a_commit_beyond_the_head_is_refused, again_stays_delivered,

@@ -17,17 +17,21 @@ mod names;
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use model::ports::CatalogError;
 use model::{Code, Failure, Fault, WorkspaceId};
 use sqlx::postgres::PgConnectOptions;
 
+use catalog::Queues;
 use database::{Conflict, Database, Error, Transaction, args};
 
 /// A metadata database. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Database,
+    /// The commits that wait for each other.
+    queues: Arc<Queues>,
 }
 
 /// What a metadata database says about itself.
@@ -57,7 +61,7 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let database = connect(url).await?;
         migrate::run(&database).await?;
-        Ok(Self { database })
+        Ok(Self { database, queues: Arc::default() })
     }
 
     /// Makes a workspace unless it exists.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::DataType;
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Snapshot, View, Window};
-use model::ports::Bind;
+use model::ports::{Bind, Stage};
 use model::relation::{BoundRelation, BoundView, Selection, Source};
 use model::{CommitNumber, PortError, WorkspaceId, limits};
 
@@ -61,10 +61,12 @@ pub(crate) struct Resolved {
     pub(crate) views: Vec<ResolvedView>,
 }
 
-/// What exists, and at which commit it is looked at.
+/// What exists, and of which commits it is looked at.
 struct Names {
     workspace: WorkspaceId,
-    at: Option<CommitNumber>,
+    range: (CommitNumber, Option<CommitNumber>),
+    /// Whether rows of the tail are going to be read.
+    reads: bool,
     datasets: Vec<String>,
     views: Vec<View>,
 }
@@ -75,12 +77,13 @@ impl Lake {
         &self,
         bind: &Bind,
     ) -> Result<(Resolved, Text), PortError> {
-        let names = self.names(&bind.workspace, Some(bind.to)).await?;
+        let range = (bind.from, Some(bind.to));
+        let names = self.names(&bind.workspace, range, bind.stage == Stage::Check).await?;
         let selection = &bind.relation.selection;
         let (name, mut resolved) = match &bind.relation.source {
             Source::Dataset(name) => {
                 // Asked for by name, so a missing dataset is the catalog's to explain.
-                let (snapshot, reader) = self.look(&bind.workspace, name, Some(bind.to)).await?;
+                let (snapshot, reader) = self.open(&names, name).await?;
                 if snapshot.dataset.schema.fields.is_empty() {
                     return Err(Error::NoColumns { name: name.clone() }.into());
                 }
@@ -118,7 +121,7 @@ impl Lake {
         own: Option<&str>,
     ) -> Result<(Resolved, Text), PortError> {
         let head = self.catalog.head(workspace).await?.map(|(number, _)| number);
-        let names = self.names(workspace, head).await?;
+        let names = self.names(workspace, (CommitNumber(0), head), true).await?;
         let text = Text::parse(sql)?;
         let mut resolved = Resolved::default();
         if let Some(name) = own
@@ -138,12 +141,21 @@ impl Lake {
     async fn names(
         &self,
         workspace: &WorkspaceId,
-        at: Option<CommitNumber>,
+        range: (CommitNumber, Option<CommitNumber>),
+        reads: bool,
     ) -> Result<Names, PortError> {
         let datasets = self.catalog.datasets(workspace).await?;
         let views = self.catalog.views(workspace).await?;
         let datasets = datasets.into_iter().map(|dataset| dataset.name).collect();
-        Ok(Names { workspace: workspace.clone(), at, datasets, views })
+        Ok(Names { workspace: workspace.clone(), range, reads, datasets, views })
+    }
+
+    async fn open(&self, names: &Names, name: &str) -> Result<(Snapshot, Reader), PortError> {
+        if names.reads {
+            return Ok(self.look(&names.workspace, name, names.range).await?);
+        }
+        let snapshot = self.catalog.snapshot_since(&names.workspace, name, names.range).await?;
+        Ok((snapshot, self.reader.clone()))
     }
 
     async fn resolve_text(
@@ -202,7 +214,7 @@ impl Lake {
             let nearest = nearest(&name, all.map(String::as_str));
             return Err(Error::Unknown { what: "dataset or view", name, nearest }.into());
         }
-        let (snapshot, reader) = self.look(&names.workspace, &name, names.at).await?;
+        let (snapshot, reader) = self.open(names, &name).await?;
         let table = Table { registered: name, snapshot, reader, virtual_columns: false };
         resolved.tables.push(table);
         Ok(())

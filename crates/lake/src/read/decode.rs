@@ -22,7 +22,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use super::Error;
 use super::adapt::adapt;
 use super::file::LakeFile;
-use crate::files::batch_rows;
+use crate::files::{batch_bytes, batch_rows};
 use crate::session::BATCH_ROWS;
 use crate::tail::{self, Reader};
 
@@ -93,13 +93,20 @@ fn tail_rows(body: &Bytes, input: &Input) -> Result<Vec<RecordBatch>, Error> {
     }
     let at = |rows: u64| usize::try_from(rows).expect("rows that are in memory");
     let (mut skip, mut left) = (at(input.first_row), at(input.rows));
+    let bytes_max = usize::try_from(BATCH_BYTES).unwrap_or(usize::MAX);
     let mut rows = Vec::with_capacity(all.len());
     for batch in all {
         let first = skip.min(batch.num_rows());
         let taken = left.min(batch.num_rows() - first);
         (skip, left) = (skip - first, left - taken);
-        if taken > 0 {
-            rows.push(batch.slice(first, taken));
+        // As small as those of files, because what queries may take is counted by batch.
+        let row_bytes = batch_bytes(&batch) / batch.num_rows().max(1);
+        let most = (bytes_max / row_bytes.max(1)).clamp(1, BATCH_ROWS);
+        let mut at = first;
+        while at < first + taken {
+            let some = most.min(first + taken - at);
+            rows.push(batch.slice(at, some));
+            at += some;
         }
     }
     Ok(rows)

@@ -6,16 +6,16 @@
 
 use std::ops::Range;
 
-use model::dataset::{CommitKind, DataFile, NewCommit, Removal, Snapshot};
+use model::dataset::{CommitKind, DataFile, Dataset, NewCommit, Removal, Snapshot};
 use model::limits::{
     COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_COMMITS_MAX, COMPACT_FILES_MAX, COMPACT_SHARE,
     TEND_BYTES, TEND_FILES,
 };
-use model::ports::{Compacted, Progress};
+use model::ports::{CatalogError, Compacted, Progress};
 use model::{CommitNumber, PortError, WorkspaceId};
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Error, Sent, Silent};
+use super::{Error, Sent, Silent, sweep};
 use crate::Lake;
 
 /// Seals the tail, then merges what can be merged.
@@ -27,7 +27,7 @@ pub(super) async fn compact(
 ) -> Result<Compacted, PortError> {
     let dataset = lake.catalog.dataset(workspace, name).await?;
     let mut done = lake.seal_dataset(workspace, &dataset.id).await?;
-    let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
+    let snapshot = sealed(lake, workspace, name).await?;
     let groups = groups(&snapshot.files, snapshot.horizon);
     let overtaken = merge_all(lake, &snapshot, groups, &mut done, progress).await?;
     if overtaken && done.commits.is_empty() {
@@ -46,11 +46,35 @@ pub(super) async fn tend(
     let mut done = Compacted::default();
     if lake.is_seal_due(&dataset.id).await? {
         done = lake.seal_dataset(workspace, &dataset.id).await?;
+    } else if !newest_has_files(lake, &dataset).await? {
+        return Ok(done);
     }
-    let snapshot = lake.catalog.snapshot(workspace, name, None).await?;
+    let snapshot = sealed(lake, workspace, name).await?;
     let groups = tiers(&snapshot.files, snapshot.horizon);
-    merge_all(lake, &snapshot, groups, &mut done, &Silent).await?;
+    if !groups.is_empty() {
+        merge_all(lake, &snapshot, groups, &mut done, &Silent).await?;
+        sweep::doomed(lake, workspace).await?;
+    }
     Ok(done)
+}
+
+/// Returns whether the newest commit is one of the dataset and has brought data files.
+async fn newest_has_files(lake: &Lake, dataset: &Dataset) -> Result<bool, CatalogError> {
+    let Some((head, _)) = lake.catalog.head(&dataset.workspace).await? else { return Ok(false) };
+    let before = CommitNumber(head.0 - 1);
+    let newest = lake.catalog.commits(&dataset.workspace, &dataset.name, before, 1).await?;
+    Ok(newest.iter().any(|commit| commit.files > 0))
+}
+
+/// Returns the dataset as it is now, without what has come to the tail meanwhile.
+async fn sealed(
+    lake: &Lake,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<Snapshot, CatalogError> {
+    let mut snapshot = lake.catalog.snapshot(workspace, name, None).await?;
+    snapshot.files.retain(|file| !file.in_tail);
+    Ok(snapshot)
 }
 
 /// Merges groups, each in a commit of its own; returns whether somebody else was faster with one. What they
@@ -116,7 +140,13 @@ fn tiers(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
     let steps = [TEND_BYTES / COMPACT_SHARE.pow(2), TEND_BYTES / COMPACT_SHARE, TEND_BYTES];
     let of = |most: u64| {
         let groups = cut(files, horizon, |bytes| bytes <= most).into_iter();
-        let many = groups.filter(|group| group.len() >= TEND_FILES);
+        // Those of a fast stream are full of commits before they are many.
+        let full = |group: &Vec<Range<usize>>| {
+            let files = span(files, group).unwrap_or_default();
+            let commits: usize = files.iter().map(|file| file.runs.len()).sum();
+            files.len() > 1 && commits > COMPACT_COMMITS_MAX / 2
+        };
+        let many = groups.filter(|group| group.len() >= TEND_FILES || full(group));
         many.filter_map(|group| span(files, &group)).collect::<Vec<_>>()
     };
     steps.into_iter().map(of).find(|groups| !groups.is_empty()).unwrap_or_default()

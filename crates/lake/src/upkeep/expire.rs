@@ -34,7 +34,7 @@ pub(super) async fn expire(
         let dataset = lake.catalog.dataset(workspace, name).await?;
         // Each file is written anew by itself, and those of the tail are many.
         lake.seal_dataset(workspace, &dataset.id).await?;
-        let seen = lake.look(workspace, name, None).await?;
+        let seen = lake.look(workspace, name, (CommitNumber(0), None)).await?;
         let found = find(lake, &seen, before).await?;
         if found.remove.is_empty() {
             return Ok(Expired { commit: None, rows: 0 });

@@ -16,7 +16,7 @@ use super::{Error, Sent, Silent, TRIES};
 use crate::Lake;
 
 impl Lake {
-    /// Writes all that is in the tail of a dataset as data files. What comes meanwhile may stay in the tail.
+    /// Writes what is in the tail of a dataset as data files. What comes meanwhile may stay in the tail.
     pub(crate) async fn seal_dataset(
         &self,
         workspace: &WorkspaceId,
@@ -25,20 +25,28 @@ impl Lake {
         let mut done = Compacted::default();
         for _ in 0..TRIES {
             let files = self.catalog.tail_files(id).await?;
-            if files.is_empty() {
-                return Ok(done);
-            }
-            // Also of a dataset that was dropped meanwhile: its runs go on.
-            let dataset = self.catalog.snapshot(workspace, id.as_str(), None).await?.dataset;
-            let mut moved = false;
-            for group in groups(files) {
-                moved |= !self.seal_group(&dataset, &group, &mut done).await?;
-            }
-            if !moved {
+            // Looked at after the files, so that it has all of their columns; also if it was dropped.
+            let dataset = self.newest(workspace, id).await?;
+            if self.seal_files(&dataset, files, &mut done).await? {
                 return Ok(done);
             }
         }
-        Err(Error::Busy { dataset: id.to_string() }.into())
+        let dataset = self.newest(workspace, id).await?.name;
+        Err(Error::Unsealed { dataset }.into())
+    }
+
+    /// Writes some files of the tail as data files; returns whether nobody else changed them meanwhile.
+    pub(crate) async fn seal_files(
+        &self,
+        dataset: &Dataset,
+        files: Vec<DataFile>,
+        done: &mut Compacted,
+    ) -> Result<bool, PortError> {
+        let mut sealed = true;
+        for group in groups(files) {
+            sealed &= self.seal_group(dataset, &group, done).await?;
+        }
+        Ok(sealed)
     }
 
     /// Writes a group as one data file; returns whether nobody else changed it meanwhile.

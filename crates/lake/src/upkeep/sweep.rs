@@ -16,6 +16,11 @@ use crate::Lake;
 /// Deletes what may go.
 pub(super) async fn sweep(lake: &Lake, workspace: &WorkspaceId) -> Result<Swept, PortError> {
     leftovers(lake, workspace).await?;
+    doomed(lake, workspace).await
+}
+
+/// Deletes what the catalog knows that may go.
+pub(super) async fn doomed(lake: &Lake, workspace: &WorkspaceId) -> Result<Swept, PortError> {
     let now = lake.clock.now();
     let spare = Spare {
         merged_before: now - TimeDelta::seconds(MERGED_SECONDS),

@@ -30,7 +30,7 @@ impl Lake {
             commits.extend(self.commit_of(dataset, batch).await?);
         }
         let (workspace, id) = (&dataset.workspace, dataset.id.as_str());
-        let (snapshot, reader) = self.look(workspace, id, None).await?;
+        let (snapshot, reader) = self.look(workspace, id, (CommitNumber(0), None)).await?;
         let mut taken = TakenBack { remove: Vec::new(), anew: Vec::new() };
         for file in &snapshot.files {
             if !file.runs.iter().any(|run| commits.contains(&run.commit)) {
@@ -85,7 +85,7 @@ pub(super) async fn revert(
         return Err(CatalogError::Open { batch: id.clone() }.into());
     };
     for _ in 0..TRIES {
-        let dataset = lake.catalog.snapshot(workspace, dataset.as_str(), None).await?.dataset;
+        let dataset = lake.newest(workspace, &dataset).await?;
         // Refuses a dataset that was dropped, whatever has its name now.
         if lake.catalog.dataset(workspace, &dataset.name).await?.id != dataset.id {
             let (name, nearest) = (dataset.name, None);

@@ -166,13 +166,13 @@ impl Catalog for Line {
         Catalog::commits(&*self.inner, workspace, dataset, after, limit).await
     }
 
-    async fn snapshot(
+    async fn snapshot_since(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
-        at: Option<CommitNumber>,
+        range: (CommitNumber, Option<CommitNumber>),
     ) -> Result<Snapshot, CatalogError> {
-        Catalog::snapshot(&*self.inner, workspace, dataset, at).await
+        Catalog::snapshot_since(&*self.inner, workspace, dataset, range).await
     }
 
     async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError> {

@@ -86,8 +86,8 @@ pub trait Catalog: Send + Sync {
     /// `limit`: also those of earlier calls that were not forgotten yet.
     ///
     /// Nobody needs a merged file that no run opened before may be reading, once it was merged before
-    /// `spare.merged_before`; nor one whose rows ended before `spare.ended_before`, unless an open run reads
-    /// a snapshot that shows them. Snapshots that showed them are [`CatalogError::Gone`] from then on.
+    /// `spare.merged_before`; nor one whose rows ended, or whose dataset was dropped, before
+    /// `spare.ended_before`, unless an open run reads a snapshot that shows them. Snapshots that showed them are [`CatalogError::Gone`] from then on.
     async fn doom(
         &self,
         workspace: &WorkspaceId,
@@ -122,12 +122,25 @@ pub trait Catalog: Send + Sync {
         workspace: &WorkspaceId,
         dataset: &str,
         at: Option<CommitNumber>,
+    ) -> Result<Snapshot, CatalogError> {
+        self.snapshot_since(workspace, dataset, (CommitNumber(0), at)).await
+    }
+
+    /// Returns the dataset as it was at a commit, or at the head, but of its files only those that may hold
+    /// rows of commits after another one.
+    ///
+    /// Shape: the range is `(from, at]`; the schemas are those of the files.
+    async fn snapshot_since(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        range: (CommitNumber, Option<CommitNumber>),
     ) -> Result<Snapshot, CatalogError>;
 
     /// Returns the bytes of files of the tail, in the order asked for; `Moved` if one has been sealed since.
     async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError>;
 
-    /// Returns every file of the tail of a dataset, also those whose rows have ended, in order.
+    /// Returns the files of the tail of a dataset whose rows have not ended, in order.
     async fn tail_files(&self, dataset: &DatasetId) -> Result<Vec<DataFile>, CatalogError>;
 
     /// Returns how much of a dataset is in the tail.

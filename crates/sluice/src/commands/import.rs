@@ -43,6 +43,10 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
     };
     let report = import_with_bar(app, &import).await?;
     app.output.value(&report, |out| writeln!(out, "{}", sentence(&report)))?;
+    // The rows are in and that is told, whatever becomes of this.
+    if let Err(error) = app.lake.tend(&import.workspace, &import.dataset).await {
+        tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
+    }
     Ok(())
 }
 
@@ -53,10 +57,6 @@ pub(crate) async fn import_with_bar(app: &App, import: &Import) -> Result<Import
     let bar = Arc::new(Bar::start("importing", Some(Total { bytes })));
     let report = app.lake.import(import, bar.clone()).await?;
     bar.finish();
-    // The rows are in, whatever becomes of this.
-    if let Err(error) = app.lake.tend(&import.workspace, &import.dataset).await {
-        tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
-    }
     Ok(report)
 }
 

@@ -11,22 +11,29 @@ use crate::names::nearest;
 /// Batches that a "did you mean" looks at, newest first.
 const NEAREST_MAX: u32 = 1000;
 
-/// Gives the batch its commit; a batch may have been reserved before, but is closed once only.
+/// Gives batches their commits; a batch may have been reserved before, but is closed once only.
 pub(super) async fn close(
     tx: &mut Transaction,
-    workspace: &WorkspaceId,
-    batch: &BatchId,
-    commit: &Commit,
+    commits: &[(&NewCommit, &Commit)],
 ) -> Result<(), CatalogError> {
-    let sql = "INSERT INTO batch (workspace, id, dataset, commit_number) VALUES ($1, $2, $3, $4)
-               ON CONFLICT (workspace, id) DO UPDATE SET commit_number = excluded.commit_number
-               WHERE batch.commit_number IS NULL";
-    let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
-    let values = args![workspace.as_str(), batch.as_str(), dataset, commit.number.0];
-    if tx.execute(sql, values).await? == 0 {
-        return Err(CatalogError::Exists { what: "batch", name: batch.to_string() });
+    let sql = "INSERT INTO batch (workspace, id, dataset, commit_number)";
+    let tail = "ON CONFLICT (workspace, id) DO UPDATE SET commit_number = excluded.commit_number
+                WHERE batch.commit_number IS NULL";
+    let mut values = Vec::with_capacity(commits.len() * 4);
+    let batches =
+        || commits.iter().filter_map(|(new, commit)| Some((new.batch.as_ref()?, new, commit)));
+    for (batch, new, commit) in batches() {
+        let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
+        let row = args![new.workspace.as_str(), batch.as_str(), dataset, commit.number.0];
+        values.extend_from_slice(row);
     }
-    Ok(())
+    let closed = tx.insert(sql, 4, &values, tail).await?;
+    match batches().next() {
+        Some((batch, ..)) if closed < batches().count() as u64 => {
+            Err(CatalogError::Exists { what: "batch", name: batch.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Notes the batches whose rows end with a commit. Each may end once.

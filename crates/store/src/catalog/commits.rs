@@ -3,18 +3,20 @@
 //! Contract: the number is the head's plus one and the time never less than the one before, both taken by
 //! one `UPDATE` of the head row, which other commits of the workspace then wait for. A commit whose
 //! answer was lost may be repeated: its files are recognized by id, its key by fingerprint, and in
-//! either case the transaction is rolled back, so that the numbers stay dense.
+//! either case the caller undoes what was done, so that the numbers stay dense.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use model::dataset::{Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile};
+use model::dataset::{
+    Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile, Removal,
+};
 use model::ports::CatalogError;
 use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
 use super::{batches, datasets, files, no_workspace, tail, texts};
-use crate::database::{Error, Row, Transaction, args, truncate};
+use crate::database::{Error, Row, Transaction, Value, args, truncate};
 
 /// The columns of a commit.
 macro_rules! select {
@@ -28,21 +30,38 @@ macro_rules! select {
     };
 }
 
+/// What came of a change.
+pub(super) enum Made {
+    /// It is made with this transaction.
+    Now(Commit),
+    /// It was made before; what the transaction did for it is to be undone.
+    Before(Committed),
+}
+
+impl Made {
+    /// Returns what the caller is told.
+    pub(super) fn told(self) -> Committed {
+        match self {
+            Self::Now(commit) => Committed::New(commit),
+            Self::Before(first) => first,
+        }
+    }
+}
+
 pub(super) async fn commit(
     tx: &mut Transaction,
     new: &NewCommit,
     now: DateTime<Utc>,
-) -> Result<Committed, CatalogError> {
-    let (number, time) = take_head(tx, &new.workspace, now).await?;
+) -> Result<Made, CatalogError> {
+    let (number, time) = take_head(tx, &new.workspace, now, 1).await?;
     if let Some(first) = repeated(tx, new).await? {
-        tx.undo();
-        return Ok(first);
+        return Ok(Made::Before(first));
     }
     let dataset = (new.kind != CommitKind::Mark).then(|| new.dataset.clone());
     if let Some(dataset) = &dataset {
         settle(tx, new, number, time).await?;
         files::check_schemas(tx, dataset, &new.files).await?;
-        files::check_not_swept(tx, &new.files).await?;
+        files::check_not_swept(tx, new.files.iter()).await?;
     }
     let ended = files::end(tx, new, (number, time)).await?;
     let (anew, added): (Vec<_>, Vec<_>) = new.files.iter().partition(|file| !file.runs.is_empty());
@@ -51,47 +70,130 @@ pub(super) async fn commit(
         return Err(Error::RowsChanged { before: ended.rows, after: rows(&anew) }.into());
     }
     let commit = Commit {
-        number,
-        time,
-        kind: new.kind,
         dataset,
-        batches: new.batch.iter().cloned().collect(),
         rows: rows(&added),
-        bytes: new.files.iter().map(|file| file.bytes).sum(),
-        files: new.files.iter().filter(|file| file.tail.is_none()).count() as u64,
         // What is written anew has not ended.
         rows_removed: ended.rows.checked_sub(rows(&anew)).ok_or(CatalogError::Moved)?,
         files_removed: ended.files,
+        ..described(new, (number, time))
     };
-    insert(tx, &new.workspace, &commit).await?;
     batches::take_back(tx, new, number).await?;
-    if let Some(batch) = &new.batch {
-        batches::close(tx, &new.workspace, batch, &commit).await?;
-    }
-    files::insert(tx, new, &commit, &ended).await?;
-    tail::add(tx, &new.dataset, &new.files, time).await?;
-    if let Some(key) = &new.key {
-        let sql = "INSERT INTO ingest_key
-                   (dataset, key, fingerprint, commit_number, rejected, rejects)
-                   VALUES ($1, $2, $3, $4, $5, $6)";
-        let IngestKey { key, fingerprint, rejected, rejects } = key;
-        let rejects = rejects.as_deref().and_then(Path::to_str);
-        let values = args![new.dataset.as_str(), key, fingerprint, number.0, *rejected, rejects];
-        tx.execute(sql, values).await?;
-    }
-    Ok(Committed::New(commit))
+    record(tx, &[(new, &commit)], &ended).await?;
+    Ok(Made::Now(commit))
 }
 
-/// Takes the next number and its time, and with them the lock on the workspace's order.
+/// Makes appends together, if nothing stands against one of them; then their numbers follow each other.
+pub(super) async fn appends(
+    tx: &mut Transaction,
+    news: &[&NewCommit],
+    now: DateTime<Utc>,
+) -> Result<Option<Vec<Commit>>, CatalogError> {
+    let Some(first) = news.first().filter(|_| news.iter().all(|new| is_plain(new))) else {
+        return Ok(None);
+    };
+    let (number, time) = take_head(tx, &first.workspace, now, news.len() as u64).await?;
+    if !are_new(tx, news).await? || !datasets::take(tx, news).await? {
+        return Ok(None);
+    }
+    let files = || news.iter().flat_map(|new| &new.files);
+    files::check_not_swept(tx, files()).await?;
+    let numbers = number.0 + 1 - news.len() as u64..;
+    let commit = |(new, number): (&&NewCommit, u64)| Commit {
+        dataset: Some(new.dataset.clone()),
+        ..described(new, (CommitNumber(number), time))
+    };
+    let commits: Vec<Commit> = news.iter().zip(numbers).map(commit).collect();
+    let both: Vec<_> = news.iter().copied().zip(&commits).collect();
+    record(tx, &both, &files::Ended::default()).await?;
+    Ok(Some(commits))
+}
+
+/// Whether a commit only adds rows to a dataset that has their columns.
+fn is_plain(new: &NewCommit) -> bool {
+    let NewCommit { kind, create, schema, remove, take_back, files, .. } = new;
+    *kind == CommitKind::Append
+        && create.is_none()
+        && *remove == Removal::Nothing
+        && take_back.is_empty()
+        && schema.as_ref().is_some_and(|step| step.next.id() == step.seen)
+        && files.iter().all(|file| file.runs.is_empty())
+}
+
+/// Returns whether none of the files and keys was used before.
+async fn are_new(tx: &mut Transaction, news: &[&NewCommit]) -> Result<bool, Error> {
+    let ids = news.iter().flat_map(|new| &new.files).map(|file| file.id.as_str().into());
+    let ids: Vec<Value> = ids.collect();
+    if !tx.all_among("SELECT id FROM data_file WHERE id IN ({})", &[], &ids).await?.is_empty() {
+        return Ok(false);
+    }
+    let mut keys = BTreeMap::<&DatasetId, BTreeSet<&str>>::new();
+    for new in news {
+        let Some(key) = &new.key else { continue };
+        if !keys.entry(&new.dataset).or_default().insert(&key.key) {
+            return Ok(false);
+        }
+    }
+    for (dataset, keys) in keys {
+        let keys: Vec<Value> = keys.into_iter().map(Value::from).collect();
+        let sql = "SELECT key FROM ingest_key WHERE dataset = $1 AND key IN ({})";
+        if !tx.all_among(sql, args![dataset.as_str()], &keys).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Describes a commit that ends nothing.
+fn described(new: &NewCommit, (number, time): (CommitNumber, DateTime<Utc>)) -> Commit {
+    Commit {
+        number,
+        time,
+        kind: new.kind,
+        dataset: None,
+        batches: new.batch.iter().cloned().collect(),
+        rows: new.files.iter().map(|file| file.rows).sum(),
+        bytes: new.files.iter().map(|file| file.bytes).sum(),
+        files: new.files.iter().filter(|file| file.tail.is_none()).count() as u64,
+        rows_removed: 0,
+        files_removed: 0,
+    }
+}
+
+/// Writes commits down with what they bring.
+async fn record(
+    tx: &mut Transaction,
+    commits: &[(&NewCommit, &Commit)],
+    ended: &files::Ended,
+) -> Result<(), CatalogError> {
+    insert(tx, commits).await?;
+    batches::close(tx, commits).await?;
+    files::insert(tx, commits, ended).await?;
+    tail::add(tx, commits).await?;
+    let sql =
+        "INSERT INTO ingest_key (dataset, key, fingerprint, commit_number, rejected, rejects)";
+    let mut values = Vec::new();
+    for (new, commit) in commits {
+        let Some(IngestKey { key, fingerprint, rejected, rejects }) = &new.key else { continue };
+        let rejects = rejects.as_deref().and_then(Path::to_str);
+        let number = commit.number.0;
+        let row = args![new.dataset.as_str(), key, fingerprint, number, *rejected, rejects];
+        values.extend_from_slice(row);
+    }
+    tx.insert(sql, 6, &values, "").await?;
+    Ok(())
+}
+
+/// Takes the next numbers, the last of which is returned, and their time, and with them the lock on the workspace's order.
 async fn take_head(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     now: DateTime<Utc>,
+    count: u64,
 ) -> Result<(CommitNumber, DateTime<Utc>), CatalogError> {
-    let sql = "UPDATE workspace SET head = head + 1,
+    let sql = "UPDATE workspace SET head = head + $3,
                    head_time = CASE WHEN head_time > $2 THEN head_time ELSE $2 END
                WHERE id = $1 RETURNING head, head_time";
-    let row = tx.first(sql, args![workspace.as_str(), truncate(now)]).await?;
+    let row = tx.first(sql, args![workspace.as_str(), truncate(now), count]).await?;
     let row = row.ok_or_else(|| no_workspace(workspace))?;
     Ok((CommitNumber(row.count("head")?), row.at("head_time")?))
 }
@@ -164,29 +266,26 @@ async fn create_dataset(
     }
 }
 
-async fn insert(
-    tx: &mut Transaction,
-    workspace: &WorkspaceId,
-    commit: &Commit,
-) -> Result<(), Error> {
+async fn insert(tx: &mut Transaction, commits: &[(&NewCommit, &Commit)]) -> Result<(), Error> {
     let sql = "INSERT INTO lake_commit
                (workspace, number, time, kind, dataset, row_count, byte_count, file_count,
-                rows_removed, files_removed)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    let dataset = commit.dataset.as_ref().map(DatasetId::as_str);
-    let values = args![
-        workspace.as_str(),
-        commit.number.0,
-        commit.time,
-        commit.kind.as_str(),
-        dataset,
-        commit.rows,
-        commit.bytes,
-        commit.files,
-        commit.rows_removed,
-        commit.files_removed
-    ];
-    tx.execute(sql, values).await?;
+                rows_removed, files_removed)";
+    let mut values = Vec::with_capacity(commits.len() * 10);
+    for (new, commit) in commits {
+        values.extend_from_slice(args![
+            new.workspace.as_str(),
+            commit.number.0,
+            commit.time,
+            commit.kind.as_str(),
+            commit.dataset.as_ref().map(DatasetId::as_str),
+            commit.rows,
+            commit.bytes,
+            commit.files,
+            commit.rows_removed,
+            commit.files_removed
+        ]);
+    }
+    tx.insert(sql, 10, &values, "").await?;
     Ok(())
 }
 

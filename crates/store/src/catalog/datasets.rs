@@ -2,11 +2,13 @@
 //!
 //! A dropped dataset keeps its row, its schemas and its files; only its name is free again.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use model::dataset::{Dataset, NewDataset};
+use model::dataset::{Dataset, NewCommit, NewDataset};
 use model::ports::CatalogError;
 use model::schema::Schema;
-use model::{CommitNumber, DatasetId, WorkspaceId};
+use model::{CommitNumber, DatasetId, SchemaId, WorkspaceId};
 
 use super::{check_workspace, no_relation, take_name};
 use crate::database::{Error, Row, Sql, Transaction, args, truncate};
@@ -147,6 +149,24 @@ pub(super) async fn hold(
     let Some(row) = row else { return Ok(None) };
     let dropped = row.int_or_null("dropped_at")?.is_some();
     Ok(Some(Held { schema_id: row.text("schema_id")?, dropped }))
+}
+
+/// Locks the datasets of appends; returns whether each is there with the columns that its append has seen.
+pub(super) async fn take(tx: &mut Transaction, news: &[&NewCommit]) -> Result<bool, Error> {
+    let mut held = BTreeMap::new();
+    for new in news {
+        if !held.contains_key(&new.dataset) {
+            held.insert(&new.dataset, hold(tx, &new.workspace, &new.dataset).await?);
+        }
+    }
+    let fits = |new: &&NewCommit| {
+        let Some(Some(held)) = held.get(&new.dataset) else { return false };
+        let known = |schema: &SchemaId| schema.as_str() == held.schema_id;
+        !held.dropped
+            && new.schema.as_ref().is_some_and(|step| known(&step.seen))
+            && new.files.iter().all(|file| known(&file.schema_id))
+    };
+    Ok(news.iter().all(fits))
 }
 
 /// Makes `schema` the dataset's schema from commit `since` on.

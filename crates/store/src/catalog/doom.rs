@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use model::ports::{CatalogError, Doomed, Spare};
-use model::{DatasetId, ObjectKey, WorkspaceId};
+use model::{ObjectKey, WorkspaceId};
 
 use super::{no_workspace, tail, texts};
 use crate::database::{Error, Row, Transaction, Value, args};
@@ -51,35 +51,41 @@ async fn merged(
     Ok(())
 }
 
-/// Dooms files whose rows have ended, but for those that the snapshot of an open run shows.
+/// Dooms files whose rows have ended, and those of datasets that were dropped, but for those that the snapshot
+/// of an open run shows.
 async fn ended(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     before: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let sql = "SELECT f.id FROM data_file f
-                   JOIN dataset d ON d.id = f.dataset
-                   JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
-               WHERE d.workspace = $1 AND c.time < $2
-                   AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
-                       AND pin.owner_kind = 'run' AND pin.at_commit < f.removed)";
-    let ids = texts(&tx.all(sql, args![workspace.as_str(), before]).await?, "id")?;
+    let ended = "SELECT f.id FROM data_file f
+                     JOIN dataset d ON d.id = f.dataset
+                     JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
+                 WHERE d.workspace = $1 AND c.time < $2
+                     AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                         AND pin.owner_kind = 'run' AND pin.at_commit < f.removed)";
+    let dropped = "SELECT f.id FROM data_file f JOIN dataset d ON d.id = f.dataset
+                   WHERE d.workspace = $1 AND d.dropped_at < $2
+                       AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                           AND pin.owner_kind = 'run')";
+    let mut ids = texts(&tx.all(ended, args![workspace.as_str(), before]).await?, "id")?;
+    ids.extend(texts(&tx.all(dropped, args![workspace.as_str(), before]).await?, "id")?);
     let ids: Vec<Value> = ids.into_iter().map(Value::from).collect();
     let sql = "DELETE FROM data_file WHERE id IN ({})
-               RETURNING id, object_key, byte_count, row_count, dataset, removed, in_tail";
-    let mut horizons = BTreeMap::<String, i64>::new();
+               RETURNING id, object_key, byte_count, dataset, removed, in_tail";
+    let (mut horizons, mut tail) = (BTreeMap::<String, i64>::new(), Vec::new());
     for file in tx.all_among(sql, &[], &ids).await? {
-        let (removed, dataset) = (file.int("removed")?, file.text("dataset")?);
+        // Nobody can look at a dropped dataset.
+        let removed = file.int_or_null("removed")?.unwrap_or(1);
         if file.int("in_tail")? == 1 {
-            let of = DatasetId::new(dataset.as_str());
-            let sums = (file.count("row_count")?, file.count("byte_count")?);
-            tail::remove(tx, &of, args![file.text("id")?], sums).await?;
+            tail.push(file.text("id")?.into());
         } else {
             insert(tx, workspace, &read(&file)?, (removed, before)).await?;
         }
-        let horizon = horizons.entry(dataset).or_insert(removed);
+        let horizon = horizons.entry(file.text("dataset")?).or_insert(removed);
         *horizon = removed.max(*horizon);
     }
+    tail::forget(tx, &tail).await?;
     for (dataset, removed) in horizons {
         let sql = "UPDATE dataset SET horizon = $2 WHERE id = $1 AND horizon < $2";
         tx.execute(sql, args![dataset, removed]).await?;

@@ -11,7 +11,7 @@ use super::{tail, texts};
 use crate::database::{Error, Row, Transaction, Value, args};
 
 /// Values of one row in [`insert`].
-const COLUMNS: usize = 17;
+const COLUMNS: usize = 18;
 
 /// The columns of a data file.
 macro_rules! select {
@@ -47,7 +47,7 @@ pub(super) async fn end(
         Removal::Nothing => return Ok(Ended::default()),
         Removal::All => {
             let sql = "UPDATE data_file SET removed = $2 WHERE dataset = $1 AND removed IS NULL
-                       RETURNING row_count, added, removed";
+                       RETURNING row_count, byte_count, added, removed, in_tail";
             tx.all(sql, args![dataset, number.0]).await?
         }
         Removal::Files(ids) => {
@@ -57,7 +57,7 @@ pub(super) async fn end(
             } else {
                 let sql = "UPDATE data_file SET removed = $2
                            WHERE dataset = $1 AND removed IS NULL AND id IN ({})
-                           RETURNING row_count, added, removed";
+                           RETURNING row_count, byte_count, added, removed, in_tail";
                 tx.all_among(sql, args![dataset, number.0], &ids).await?
             };
             // Somebody else ended one of them first.
@@ -67,6 +67,9 @@ pub(super) async fn end(
             rows
         }
     };
+    if new.kind != CommitKind::Compact {
+        tail::leave(tx, &new.dataset, rows.iter()).await?;
+    }
     Ended::of(&rows)
 }
 
@@ -99,12 +102,10 @@ async fn retire(
     let sql = "DELETE FROM data_file WHERE dataset = $1 AND id IN ({})
                RETURNING id, object_key, byte_count, row_count, added, removed, in_tail";
     let rows = tx.all_among(sql, args![new.dataset.as_str()], ids).await?;
-    let (mut retired, mut tail, mut sums) = (Vec::new(), Vec::new(), (0, 0));
+    let (mut retired, mut tail) = (Vec::new(), Vec::new());
     for row in &rows {
         if row.int("in_tail")? == 1 {
             tail.push(row.text("id")?.into());
-            sums.0 += row.count::<u64>("row_count")?;
-            sums.1 += row.count::<u64>("byte_count")?;
         } else {
             let (key, bytes) = (row.text("object_key")?, row.int("byte_count")?);
             retired.extend_from_slice(args![key, new.workspace.as_str(), bytes, number.0, time]);
@@ -112,7 +113,9 @@ async fn retire(
     }
     let sql = "INSERT INTO retired_file (object_key, workspace, byte_count, retired, retired_at)";
     tx.insert(sql, 5, &retired, "").await?;
-    tail::remove(tx, &new.dataset, &tail, sums).await?;
+    tail::forget(tx, &tail).await?;
+    let counted = rows.iter().filter(|row| matches!(row.int_or_null("removed"), Ok(None)));
+    tail::leave(tx, &new.dataset, counted).await?;
     Ok(rows)
 }
 
@@ -120,54 +123,66 @@ async fn retire(
 /// every snapshot that showed what they are merged from.
 pub(super) async fn insert(
     tx: &mut Transaction,
-    new: &NewCommit,
-    commit: &Commit,
+    commits: &[(&NewCommit, &Commit)],
     ended: &Ended,
 ) -> Result<(), Error> {
     let sql = "INSERT INTO data_file (id, dataset, batch, object_key, schema_id, row_count,
-               byte_count, sha256, codec, added, removed, written, first_commit, place, runs,
-               statistics, in_tail)";
-    let own = vec![CommitRun { commit: commit.number, time: commit.time, first_row: 0 }];
-    let merges = new.kind == CommitKind::Compact;
-    let added = ended.since.filter(|_| merges).unwrap_or(commit.number);
-    let removed = ended.until.filter(|_| merges).map(|commit| commit.0);
-    let mut values = Vec::with_capacity(new.files.len() * COLUMNS);
-    for file in &new.files {
-        let runs = if file.runs.is_empty() { &own } else { &file.runs };
-        let first = runs.first().map_or(commit.number, |run| run.commit);
-        let runs = serde_json::to_string(runs).expect("runs have only string keys");
-        let statistics = serde_json::to_string(&file.statistics).expect("only string keys");
-        let row: &[Value; COLUMNS] = args![
-            file.id.as_str(),
-            new.dataset.as_str(),
-            file.batch.as_str(),
-            file.key.as_str(),
-            file.schema_id.as_str(),
-            file.rows,
-            file.bytes,
-            &file.sha256,
-            &file.codec,
-            added.0,
-            removed,
-            commit.number.0,
-            first.0,
-            file.place,
-            runs,
-            statistics,
-            u32::from(file.tail.is_some()),
-        ];
-        values.extend_from_slice(row);
+               byte_count, sha256, codec, added, removed, written, first_commit, last_commit,
+               place, runs, statistics, in_tail)";
+    let mut values = Vec::new();
+    for (new, commit) in commits {
+        let merges = new.kind == CommitKind::Compact;
+        let added = ended.since.filter(|_| merges).unwrap_or(commit.number);
+        let removed = ended.until.filter(|_| merges);
+        for file in &new.files {
+            values.extend_from_slice(&row(new, commit, file, (added, removed)));
+        }
     }
     tx.insert(sql, COLUMNS, &values, "").await?;
     Ok(())
 }
 
+fn row(
+    new: &NewCommit,
+    commit: &Commit,
+    file: &NewFile,
+    (added, removed): (CommitNumber, Option<CommitNumber>),
+) -> [Value; COLUMNS] {
+    let own = [CommitRun { commit: commit.number, time: commit.time, first_row: 0 }];
+    let runs = if file.runs.is_empty() { &own[..] } else { &file.runs };
+    let first = runs.first().map_or(commit.number, |run| run.commit);
+    let last = runs.last().map_or(commit.number, |run| run.commit);
+    let runs = serde_json::to_string(runs).expect("runs have only string keys");
+    let statistics = serde_json::to_string(&file.statistics).expect("only string keys");
+    let row: &[Value; COLUMNS] = args![
+        file.id.as_str(),
+        new.dataset.as_str(),
+        file.batch.as_str(),
+        file.key.as_str(),
+        file.schema_id.as_str(),
+        file.rows,
+        file.bytes,
+        &file.sha256,
+        &file.codec,
+        added.0,
+        removed.map(|commit| commit.0),
+        commit.number.0,
+        first.0,
+        last.0,
+        file.place,
+        runs,
+        statistics,
+        u32::from(file.tail.is_some()),
+    ];
+    row.clone()
+}
+
 /// Refuses files that were taken for leftovers, because they waited too long for their commit.
-pub(super) async fn check_not_swept(
+pub(super) async fn check_not_swept<'a>(
     tx: &mut Transaction,
-    files: &[NewFile],
+    files: impl Iterator<Item = &'a NewFile>,
 ) -> Result<(), CatalogError> {
-    let objects = files.iter().filter(|file| file.tail.is_none());
+    let objects = files.filter(|file| file.tail.is_none());
     let keys: Vec<Value> = objects.map(|file| file.key.as_str().into()).collect();
     let sql = "SELECT object_key FROM retired_file WHERE object_key IN ({})";
     match tx.all_among(sql, &[], &keys).await?.first() {
@@ -206,26 +221,37 @@ pub(super) async fn written(
     row.map(|row| row.count("number").map(CommitNumber)).transpose()
 }
 
-/// Returns the files alive at a commit, by first commit, then arrival.
+/// Returns the files alive at the commit `at` with rows of commits after `from`, by first commit, then arrival.
 pub(super) async fn alive(
     tx: &mut Transaction,
     dataset: &DatasetId,
-    at: CommitNumber,
+    (from, at): (CommitNumber, CommitNumber),
 ) -> Result<Vec<DataFile>, Error> {
-    let sql = select!(
+    let all = select!(
         "WHERE dataset = $1 AND added <= $2 AND (removed IS NULL OR removed > $2)
          ORDER BY first_commit, place"
     );
-    let rows = tx.all(sql, args![dataset.as_str(), at.0]).await?;
+    let some = select!(
+        "WHERE dataset = $1 AND added <= $2 AND (removed IS NULL OR removed > $2)
+             AND last_commit > $3
+         ORDER BY first_commit, place"
+    );
+    let values = args![dataset.as_str(), at.0, from.0];
+    let rows = match from.0 {
+        0 => tx.all(all, &values[..2]).await?,
+        _ => tx.all(some, values).await?,
+    };
     rows.iter().map(read).collect()
 }
 
-/// Returns the files in the tail, by first commit, then arrival.
+/// Returns the files in the tail whose rows have not ended, by first commit, then arrival.
 pub(super) async fn in_tail(
     tx: &mut Transaction,
     dataset: &DatasetId,
 ) -> Result<Vec<DataFile>, Error> {
-    let sql = select!("WHERE dataset = $1 AND in_tail = 1 ORDER BY first_commit, place");
+    let sql = select!(
+        "WHERE dataset = $1 AND in_tail = 1 AND removed IS NULL ORDER BY first_commit, place"
+    );
     let rows = tx.all(sql, args![dataset.as_str()]).await?;
     rows.iter().map(read).collect()
 }

@@ -17,7 +17,7 @@ pub(super) async fn read(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     name_or_id: &str,
-    at: Option<CommitNumber>,
+    (from, at): (CommitNumber, Option<CommitNumber>),
 ) -> Result<Snapshot, CatalogError> {
     let head = head(tx, workspace).await?.map_or(CommitNumber(0), |(number, _)| number);
     let at = at.unwrap_or(head);
@@ -32,7 +32,7 @@ pub(super) async fn read(
     if at < horizon {
         return Err(CatalogError::Gone { asked: at, horizon });
     }
-    let files = files::alive(tx, &dataset.id, at).await?;
+    let files = files::alive(tx, &dataset.id, (from, at)).await?;
     let mut steps = schemas(tx, &dataset, at).await?;
     let newest = steps.pop().map_or_else(|| dataset.schema.clone(), |(_, schema)| schema);
     let mut schemas: BTreeMap<_, _> = steps.into_iter().collect();

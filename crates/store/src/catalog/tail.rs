@@ -1,62 +1,84 @@
 //! The tail: the bytes of small commits, from the commit itself until they are sealed into a data file.
 //!
 //! A file of the tail is a data file like any other, but its bytes are here. What the tail of a dataset holds
-//! is counted at the dataset, because each commit looks whether there is room.
+//! is counted at the dataset, because each commit looks whether there is room; rows that have ended do not
+//! count, and go with the other ended ones.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use model::dataset::{NewFile, Unsealed};
+use model::dataset::{Commit, NewCommit, Unsealed};
 use model::limits::TAIL_BYTES_MAX;
 use model::ports::CatalogError;
 use model::{DatasetId, FileId};
 
-use crate::database::{Error, Transaction, Value, args};
+use crate::database::{Error, Row, Transaction, Value, args};
 
 /// Keeps the bytes of those of the files that have some, if there is room.
 pub(super) async fn add(
     tx: &mut Transaction,
-    dataset: &DatasetId,
-    files: &[NewFile],
-    time: DateTime<Utc>,
+    commits: &[(&NewCommit, &Commit)],
 ) -> Result<(), CatalogError> {
-    let tail = || files.iter().filter_map(|file| Some((file, file.tail.as_ref()?)));
-    let count = tail().count();
-    if count == 0 {
-        return Ok(());
+    let mut counts = BTreeMap::<&DatasetId, (u64, u64, u64, DateTime<Utc>)>::new();
+    let mut values = Vec::new();
+    for (new, commit) in commits {
+        for file in &new.files {
+            let Some(body) = &file.tail else { continue };
+            let count = counts.entry(&new.dataset).or_insert((0, 0, 0, commit.time));
+            (count.0, count.1, count.2) = (count.0 + 1, count.1 + file.rows, count.2 + file.bytes);
+            values.extend_from_slice(args![file.id.as_str(), body]);
+        }
     }
-    let rows: u64 = tail().map(|(file, _)| file.rows).sum();
-    let bytes: u64 = tail().map(|(file, _)| file.bytes).sum();
-    let sql = "UPDATE dataset SET tail_rows = tail_rows + $3, tail_bytes = tail_bytes + $4,
-                   tail_since = CASE WHEN tail_files = 0 THEN $5 ELSE tail_since END,
-                   tail_files = tail_files + $2
-               WHERE id = $1 AND tail_bytes < $6";
-    let values = args![dataset.as_str(), count as u64, rows, bytes, time, TAIL_BYTES_MAX];
-    if tx.execute(sql, values).await? == 0 {
-        let bytes = unsealed(tx, dataset).await?.bytes;
-        return Err(CatalogError::TailFull { bytes });
-    }
-    let mut values = Vec::with_capacity(count * 2);
-    for (file, body) in tail() {
-        values.extend_from_slice(args![file.id.as_str(), body]);
+    for (dataset, (files, rows, bytes, time)) in counts {
+        let sql = "UPDATE dataset SET tail_rows = tail_rows + $3, tail_bytes = tail_bytes + $4,
+                       tail_since = CASE WHEN tail_files = 0 THEN $5 ELSE tail_since END,
+                       tail_files = tail_files + $2
+                   WHERE id = $1 AND tail_bytes < $6";
+        let values = args![dataset.as_str(), files, rows, bytes, time, TAIL_BYTES_MAX];
+        if tx.execute(sql, values).await? == 0 {
+            let bytes = unsealed(tx, dataset).await?.bytes;
+            return Err(CatalogError::TailFull { bytes });
+        }
     }
     tx.insert("INSERT INTO tail (file, body)", 2, &values, "").await?;
     Ok(())
 }
 
-/// Forgets the bytes of files that are sealed or no longer needed, with so many rows and bytes in all.
-pub(super) async fn remove(
+/// Forgets the bytes of files that are sealed or no longer needed.
+pub(super) async fn forget(tx: &mut Transaction, files: &[Value]) -> Result<(), Error> {
+    tx.all_among("DELETE FROM tail WHERE file IN ({})", &[], files).await?;
+    Ok(())
+}
+
+/// Counts files of the tail no more: they are sealed, or their rows have ended.
+///
+/// Shape: `rows` are those of the files, with `in_tail`, `row_count` and `byte_count`; others are passed over.
+pub(super) async fn leave<'a>(
     tx: &mut Transaction,
     dataset: &DatasetId,
-    files: &[Value],
-    (rows, bytes): (u64, u64),
+    rows: impl Iterator<Item = &'a Row>,
 ) -> Result<(), Error> {
-    if files.is_empty() {
+    let (mut files, mut count, mut bytes) = (0_u64, 0_u64, 0_u64);
+    for row in rows {
+        if row.int("in_tail")? == 1 {
+            files += 1;
+            count += row.count::<u64>("row_count")?;
+            bytes += row.count::<u64>("byte_count")?;
+        }
+    }
+    if files == 0 {
         return Ok(());
     }
-    tx.all_among("DELETE FROM tail WHERE file IN ({})", &[], files).await?;
+    // What came meanwhile is not as old as what has left.
     let sql = "UPDATE dataset SET tail_files = tail_files - $2, tail_rows = tail_rows - $3,
-                   tail_bytes = tail_bytes - $4 WHERE id = $1";
-    tx.execute(sql, args![dataset.as_str(), files.len() as u64, rows, bytes]).await?;
+                   tail_bytes = tail_bytes - $4,
+                   tail_since = (SELECT c.time FROM lake_commit c
+                       WHERE c.workspace = dataset.workspace AND c.number = (
+                           SELECT MIN(f.added) FROM data_file f
+                           WHERE f.dataset = $1 AND f.in_tail = 1 AND f.removed IS NULL))
+               WHERE id = $1";
+    tx.execute(sql, args![dataset.as_str(), files, count, bytes]).await?;
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::dataset::{
-    CommitKind, CommitRun, Committed, IngestKey, NewCommit, NewFile, Removal, Unsealed, View,
-    Window,
+    CommitKind, CommitRun, Committed, IngestKey, NewCommit, NewDataset, NewFile, Removal, Unsealed,
+    View, Window,
 };
 use model::limits::TAIL_BYTES_MAX;
 use model::ports::{CatalogError, Spare};
@@ -436,6 +436,10 @@ pub async fn small_commits_are_kept_until_they_are_sealed(rig: &Rig) {
 
     // Those of the first end, those of the third do not: one file cannot stand for both.
     rig.commit(&removing(&orders, CommitKind::Revert, vec![ids[0].clone()])).await;
+    let bytes = body(2).len() as u64;
+    let tail = rig.catalog.unsealed(&orders).await.unwrap();
+    assert_eq!(tail, Unsealed { files: 1, rows: 7, bytes, since: Some(at(4)) });
+    assert_eq!(rig.catalog.tail_files(&orders).await.unwrap().len(), 1);
     let run =
         |commit, first_row| CommitRun { commit: CommitNumber(commit), time: at(4), first_row };
     let sealed = |rows: u64, runs: Vec<CommitRun>, files: Vec<FileId>| {
@@ -470,6 +474,61 @@ pub async fn a_full_tail_takes_nothing_more(rig: &Rig) {
     let refused = rig.catalog.commit(&small(&orders, 1), at(9)).await;
     refused!(refused, CatalogError::TailFull { bytes: TAIL_BYTES_MAX });
     assert_eq!(rig.catalog.head(&workspace()).await.unwrap(), head);
-    // Data files are taken all the same.
+    // Data files are taken all the same, and there is room once something has ended.
     rig.commit(&append(&orders, 1)).await;
+    let all = NewCommit {
+        remove: Removal::All,
+        ..NewCommit::new(workspace(), CommitKind::Replace, orders.clone())
+    };
+    rig.commit(&all).await;
+    rig.commit(&small(&orders, 1)).await;
+    assert_eq!(rig.catalog.unsealed(&orders).await.unwrap().files, 1);
+}
+
+/// What is refused in a crowd is refused alone, and the numbers stay dense.
+pub async fn commits_in_a_crowd_have_their_own_answers(rig: &Rig) {
+    let orders = rig.orders().await;
+    let other = NewDataset { id: DatasetId::mint(), ..new_dataset("other") };
+    rig.catalog.create_dataset(&workspace(), &other, at(0)).await.unwrap();
+    let seen = Some(step(&["a"], &["a"]));
+    let plain = |dataset: &DatasetId, key: &str| {
+        let new = NewCommit { schema: seen.clone(), ..small(dataset, 1) };
+        NewCommit { key: Some(IngestKey::new(key, key)), ..new }
+    };
+    let first = plain(&orders, "used");
+    rig.commit(&first).await;
+    let mut news: Vec<NewCommit> = (0..30).map(|n| plain(&orders, &format!("k{n}"))).collect();
+    // Half of the keys come twice, one was used before with the same content, one with other.
+    news.extend((0..15).map(|n| plain(&orders, &format!("k{n}"))));
+    news.extend((0..5).map(|n| plain(&other.id, &format!("k{n}"))));
+    news.push(plain(&orders, "used"));
+    let fingerprint = Some(IngestKey::new("used", "other"));
+    news.push(NewCommit { key: fingerprint, ..small(&orders, 1) });
+    news.push(NewCommit { schema: Some(step(&["b"], &["b"])), ..small(&orders, 1) });
+    news.push(NewCommit { batch: first.batch.clone(), ..plain(&orders, "batch") });
+    news.push(NewCommit { schema: Some(step(&["a"], &["a", "b"])), ..append(&orders, 1) });
+    let mut tasks = JoinSet::new();
+    for new in news {
+        let catalog = Arc::clone(&rig.catalog);
+        tasks.spawn(async move { catalog.commit(&new, at(2)).await });
+    }
+    let answers = tasks.join_all().await;
+    let is_new =
+        |answer: &&Result<Committed, CatalogError>| matches!(answer, Ok(Committed::New(_)));
+    let repeated =
+        |answer: &&Result<Committed, CatalogError>| matches!(answer, Ok(Committed::Repeated(_)));
+    let made = answers.iter().filter(is_new).count();
+    assert_eq!(answers.iter().filter(repeated).count(), 16);
+    // Those that saw other columns than there were in the end may have come too late.
+    let moved = answers.iter().filter(|a| matches!(a, Err(CatalogError::Moved))).count();
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    assert_eq!((made + moved, refused - moved), (37, 2), "{answers:?}");
+    let commits = rig.catalog.commits(&workspace(), "orders", CommitNumber(0), 100).await.unwrap();
+    let others = rig.catalog.commits(&workspace(), "other", CommitNumber(0), 100).await.unwrap();
+    let mut numbers: Vec<u64> = commits.iter().chain(&others).map(|c| c.number.0).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=made as u64 + 1).collect::<Vec<_>>());
+    let tail = rig.catalog.unsealed(&orders).await.unwrap().files;
+    let files = commits.iter().filter(|commit| commit.files == 0).count();
+    assert_eq!(tail, files as u64);
 }

@@ -8,6 +8,9 @@ pub(crate) enum Error {
     /// The database refused or did not answer.
     #[error("{}", reason(.0))]
     Sql(#[from] sqlx::Error),
+    /// The same as another commit of the transaction was told.
+    #[error("{0}")]
+    Told(String),
     /// A column holds a text that is not what it should be.
     #[error("column `{column}` does not hold what it should; the database is damaged")]
     Json {
