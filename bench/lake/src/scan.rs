@@ -21,9 +21,9 @@ pub(crate) async fn measure(world: &World, commits: u64) -> Result<()> {
         world.import("small", n * ROWS, n * ROWS + ROWS).await?;
         world.lake.tend(&workspace(), "small").await?;
     }
-    let each = since(begin) / commits as f64;
+    let each = begin.elapsed().as_micros() / u128::from(commits.max(1));
     let grown = world.store.describe().await?.size_bytes.saturating_sub(before);
-    println!("{commits} commits of {ROWS} rows: {each:.2} ms each, tended");
+    println!("{commits} commits of {ROWS} rows: {each} µs each, tended");
     compare(world, "as they came").await?;
     let begin = Instant::now();
     let done = world.lake.compact(&workspace(), "small", Arc::new(Silent)).await?;

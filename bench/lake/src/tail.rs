@@ -41,8 +41,8 @@ pub(crate) async fn measure(world: &World, seconds: u64) -> Result<()> {
         }
         let made = made.load(Ordering::Relaxed);
         let each = body.len();
-        let rate = made as f64 / begin.elapsed().as_secs_f64();
-        println!("one-row commits from {writers} writers: {rate:.0} a second ({each} bytes each)");
+        let rate = u128::from(made) * 1000 / begin.elapsed().as_millis().max(1);
+        println!("one-row commits from {writers} writers: {rate} a second ({each} bytes each)");
     }
     let grown = world.store.describe().await?.size_bytes.saturating_sub(before);
     let all = world.store.head(&workspace()).await?.map_or(1, |(number, _)| number.0);

@@ -89,13 +89,13 @@ impl World {
     /// Plans an export of a range; returns how long it took, in milliseconds, and the number of rows.
     pub(crate) async fn plan(&self, dataset: &str, range: (u64, u64)) -> Result<(f64, u64)> {
         let begin = Instant::now();
-        let bound = self.lake.bind(&self.bind(dataset, range)).await?;
+        let bound = self.lake.bind(&bind(dataset, range)).await?;
         Ok((since(begin), bound.inputs.iter().map(|input| input.rows).sum()))
     }
 
     /// Reads a range, every column; returns how long it took, in milliseconds, and the number of rows.
     pub(crate) async fn scan(&self, dataset: &str, range: (u64, u64)) -> Result<(f64, u64)> {
-        let bound = self.lake.bind(&self.bind(dataset, range)).await?;
+        let bound = self.lake.bind(&bind(dataset, range)).await?;
         let begin = Instant::now();
         let task = ReadTask { relation: Arc::new(bound.relation), inputs: bound.inputs };
         let mut rows = self.lake.read(&task).await?;
@@ -105,18 +105,18 @@ impl World {
         }
         Ok((since(begin), count))
     }
+}
 
-    fn bind(&self, dataset: &str, (from, to): (u64, u64)) -> Bind {
-        Bind {
-            workspace: workspace(),
-            relation: Relation {
-                source: Source::Dataset(dataset.into()),
-                selection: Selection::default(),
-            },
-            from: CommitNumber(from),
-            to: CommitNumber(to),
-            now: DateTime::UNIX_EPOCH,
-            stage: Stage::Check,
-        }
+fn bind(dataset: &str, (from, to): (u64, u64)) -> Bind {
+    Bind {
+        workspace: workspace(),
+        relation: Relation {
+            source: Source::Dataset(dataset.into()),
+            selection: Selection::default(),
+        },
+        from: CommitNumber(from),
+        to: CommitNumber(to),
+        now: DateTime::UNIX_EPOCH,
+        stage: Stage::Check,
     }
 }

@@ -40,6 +40,8 @@ pub struct Lake {
     limits: Limits,
     /// Bytes of rows up to which a commit goes to the tail.
     pub(crate) tail_bytes: usize,
+    /// Days for which the files of a commit are not merged with others.
+    pub(crate) batch_days: u32,
 }
 
 impl Lake {
@@ -53,7 +55,14 @@ impl Lake {
     ) -> Self {
         let (reader, limits) = (Reader::new(reader), Limits::default());
         let tail_bytes = model::limits::TAIL_COMMIT_BYTES;
-        Self { catalog, objects, reader, scratch, clock, limits, tail_bytes }
+        let batch_days = 0;
+        Self { catalog, objects, reader, scratch, clock, limits, tail_bytes, batch_days }
+    }
+
+    /// Keeps every commit in files of its own for so many days; its rows do not go to the tail then.
+    pub fn with_batch_days(self, batch_days: u32) -> Self {
+        let tail_bytes = if batch_days == 0 { self.tail_bytes } else { 0 };
+        Self { batch_days, tail_bytes, ..self }
     }
 
     /// Lets commits of up to so many bytes of rows go to the tail; with 0 every commit is written as data

@@ -17,7 +17,7 @@ use model::dataset::{
     Snapshot, Unsealed, View,
 };
 use model::ports::{
-    Catalog, CatalogError, CursorPin, Doomed, ObjectError, ObjectInfo, Objects, Put, Spare, Upload,
+    Catalog, CatalogError, Doomed, ObjectError, ObjectInfo, Objects, Pin, Put, Spare, Upload,
 };
 use model::schema::Schema;
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, SchemaId, WorkspaceId};
@@ -227,6 +227,7 @@ impl State {
             kind: new.kind,
             time_column: new.time_column.clone(),
             schema: new.schema.clone(),
+            keep_days: None,
             created_at: now,
         };
         self.schemas.insert(new.schema.id(), new.schema.clone());
@@ -413,11 +414,29 @@ impl Catalog for MemoryCatalog {
         Ok(state.keys.get(&(dataset.id.clone(), key.to_owned())).cloned())
     }
 
-    async fn cursors(
+    async fn pins(
         &self,
         _workspace: &WorkspaceId,
         _dataset: &DatasetId,
-    ) -> Result<Vec<CursorPin>, CatalogError> {
+    ) -> Result<Vec<Pin>, CatalogError> {
+        Ok(Vec::new())
+    }
+
+    async fn keep(
+        &self,
+        _workspace: &WorkspaceId,
+        dataset: &str,
+        _days: Option<u32>,
+    ) -> Result<(), CatalogError> {
+        Err(missing("dataset", dataset))
+    }
+
+    async fn files(
+        &self,
+        _dataset: &DatasetId,
+        _after: Option<&FileId>,
+        _limit: u32,
+    ) -> Result<Vec<DataFile>, CatalogError> {
         Ok(Vec::new())
     }
 

@@ -6,6 +6,7 @@
 
 mod compact;
 mod expire;
+mod health;
 mod rewrite;
 mod seal;
 mod sweep;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use model::dataset::{Commit, Committed, IngestKey, NewCommit, NewFile};
-use model::ports::{CatalogError, Compacted, Expired, Progress, Swept, Upkeep};
+use model::ports::{
+    CatalogError, Compacted, Damage, Expired, Health, Progress, Scrub, Swept, Upkeep,
+};
 use model::{BatchId, Code, CommitNumber, Failure, Fault, PortError, WorkspaceId};
 
 use crate::Lake;
@@ -42,6 +45,20 @@ impl Upkeep for Lake {
 
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError> {
         undo::revert(self, workspace, batch).await
+    }
+
+    async fn health(&self, workspace: &WorkspaceId, dataset: &str) -> Result<Health, PortError> {
+        health::health(self, workspace, dataset).await
+    }
+
+    async fn scrub(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        how: Scrub,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Vec<Damage>, PortError> {
+        health::scrub(self, workspace, dataset, (how, &*progress)).await
     }
 
     async fn expire(

@@ -52,6 +52,9 @@ pub struct Dataset {
     pub time_column: Option<String>,
     /// The newest schema; no fields before the first import without a given schema.
     pub schema: Schema,
+    /// Days after which rows are removed, where upkeep is done; for ever without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u32>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }

@@ -81,6 +81,9 @@ pub const TAIL_BYTES_MAX: u64 = 256 << 20;
 /// Bytes at which a merged data file is large enough.
 pub const COMPACT_BYTES: u64 = 512 << 20;
 
+/// Days for which the files of a commit may be kept apart from others.
+pub const BATCH_DAYS_MAX: u32 = 365;
+
 /// Files of about one size, side by side, that are merged without being asked to.
 pub const TEND_FILES: usize = 8;
 
@@ -109,7 +112,8 @@ pub const LEFTOVER_HOURS: i64 = 24;
 /// Files that a sweep takes at once.
 pub const SWEEP_FILES: u32 = 1000;
 
-/// Days without a run after which an export's cursor no longer keeps rows from being removed.
+/// Days without a run after which an export's cursor no longer keeps rows from being removed, and after which
+/// an open run no longer keeps files.
 pub const PIN_DAYS_MAX: i64 = 30;
 
 /// How many times larger than all that would join it a file may be to be written again for it.

@@ -11,12 +11,12 @@ mod lake;
 mod ledger;
 mod objects;
 
-pub use catalog::{Catalog, CatalogError, CursorPin, Doomed, Spare};
+pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{
-    Bind, Bound, Compacted, Expired, Import, ImportFile, ImportReport, Ingest, InputFormat,
-    Positions, Progress, Query, ReadTask, Relations, Replace, RowStream, Rows, SqlStream, Stage,
-    Swept, Upkeep,
+    Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportFile, ImportReport, Ingest,
+    InputFormat, Positions, Progress, Query, ReadTask, Relations, Replace, RowStream, Rows, Scrub,
+    Size, SqlStream, Stage, Swept, Upkeep,
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};

@@ -66,7 +66,8 @@ impl App {
             scratch.path().to_owned(),
             clock.clone(),
         )
-        .with_tail_bytes(config.lake.tail_bytes);
+        .with_tail_bytes(config.lake.tail_bytes)
+        .with_batch_days(config.lake.batch_days);
         let threads = config.work.threads.unwrap_or_else(processors);
         Ok(Self {
             locks: FileLocks::new(folder.locks()),

@@ -93,9 +93,9 @@ pub(crate) enum Command {
         /// The dataset.
         #[arg(value_name = "DATASET")]
         dataset: String,
-        /// Rows before this time go; RFC 3339.
+        /// Rows before this time go, RFC 3339; the dataset's retention rule says it without.
         #[arg(long, value_name = "T")]
-        before: DateTime<Utc>,
+        before: Option<DateTime<Utc>>,
     },
 
     /// Merge small files of a dataset, and delete what nobody needs; no row or count changes.
@@ -106,9 +106,22 @@ pub(crate) enum Command {
         dataset: String,
     },
 
-    /// Check folder, file system, database, disk space and clock; say how to mend.
-    #[command(after_help = "Example: sluice doctor")]
-    Doctor,
+    /// Make a commit without rows: what is imported later comes after it. Prints its number and time.
+    #[command(after_help = "Example: sluice mark")]
+    Mark,
+
+    /// Do all that is due for every dataset: seal, merge, remove rows by retention rules, delete what nobody
+    /// needs. For a timer.
+    #[command(after_help = "Example: sluice upkeep")]
+    Upkeep,
+
+    /// Check folder, file system, database, data files, disk space and clock; say how to mend.
+    #[command(after_help = "Example: sluice doctor --scrub")]
+    Doctor {
+        /// Read every byte of every data file, and compare checksums.
+        #[arg(long)]
+        scrub: bool,
+    },
 
     /// Print completions for a shell.
     #[command(after_help = "Example: sluice completions bash > /etc/bash_completion.d/sluice")]
@@ -117,6 +130,9 @@ pub(crate) enum Command {
         shell: Shell,
     },
 }
+
+/// Days of a retention rule at most; some thousand years.
+const DAYS_MAX: i64 = 400_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dataset {
@@ -133,6 +149,18 @@ pub(crate) enum Dataset {
     Show {
         /// The dataset.
         name: String,
+    },
+    /// Set after how many days rows are removed, by `expire` and `upkeep`.
+    #[command(after_help = "Example: sluice dataset keep orders --days 90")]
+    Keep {
+        /// The dataset.
+        name: String,
+        /// Rows that are older go.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
+        days: Option<u32>,
+        /// No row goes by itself.
+        #[arg(long, conflicts_with = "days", required_unless_present = "days")]
+        forever: bool,
     },
     /// Take a dataset out of sight; its name is free again.
     #[command(after_help = "Example: sluice dataset drop orders")]

@@ -15,6 +15,7 @@ mod view;
 use std::io::Write;
 
 use clap::CommandFactory;
+use model::ports::Scrub;
 
 use crate::app::App;
 use crate::cli::{Cli, Command};
@@ -29,7 +30,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Verify(args) => return verify::verify(&args, output),
         Command::Completions { shell } => return completions(shell),
         // It says what is wrong with a folder that cannot be opened.
-        Command::Doctor => return doctor::doctor(&cli.dir, cli.config.as_deref(), output).await,
+        Command::Doctor { scrub } => {
+            let how = if scrub { Scrub::Sums } else { Scrub::Sizes };
+            return doctor::doctor(&cli.dir, cli.config.as_deref(), (output, how)).await;
+        }
         _ => {}
     }
     let app = App::open(&cli.dir, cli.config.as_deref(), output).await?;
@@ -44,8 +48,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Revert { batch } => upkeep::revert(&app, &batch).await,
         Command::Expire { dataset, before } => upkeep::expire(&app, &dataset, before).await,
         Command::Compact { dataset } => upkeep::compact(&app, &dataset).await,
+        Command::Mark => commits::mark(&app).await,
+        Command::Upkeep => upkeep::upkeep(&app).await,
         Command::Commits { dataset } => commits::commits(&app, &dataset).await,
-        Command::Verify(_) | Command::Completions { .. } | Command::Doctor => Ok(()),
+        Command::Verify(_) | Command::Completions { .. } | Command::Doctor { .. } => Ok(()),
     }
 }
 

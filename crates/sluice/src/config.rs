@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use model::limits::{TAIL_COMMIT_BYTES, TAIL_COMMIT_BYTES_MAX};
+use model::limits::{BATCH_DAYS_MAX, TAIL_COMMIT_BYTES, TAIL_COMMIT_BYTES_MAX};
 use serde::Deserialize;
 
 use crate::failed::Failed;
@@ -48,11 +48,14 @@ pub(crate) struct Lake {
     /// Bytes of rows up to which a commit is kept in the metadata database until it is sealed; with 0 each
     /// is written as data files at once.
     pub(crate) tail_bytes: usize,
+    /// Days for which the files of a commit are not merged with others, because a client addresses them one by
+    /// one. Its rows do not go to the tail then.
+    pub(crate) batch_days: u32,
 }
 
 impl Default for Lake {
     fn default() -> Self {
-        Self { tail_bytes: TAIL_COMMIT_BYTES }
+        Self { tail_bytes: TAIL_COMMIT_BYTES, batch_days: 0 }
     }
 }
 
@@ -79,6 +82,10 @@ impl Config {
             .map_err(bad)?;
         if config.work.threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
             let range = format!("`work.threads` must be from 1 to {THREADS_MAX}");
+            return Err(Failed::request(range));
+        }
+        if config.lake.batch_days > BATCH_DAYS_MAX {
+            let range = format!("`lake.batch_days` must be from 0 to {BATCH_DAYS_MAX}");
             return Err(Failed::request(range));
         }
         if config.lake.tail_bytes > TAIL_COMMIT_BYTES_MAX {

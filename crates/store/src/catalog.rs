@@ -21,7 +21,7 @@ use model::dataset::{
     Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
     Unsealed, View,
 };
-use model::ports::{Catalog, CatalogError, CursorPin, Doomed, Spare};
+use model::ports::{Catalog, CatalogError, Doomed, Pin, Spare};
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 
 use crate::Store;
@@ -95,12 +95,30 @@ impl Catalog for Store {
         commits::by_key(tx, workspace, &dataset.id, key).await
     }
 
-    async fn cursors(
+    async fn pins(
         &self,
         workspace: &WorkspaceId,
         dataset: &DatasetId,
-    ) -> Result<Vec<CursorPin>, CatalogError> {
-        Ok(pins::cursors(&mut self.database.read().await?, workspace, dataset).await?)
+    ) -> Result<Vec<Pin>, CatalogError> {
+        Ok(pins::of_dataset(&mut self.database.read().await?, workspace, dataset).await?)
+    }
+
+    async fn keep(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        days: Option<u32>,
+    ) -> Result<(), CatalogError> {
+        transact!(self.database, CatalogError, |tx| datasets::keep(tx, workspace, dataset, days))
+    }
+
+    async fn files(
+        &self,
+        dataset: &DatasetId,
+        after: Option<&FileId>,
+        limit: u32,
+    ) -> Result<Vec<DataFile>, CatalogError> {
+        Ok(files::page(&mut self.database.read().await?, dataset, after, limit).await?)
     }
 
     async fn doom(

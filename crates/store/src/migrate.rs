@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0004_tail.sql"),
         postgres: include_str!("../migrations/0004_tail.sql"),
     },
+    Migration {
+        version: 5,
+        sqlite: include_str!("../migrations/0005_retention.sql"),
+        postgres: include_str!("../migrations/0005_retention.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

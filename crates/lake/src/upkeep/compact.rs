@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use model::dataset::{CommitKind, DataFile, Dataset, NewCommit, Removal, Snapshot};
+use chrono::{DateTime, TimeDelta, Utc};
+use model::dataset::{CommitKind, CommitRun, DataFile, Dataset, NewCommit, Removal, Snapshot};
 use model::limits::{
     COMPACT_BYTES, COMPACT_BYTES_MAX, COMPACT_COMMITS_MAX, COMPACT_FILES_MAX, COMPACT_SHARE,
     TEND_BYTES, TEND_FILES,
@@ -28,7 +29,7 @@ pub(super) async fn compact(
     let dataset = lake.catalog.dataset(workspace, name).await?;
     let mut done = lake.seal_dataset(workspace, &dataset.id).await?;
     let snapshot = sealed(lake, workspace, name).await?;
-    let groups = groups(&snapshot.files, snapshot.horizon);
+    let groups = groups(&snapshot.files, &Bounds::of(lake, &snapshot));
     let overtaken = merge_all(lake, &snapshot, groups, &mut done, progress).await?;
     if overtaken && done.commits.is_empty() {
         return Err(Error::Overtaken { dataset: name.into() }.into());
@@ -50,7 +51,7 @@ pub(super) async fn tend(
         return Ok(done);
     }
     let snapshot = sealed(lake, workspace, name).await?;
-    let groups = tiers(&snapshot.files, snapshot.horizon);
+    let groups = tiers(&snapshot.files, &Bounds::of(lake, &snapshot));
     if !groups.is_empty() {
         merge_all(lake, &snapshot, groups, &mut done, &Silent).await?;
         sweep::doomed(lake, workspace).await?;
@@ -67,7 +68,7 @@ async fn newest_has_files(lake: &Lake, dataset: &Dataset) -> Result<bool, Catalo
 }
 
 /// Returns the dataset as it is now, without what has come to the tail meanwhile.
-async fn sealed(
+pub(super) async fn sealed(
     lake: &Lake,
     workspace: &WorkspaceId,
     name: &str,
@@ -126,20 +127,41 @@ async fn merge(
     }
 }
 
+/// What may be merged at all.
+pub(super) struct Bounds {
+    /// Older snapshots cannot be read.
+    horizon: CommitNumber,
+    /// Commits since then keep files of their own.
+    apart_since: Option<DateTime<Utc>>,
+}
+
+impl Bounds {
+    pub(super) fn of(lake: &Lake, snapshot: &Snapshot) -> Self {
+        let days = TimeDelta::days(lake.batch_days.into());
+        let apart_since = (lake.batch_days > 0).then(|| lake.clock.now() - days);
+        Self { horizon: snapshot.horizon, apart_since }
+    }
+
+    fn may_join(&self, files: &[DataFile]) -> bool {
+        let is_apart = |run: &CommitRun| self.apart_since.is_some_and(|since| run.time >= since);
+        !files.iter().any(|file| file.runs.iter().any(is_apart))
+    }
+}
+
 /// Cuts files into groups to be merged: all that is worth it.
-fn groups(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
+pub(super) fn groups<'a>(files: &'a [DataFile], bounds: &Bounds) -> Vec<&'a [DataFile]> {
     let mut out = Vec::new();
-    for group in cut(files, horizon, |_| true) {
+    for group in cut(files, bounds, |_| true) {
         worthwhile(files, &group, &mut out);
     }
     out
 }
 
 /// Returns the groups of many small files of the least size of which there are such groups.
-fn tiers(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
+fn tiers<'a>(files: &'a [DataFile], bounds: &Bounds) -> Vec<&'a [DataFile]> {
     let steps = [TEND_BYTES / COMPACT_SHARE.pow(2), TEND_BYTES / COMPACT_SHARE, TEND_BYTES];
     let of = |most: u64| {
-        let groups = cut(files, horizon, |bytes| bytes <= most).into_iter();
+        let groups = cut(files, bounds, |bytes| bytes <= most).into_iter();
         // Those of a fast stream are full of commits before they are many.
         let full = |group: &Vec<Range<usize>>| {
             let files = span(files, group).unwrap_or_default();
@@ -155,7 +177,7 @@ fn tiers(files: &[DataFile], horizon: CommitNumber) -> Vec<&[DataFile]> {
 /// Cuts files into groups that may be merged: neighbours, whole commits, not too large, of such sizes.
 fn cut(
     files: &[DataFile],
-    horizon: CommitNumber,
+    bounds: &Bounds,
     wanted: impl Fn(u64) -> bool,
 ) -> Vec<Vec<Range<usize>>> {
     let mut out = Vec::new();
@@ -164,17 +186,18 @@ fn cut(
     for atom in atoms(files) {
         let start = group.first().map_or(atom.start, |first| first.start);
         let more = size(&files[atom.clone()]);
+        let wanted = wanted(more) && bounds.may_join(&files[atom.clone()]);
         let of_group = &files[start..atom.end];
         let joins = bytes < COMPACT_BYTES
             && bytes + more <= COMPACT_BYTES_MAX
             && of_group.len() <= COMPACT_FILES_MAX
             && of_group.iter().map(|file| file.runs.len()).sum::<usize>() <= COMPACT_COMMITS_MAX
-            && fit(of_group, horizon);
-        if !joins || !wanted(more) {
+            && fit(of_group, bounds.horizon);
+        if !joins || !wanted {
             out.push(std::mem::take(&mut group));
             bytes = 0;
         }
-        if wanted(more) {
+        if wanted {
             group.push(atom);
             bytes += more;
         }
@@ -278,9 +301,13 @@ mod tests {
     }
 
     fn check(files: &[DataFile], expected: &[usize]) {
-        let groups = groups(files, CommitNumber(0));
+        let groups = groups(files, &before(0));
         let found: Vec<usize> = groups.iter().map(|group| group.len()).collect();
         assert_eq!(found, expected);
+    }
+
+    fn before(horizon: u64) -> Bounds {
+        Bounds { horizon: CommitNumber(horizon), apart_since: None }
     }
 
     fn plain(commits: std::ops::Range<u64>, bytes: u64) -> Vec<DataFile> {
@@ -314,9 +341,25 @@ mod tests {
     }
 
     #[test]
+    fn young_commits_keep_files_of_their_own() {
+        let mut files = plain(1..9, MIB);
+        for file in &mut files[5..] {
+            file.runs[0].time = DateTime::UNIX_EPOCH + TimeDelta::days(9);
+        }
+        let bounds = |days| {
+            let apart_since = Some(DateTime::UNIX_EPOCH + TimeDelta::days(days));
+            Bounds { horizon: CommitNumber(0), apart_since }
+        };
+        let lengths = |groups: Vec<&[DataFile]>| groups.iter().map(|g| g.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(groups(&files, &bounds(9))), [5]);
+        assert_eq!(lengths(groups(&files, &bounds(10))), [8]);
+        assert!(tiers(&files, &bounds(9)).is_empty());
+    }
+
+    #[test]
     fn many_small_files_of_about_one_size_are_merged_unasked() {
         let check = |files: &[DataFile], expected: &[usize]| {
-            let groups = tiers(files, CommitNumber(0));
+            let groups = tiers(files, &before(0));
             assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), expected);
         };
         check(&plain(1..8, MIB), &[]);
@@ -353,7 +396,7 @@ mod tests {
         let mut files = vec![file(9, &[1, 3], MIB)];
         let both = [files[0].clone(), file(4, &[4], MIB)];
         check(&both, &[]);
-        assert_eq!(groups(&both, CommitNumber(9)).len(), 1);
+        assert_eq!(groups(&both, &before(9)).len(), 1);
         files.extend(plain(10..12, MIB));
         check(&files, &[3]);
         check(&[file(9, &[1], MIB), file(9, &[2], MIB), file(10, &[10], MIB)], &[3]);

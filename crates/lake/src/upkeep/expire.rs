@@ -13,7 +13,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{cast, ident, lit};
 use model::dataset::{CommitKind, CommitRun, DataFile, Dataset, NewCommit, Removal, Snapshot};
 use model::limits::PIN_DAYS_MAX;
-use model::ports::Expired;
+use model::ports::{Expired, PinOwner};
 use model::{CommitNumber, PortError, WorkspaceId};
 
 use super::rewrite::{Rewrite, rewrite};
@@ -167,11 +167,13 @@ async fn check_cursors(
     lost: &BTreeMap<CommitNumber, u64>,
 ) -> Result<(), PortError> {
     let oldest = lake.clock.now() - TimeDelta::days(PIN_DAYS_MAX);
-    for pin in lake.catalog.cursors(&dataset.workspace, &dataset.id).await? {
+    for pin in lake.catalog.pins(&dataset.workspace, &dataset.id).await? {
+        // An open run reads files that stay as long as it does.
+        let PinOwner::Export(export) = pin.owner else { continue };
         let newer = lost.iter().filter(|(commit, _)| **commit > pin.at);
         let rows: u64 = newer.map(|(_, rows)| rows).sum();
         if rows > 0 && pin.since >= oldest {
-            return Err(Error::Pinned { export: pin.export, cursor: pin.at, rows }.into());
+            return Err(Error::Pinned { export, cursor: pin.at, rows }.into());
         }
     }
     Ok(())

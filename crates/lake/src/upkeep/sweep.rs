@@ -6,7 +6,7 @@
 
 use chrono::TimeDelta;
 use futures::TryStreamExt;
-use model::limits::{ENDED_DAYS, LEFTOVER_HOURS, MERGED_SECONDS, SWEEP_FILES};
+use model::limits::{ENDED_DAYS, LEFTOVER_HOURS, MERGED_SECONDS, PIN_DAYS_MAX, SWEEP_FILES};
 use model::ports::{Doomed, Spare, Swept};
 use model::{Code, Fault, FileId, ObjectKey, PortError, WorkspaceId};
 use object_store::path::Path;
@@ -25,6 +25,7 @@ pub(super) async fn doomed(lake: &Lake, workspace: &WorkspaceId) -> Result<Swept
     let spare = Spare {
         merged_before: now - TimeDelta::seconds(MERGED_SECONDS),
         ended_before: now - TimeDelta::days(ENDED_DAYS),
+        pinned_since: now - TimeDelta::days(PIN_DAYS_MAX),
     };
     let mut swept = Swept::default();
     loop {

@@ -10,7 +10,7 @@ use model::dataset::{
     Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
     Unsealed, View,
 };
-use model::ports::{Catalog, CatalogError, CursorPin, Doomed, Spare};
+use model::ports::{Catalog, CatalogError, Doomed, Pin, Spare};
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 use store::Store;
 
@@ -122,12 +122,30 @@ impl Catalog for Line {
         Catalog::batch(&*self.inner, workspace, id).await
     }
 
-    async fn cursors(
+    async fn pins(
         &self,
         workspace: &WorkspaceId,
         dataset: &DatasetId,
-    ) -> Result<Vec<CursorPin>, CatalogError> {
-        Catalog::cursors(&*self.inner, workspace, dataset).await
+    ) -> Result<Vec<Pin>, CatalogError> {
+        Catalog::pins(&*self.inner, workspace, dataset).await
+    }
+
+    async fn keep(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        days: Option<u32>,
+    ) -> Result<(), CatalogError> {
+        Catalog::keep(&*self.inner, workspace, dataset, days).await
+    }
+
+    async fn files(
+        &self,
+        dataset: &DatasetId,
+        after: Option<&FileId>,
+        limit: u32,
+    ) -> Result<Vec<DataFile>, CatalogError> {
+        Catalog::files(&*self.inner, dataset, after, limit).await
     }
 
     async fn doom(

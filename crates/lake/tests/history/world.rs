@@ -12,11 +12,15 @@ use futures::TryStreamExt;
 use lake::Lake;
 use model::clock::ManualClock;
 use model::dataset::{CommitKind, DatasetKind};
+use model::export::{Advance, Definition, NewRun};
+use model::format::FormatSpec;
+use model::limits::PIN_DAYS_MAX;
 use model::ports::{
-    Bind, Bound, Catalog, CatalogError, Compacted, Import, ImportFile, Ingest, InputFormat,
-    Progress, Query, ReadTask, Relations, Replace, Stage, Upkeep,
+    Bind, Bound, Catalog, CatalogError, Compacted, Import, ImportFile, Ingest, InputFormat, Lease,
+    Ledger, Progress, Query, ReadTask, Relations, Replace, Scrub, Stage, Upkeep,
 };
 use model::relation::{Relation, Selection, Source};
+use model::run::RunState;
 use model::{BatchId, Clock, CommitNumber, PortError, RunId, WorkspaceId};
 use object_store::memory::InMemory;
 use store::Store;
@@ -63,6 +67,16 @@ pub(crate) struct World {
     by_time: bool,
     /// Commits that removed old rows.
     expired: Vec<u64>,
+    /// A run that goes on while all else happens.
+    open: Option<Open>,
+}
+
+/// A run that has planned what to read.
+struct Open {
+    lease: Lease,
+    bound: Bound,
+    expected: Vec<Read>,
+    since: DateTime<Utc>,
 }
 
 /// When histories begin, in seconds since 1970.
@@ -70,6 +84,12 @@ const START: i64 = 1_700_000_000;
 
 fn time(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap()
+}
+
+fn jsonl() -> FormatSpec {
+    let (compression, file_rows, file_bytes, name) = (None, None, None, None);
+    let options = std::collections::BTreeMap::new();
+    FormatSpec { format: "jsonl".into(), compression, options, file_rows, file_bytes, name }
 }
 
 fn workspace() -> WorkspaceId {
@@ -111,6 +131,7 @@ impl World {
             began,
             by_time: seed % 2 == 1,
             expired: Vec::new(),
+            open: None,
         }
     }
 
@@ -334,24 +355,61 @@ impl World {
         }
     }
 
-    /// Plans a run of some range: it reads files only, whatever was in the tail.
+    /// Opens a run of some range and plans it: it reads files only, whatever was in the tail.
     async fn run(&mut self, dice: &mut Dice) {
         let Some(first) = self.first else { return };
         let head = self.head().await;
         let first = first.max(self.horizon().await);
         let to = first + dice.below(head - first + 1);
-        let bind = Bind {
-            stage: Stage::Into { run: RunId::mint(self.clock.now()), epoch: 1 },
-            ..self.bind(dice.below(to + 1), to)
+        let from = dice.below(to + 1);
+        let bind = self.bind(from, to);
+        let new = NewRun {
+            id: RunId::mint(self.clock.now()),
+            workspace: workspace(),
+            export: None,
+            definition: Definition {
+                relation: bind.relation.clone(),
+                format: jsonl(),
+                destination: "file:///nowhere".into(),
+                meaning: None,
+            },
+            advance: Advance::None,
+            from: Some(bind.from),
+            to: Some(bind.to),
+            now: self.clock.now(),
+            owner: "history".into(),
         };
-        let (changed, said) = self.mortal(self.lake.bind(&bind)).await;
+        let lease = self.store.open_run(&new).await.unwrap().lease;
+        let stage = Stage::Into { run: new.id, epoch: 1 };
+        let (changed, said) = self.mortal(self.lake.bind(&Bind { stage, ..bind })).await;
         assert_eq!(changed, None);
-        let Some(bound) = said else { return };
+        let Some(bound) = said else {
+            return self.close(&lease).await;
+        };
         let bound = bound.unwrap();
         for input in &bound.inputs {
             assert!(input.key.as_str().starts_with("data/"), "{}", input.key);
         }
-        self.check_bound(bound, bind.from.0, to).await;
+        self.check_bound(bound.clone(), from, to).await;
+        let expected = self.rows.between(from, to);
+        if let Some(before) = self.open.replace(Open { lease, bound, expected, since: new.now }) {
+            self.close(&before.lease).await;
+        }
+    }
+
+    async fn close(&self, lease: &Lease) {
+        let now = self.clock.now();
+        self.store.end(lease, RunState::Cancelled, "enough", now).await.unwrap();
+    }
+
+    /// Reads what the open run has planned to read, whatever has been done to the files since.
+    async fn check_open(&mut self) {
+        let Some(open) = &self.open else { return };
+        if self.clock.now() - open.since > TimeDelta::days(PIN_DAYS_MAX) {
+            self.open = None;
+            return;
+        }
+        assert_eq!(self.read(open.bound.clone()).await, open.expected, "of an open run");
     }
 
     /// Checks some snapshots and increments, and the newest.
@@ -366,6 +424,7 @@ impl World {
             self.check_range(from, to).await;
         }
         self.check_count(head).await;
+        self.check_open().await;
     }
 
     /// Checks every snapshot and a chain of increments.
@@ -385,8 +444,11 @@ impl World {
         self.check_objects().await;
     }
 
-    /// Checks that after long enough only what the catalog names is there, and all of it.
+    /// Checks that after long enough only what the catalog names is there, and all of it, byte for byte.
     async fn check_objects(&self) {
+        let (lake, silent) = (&self.lake, Arc::new(Silent));
+        let damaged = lake.scrub(&workspace(), &self.name, Scrub::Sums, silent).await.unwrap();
+        assert_eq!(damaged, []);
         // Objects in memory carry the real time, long after that of the histories.
         let later = model::clock::SystemClock.now() + TimeDelta::days(30);
         self.clock.advance(later - self.clock.now());
@@ -426,18 +488,23 @@ impl World {
 
     async fn check_bound(&self, bound: Bound, from: u64, to: u64) {
         let planned: u64 = bound.inputs.iter().map(|input| input.rows).sum();
-        let task = ReadTask { relation: Arc::new(bound.relation), inputs: bound.inputs };
-        let rows = self.lake.read(&task).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
-        let found: Vec<_> = rows.iter().flat_map(|rows| read(&rows.batch)).collect();
+        let reset = bound.reset.clone();
+        let found = self.read(bound).await;
         let expected = self.rows.between(from, to);
         assert_eq!(found, expected, "{} ({from}, {to}]", self.name);
         assert_eq!(planned, expected.len() as u64, "counted without reading");
         let ended = self.rows.all.iter().filter_map(|row| row.ended);
         let ended = ended.filter(|ended| !self.expired.contains(ended));
         for ended in ended.filter(|ended| *ended > from && *ended <= to) {
-            let told = bound.reset.iter().any(|commit| commit.0 == ended);
+            let told = reset.iter().any(|commit| commit.0 == ended);
             assert!(told, "{ended} is not told in ({from}, {to}]");
         }
+    }
+
+    async fn read(&self, bound: Bound) -> Vec<Read> {
+        let task = ReadTask { relation: Arc::new(bound.relation), inputs: bound.inputs };
+        let rows = self.lake.read(&task).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+        rows.iter().flat_map(|rows| read(&rows.batch)).collect()
     }
 
     async fn check_count(&self, head: u64) {

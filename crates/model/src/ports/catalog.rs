@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::dataset::{
     Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
     Unsealed, View,
 };
 use crate::failure::{Code, Failure, Fault};
-use crate::ids::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
+use crate::ids::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, RunId, WorkspaceId};
 
 /// What the lake holds, in one total order of commits per workspace.
 ///
@@ -75,12 +76,30 @@ pub trait Catalog: Send + Sync {
     /// Returns what is known of a batch.
     async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError>;
 
-    /// Returns how far the exports of a dataset have come, for those that have delivered at all.
-    async fn cursors(
+    /// Returns what needs rows or files of a dataset: its exports that have delivered at all, and open runs
+    /// that may read it.
+    async fn pins(
         &self,
         workspace: &WorkspaceId,
         dataset: &DatasetId,
-    ) -> Result<Vec<CursorPin>, CatalogError>;
+    ) -> Result<Vec<Pin>, CatalogError>;
+
+    /// Sets after how many days rows are removed; `None` keeps them.
+    async fn keep(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        days: Option<u32>,
+    ) -> Result<(), CatalogError>;
+
+    /// Returns data files of a dataset that are in the lake, also those whose rows have ended, by id: up to
+    /// `limit` after `after`.
+    async fn files(
+        &self,
+        dataset: &DatasetId,
+        after: Option<&FileId>,
+        limit: u32,
+    ) -> Result<Vec<DataFile>, CatalogError>;
 
     /// Takes out of the catalog what nobody needs any more, and returns objects that may be deleted, up to
     /// `limit`: also those of earlier calls that were not forgotten yet.
@@ -154,6 +173,8 @@ pub struct Spare {
     pub merged_before: DateTime<Utc>,
     /// Files whose rows ended since.
     pub ended_before: DateTime<Utc>,
+    /// What runs read that were opened since; an older one is given up.
+    pub pinned_since: DateTime<Utc>,
 }
 
 /// An object of the lake that nothing needs.
@@ -165,15 +186,26 @@ pub struct Doomed {
     pub bytes: u64,
 }
 
-/// How far an export has come; it needs every row after that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CursorPin {
-    /// The export's name.
-    pub export: String,
-    /// What it has delivered.
+/// Something that needs rows or files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pin {
+    /// Who needs them.
+    #[serde(flatten)]
+    pub owner: PinOwner,
+    /// An export needs every row of later commits; a run needs the snapshot at this one.
     pub at: CommitNumber,
-    /// When it did.
+    /// Since when.
     pub since: DateTime<Utc>,
+}
+
+/// Who needs rows or files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinOwner {
+    /// The saved export of that name.
+    Export(String),
+    /// An open run.
+    Run(RunId),
 }
 
 /// What went wrong in the catalog.

@@ -11,9 +11,9 @@ use chrono::{DateTime, Utc};
 use futures::Stream;
 use serde::Serialize;
 
-use crate::dataset::{Commit, DatasetKind};
+use crate::dataset::{Commit, DatasetKind, Unsealed};
 use crate::failure::PortError;
-use crate::ids::{BatchId, CommitNumber, RunId, WorkspaceId};
+use crate::ids::{BatchId, CommitNumber, ObjectKey, RunId, WorkspaceId};
 use crate::part::Input;
 use crate::relation::{BoundRelation, Relation};
 use crate::schema::Schema;
@@ -233,6 +233,54 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+/// How a dataset is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// What is in the tail.
+    pub tail: Unsealed,
+    /// Data files by size, smallest first; sizes without files are left out.
+    pub sizes: Vec<Size>,
+    /// Files that a compaction would merge now, those of the tail included.
+    pub mergeable: u64,
+    /// Files that they would become.
+    pub merged: u64,
+    /// What needs its rows or files.
+    pub pins: Vec<super::Pin>,
+}
+
+/// Data files of about one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Size {
+    /// Bytes that each has at most; none for the largest.
+    pub up_to: Option<u64>,
+    /// Files.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scrub {
+    /// Whether they are there, with the size that the catalog says.
+    Sizes,
+    /// Every byte is read and summed.
+    Sums,
+}
+
+/// A file of the lake that is not what the catalog says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The file.
+    pub key: ObjectKey,
+    /// Rows in it.
+    pub rows: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
 /// Keeps the lake healthy. No rows change but by what is asked; an export notices none of it.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
@@ -261,6 +309,19 @@ pub trait Upkeep: Send + Sync {
 
     /// Deletes data files that nobody needs any more, and nothing else.
     async fn sweep(&self, workspace: &WorkspaceId) -> Result<Swept, PortError>;
+
+    /// Says how a dataset is kept, and what compaction would gain.
+    async fn health(&self, workspace: &WorkspaceId, dataset: &str) -> Result<Health, PortError>;
+
+    /// Looks at every file of a dataset, also of rows that have ended, and returns those that are damaged or
+    /// missing.
+    async fn scrub(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        how: Scrub,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Vec<Damage>, PortError>;
 
     /// Takes the rows of a batch back, in a commit of its own. What it replaced does not come back.
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError>;

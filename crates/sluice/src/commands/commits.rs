@@ -1,8 +1,8 @@
-//! `commits`: the history of a dataset.
+//! `commits`: the history of a dataset; `mark`: a commit that only fixes a time.
 
-use model::dataset::Commit;
+use model::dataset::{Commit, CommitKind, Committed, NewCommit};
 use model::ports::Catalog;
-use model::{BatchId, CommitNumber};
+use model::{BatchId, CommitNumber, DatasetId};
 
 use crate::app::App;
 use crate::failed::Failed;
@@ -40,6 +40,18 @@ pub(crate) async fn commits(app: &App, dataset: &str) -> Result<(), Failed> {
         .collect();
     app.output.value(&all, |out| {
         table(out, &["commit", "time", "kind", "rows", "removed", "files", "size", "batch"], &rows)
+    })?;
+    Ok(())
+}
+
+/// Makes a commit without rows.
+pub(crate) async fn mark(app: &App) -> Result<(), Failed> {
+    let nothing = DatasetId::new("");
+    let new = NewCommit::new(app.workspace.clone(), CommitKind::Mark, nothing);
+    let (Committed::New(commit) | Committed::Repeated(commit)) =
+        app.store.commit(&new, app.clock.now()).await?;
+    app.output.value(&commit, |out| {
+        writeln!(out, "commit {} of {}", commit.number, commit.time.to_rfc3339())
     })?;
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! `dataset create | list | show | drop`.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use model::dataset::{
     COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset, DatasetKind, NewDataset, Snapshot,
 };
-use model::ports::Catalog;
+use model::ports::{Catalog, Health, Pin, PinOwner, Upkeep};
 use model::schema::{Schema, Type};
 use model::{DatasetId, names};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::cli::{self, CreateDataset, Kind};
 use crate::failed::Failed;
-use crate::output::{bytes, count, table};
+use crate::output::{bytes, count, counted, table};
 
 /// A dataset as it is printed.
 #[derive(Serialize)]
@@ -29,6 +30,10 @@ struct Shown<'a> {
     /// Those of the rows that are in the tail.
     tail: u64,
     batches: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'a Health>,
     /// The newest commit that the numbers speak of.
     commit: u64,
     schema_id: String,
@@ -41,6 +46,7 @@ pub(crate) async fn dataset(app: &App, command: cli::Dataset) -> Result<(), Fail
         cli::Dataset::Create(args) => create(app, args).await,
         cli::Dataset::List => list(app).await,
         cli::Dataset::Show { name } => show(app, &name).await,
+        cli::Dataset::Keep { name, days, forever: _ } => keep(app, &name, days).await,
         cli::Dataset::Drop { name } => drop(app, &name).await,
     }
 }
@@ -154,7 +160,8 @@ async fn list(app: &App) -> Result<(), Failed> {
 
 async fn show(app: &App, name: &str) -> Result<(), Failed> {
     let snapshot = app.store.snapshot(&app.workspace, name, None).await?;
-    let shown = Shown::of_snapshot(&snapshot);
+    let health = app.lake.health(&app.workspace, name).await?;
+    let shown = Shown { health: Some(&health), ..Shown::of_snapshot(&snapshot) };
     let columns: Vec<Vec<String>> = shown
         .fields
         .iter()
@@ -175,8 +182,25 @@ async fn show(app: &App, name: &str) -> Result<(), Failed> {
             count(shown.batches),
             shown.commit
         )?;
+        if let Some(days) = shown.keep_days {
+            writeln!(out, "keep     {}", counted(days.into(), "day"))?;
+        }
+        write_health(out, &health)?;
         writeln!(out)?;
         table(out, &["column", "type", ""], &columns)
+    })?;
+    Ok(())
+}
+
+async fn keep(app: &App, name: &str, days: Option<u32>) -> Result<(), Failed> {
+    app.store.keep(&app.workspace, name, days).await?;
+    let done = serde_json::json!({ "name": name, "keep_days": days });
+    app.output.value(&done, |out| match days {
+        Some(days) => {
+            let days = counted(days.into(), "day");
+            writeln!(out, "rows of `{name}` are kept for {days}; `upkeep` removes older ones")
+        }
+        None => writeln!(out, "rows of `{name}` are kept for ever"),
     })?;
     Ok(())
 }
@@ -185,6 +209,41 @@ async fn drop(app: &App, name: &str) -> Result<(), Failed> {
     app.store.drop_dataset(&app.workspace, name, app.clock.now()).await?;
     let done = serde_json::json!({ "dropped": name });
     app.output.value(&done, |out| writeln!(out, "dropped the dataset `{name}`"))?;
+    Ok(())
+}
+
+/// Writes how a dataset is kept.
+fn write_health(out: &mut dyn Write, health: &Health) -> io::Result<()> {
+    let Health { tail, sizes, mergeable, merged, pins } = health;
+    if tail.files > 0 {
+        let (rows, commits) = (counted(tail.rows, "row"), counted(tail.files, "small commit"));
+        writeln!(out, "tail     {rows} of {commits} ({}), not yet in files", bytes(tail.bytes))?;
+    }
+    for size in sizes {
+        let files = counted(size.files, "file");
+        let up_to =
+            size.up_to.map_or_else(|| "larger".into(), |most| format!("up to {}", bytes(most)));
+        let (rows, sum) = (counted(size.rows, "row"), bytes(size.bytes));
+        writeln!(out, "files    {files} {up_to}: {rows}, {sum}")?;
+    }
+    if *mergeable > 0 {
+        let merged = counted(*merged, "file");
+        writeln!(out, "compact  would make {merged} of {}", count(*mergeable))?;
+    }
+    for Pin { owner, at, since } in pins {
+        let day = since.format("%Y-%m-%d");
+        match owner {
+            PinOwner::Export(name) => {
+                writeln!(
+                    out,
+                    "pin      the export `{name}` needs rows after commit {at}, since {day}"
+                )?;
+            }
+            PinOwner::Run(id) => {
+                writeln!(out, "pin      the run {id} reads commit {at}, since {day}")?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -207,6 +266,8 @@ impl<'a> Shown<'a> {
             files: files.iter().filter(|file| !file.in_tail).count() as u64,
             tail: files.iter().filter(|file| file.in_tail).map(|file| file.rows).sum(),
             batches: batches.len() as u64,
+            keep_days: dataset.keep_days,
+            health: None,
             commit,
             schema_id: dataset.schema.id().to_string(),
             fields: &dataset.schema.fields,

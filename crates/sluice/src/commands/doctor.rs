@@ -1,14 +1,18 @@
 //! `doctor`: checks what Sluice stands on and says how to mend it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
-use model::ports::{Catalog, Ledger};
+use model::dataset::Unsealed;
+use model::ports::{Catalog, Damage, Ledger, Pin, PinOwner, Scrub, Upkeep};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::failed::Failed;
-use crate::output::{Output, bytes, table};
+use crate::output::{Output, bytes, count, counted, table};
+use crate::progress::Bar;
 
 /// Bytes of free disk below which a warning is given.
 const FREE_BYTES_WANTED: u64 = 2 << 30;
@@ -52,7 +56,7 @@ impl Check {
 pub(crate) async fn doctor(
     dir: &Path,
     config: Option<&Path>,
-    output: Output,
+    (output, how): (Output, Scrub),
 ) -> Result<(), Failed> {
     let mut checks = vec![Check::good("version", env!("CARGO_PKG_VERSION"))];
     // First what does not need the database: a full disk is why it may not open.
@@ -61,7 +65,7 @@ pub(crate) async fn doctor(
         checks.push(disk(dir)?);
     }
     match App::open(dir, config, output).await {
-        Ok(app) => look(&app, &mut checks).await?,
+        Ok(app) => look(&app, how, &mut checks).await?,
         Err(failed) => checks.push(Check::bad(
             "opening",
             failed.message().to_owned(),
@@ -89,12 +93,80 @@ pub(crate) async fn doctor(
     }
 }
 
-async fn look(app: &App, checks: &mut Vec<Check>) -> Result<(), Failed> {
+async fn look(app: &App, how: Scrub, checks: &mut Vec<Check>) -> Result<(), Failed> {
     checks.push(writable(app));
     database(app, checks).await?;
     checks.push(clock(app).await?);
     checks.push(runs(app).await?);
+    lake(app, how, checks).await
+}
+
+/// Looks at the data files and how they are kept.
+async fn lake(app: &App, how: Scrub, checks: &mut Vec<Check>) -> Result<(), Failed> {
+    let bar = Arc::new(Bar::start("reading data files", None));
+    let (mut damages, mut tail, mut sizes) = (Vec::new(), Unsealed::default(), BTreeMap::new());
+    let (mut mergeable, mut merged, mut pins) = (0, 0, Vec::new());
+    for dataset in app.store.datasets(&app.workspace).await? {
+        let name = &dataset.name;
+        let found = app.lake.scrub(&app.workspace, name, how, bar.clone()).await?;
+        damages.extend(found.into_iter().map(|damage| (name.clone(), damage)));
+        let health = app.lake.health(&app.workspace, name).await?;
+        tail.files += health.tail.files;
+        tail.rows += health.tail.rows;
+        tail.bytes += health.tail.bytes;
+        for size in health.sizes {
+            let files = sizes.entry(size.up_to.unwrap_or(u64::MAX)).or_insert(0);
+            *files += size.files;
+        }
+        mergeable += health.mergeable;
+        merged += health.merged;
+        pins.extend(health.pins.into_iter().map(|pin| pinned(name, &pin)));
+    }
+    bar.finish();
+    checks.push(files(how, &sizes, &damages));
+    let (rows, commits) = (counted(tail.rows, "row"), counted(tail.files, "small commit"));
+    let text = format!("{rows} of {commits}, {} in the database", bytes(tail.bytes));
+    checks.push(Check::good("tail", text));
+    let gain = match mergeable {
+        0 => "nothing to merge".to_owned(),
+        _ => format!("would make {} of {}", counted(merged, "file"), count(mergeable)),
+    };
+    checks.push(Check::good("compaction", gain));
+    let pins = if pins.is_empty() { "none".to_owned() } else { pins.join("; ") };
+    checks.push(Check::good("pins", pins));
     Ok(())
+}
+
+fn files(how: Scrub, sizes: &BTreeMap<u64, u64>, damages: &[(String, Damage)]) -> Check {
+    if let Some((dataset, Damage { key, rows, what })) = damages.first() {
+        let more = match damages.len() {
+            1 => String::new(),
+            n => format!("; {} more", counted(n as u64 - 1, "damaged file")),
+        };
+        return Check::bad(
+            "data files",
+            format!("`{key}` of `{dataset}` ({}): {what}{more}", counted(*rows, "row")),
+            "restore the file from a copy; or import the batches that are in it anew, in their place (`import --replace`)",
+        );
+    }
+    let of = |(up_to, files): (&u64, &u64)| match *up_to {
+        u64::MAX => format!("{} larger", count(*files)),
+        most => format!("{} up to {}", count(*files), bytes(most)),
+    };
+    let sizes: Vec<String> = sizes.iter().map(of).collect();
+    let sound = if how == Scrub::Sums { "every byte is right" } else { "all there" };
+    let none = sizes.is_empty();
+    let found = if none { "none yet".into() } else { format!("{sound}: {}", sizes.join(", ")) };
+    Check::good("data files", found)
+}
+
+fn pinned(dataset: &str, pin: &Pin) -> String {
+    match &pin.owner {
+        PinOwner::Export(name) => {
+            format!("export `{name}` needs rows of `{dataset}` after commit {}", pin.at)
+        }
+        PinOwner::Run(id) => format!("run {id} reads `{dataset}` at commit {}", pin.at),
+    }
 }
 
 fn writable(app: &App) -> Check {

@@ -1,10 +1,10 @@
-//! `revert`, `expire` and `compact`.
+//! `revert`, `expire`, `compact` and `upkeep`.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use model::BatchId;
-use model::ports::{Compacted, Swept, Upkeep};
+use chrono::{DateTime, Days, Utc};
+use model::ports::{Catalog, Compacted, Swept, Upkeep};
+use model::{BatchId, Code};
 use serde::Serialize;
 
 use crate::app::App;
@@ -31,7 +31,17 @@ pub(crate) async fn revert(app: &App, batch: &str) -> Result<(), Failed> {
 }
 
 /// Removes old rows.
-pub(crate) async fn expire(app: &App, dataset: &str, before: DateTime<Utc>) -> Result<(), Failed> {
+pub(crate) async fn expire(
+    app: &App,
+    dataset: &str,
+    before: Option<DateTime<Utc>>,
+) -> Result<(), Failed> {
+    let rule = app.store.dataset(&app.workspace, dataset).await?.keep_days;
+    let Some(before) = before.or_else(|| rule.and_then(|days| oldest(app, days))) else {
+        return Err(Failed::request(format!(
+            "`{dataset}` has no retention rule; say `--before`, or set one with `sluice dataset keep`"
+        )));
+    };
     let done = app.lake.expire(&app.workspace, dataset, before).await?;
     app.output.value(&done, |out| match done.commit {
         None => writeln!(out, "nothing to do: no row of `{dataset}` is older"),
@@ -43,6 +53,69 @@ pub(crate) async fn expire(app: &App, dataset: &str, before: DateTime<Utc>) -> R
     Ok(())
 }
 
+/// Returns the time before which rows go by a rule.
+fn oldest(app: &App, days: u32) -> Option<DateTime<Utc>> {
+    app.clock.now().checked_sub_days(Days::new(days.into()))
+}
+
+/// What was done for a dataset, as it is printed.
+#[derive(Serialize)]
+struct Kept {
+    dataset: String,
+    #[serde(flatten)]
+    merged: Compacted,
+    rows_removed: u64,
+    /// Why rows were not removed, though the rule says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<String>,
+}
+
+/// Does what is due for every dataset.
+pub(crate) async fn upkeep(app: &App) -> Result<(), Failed> {
+    let mut all = Vec::new();
+    for dataset in app.store.datasets(&app.workspace).await? {
+        let name = &dataset.name;
+        let (mut rows_removed, mut blocked) = (0, None);
+        if let Some(before) = dataset.keep_days.and_then(|days| oldest(app, days)) {
+            match app.lake.expire(&app.workspace, name, before).await {
+                Ok(done) => rows_removed = done.rows,
+                // The other datasets are not to blame.
+                Err(error) if error.code() == Code::Conflict => blocked = Some(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let bar = Arc::new(Bar::start("compacting", None));
+        let merged = app.lake.compact(&app.workspace, name, bar.clone()).await;
+        bar.finish();
+        all.push(Kept { dataset: name.clone(), merged: merged?, rows_removed, blocked });
+    }
+    let swept = app.lake.sweep(&app.workspace).await?;
+    let done = serde_json::json!({ "datasets": &all, "swept": swept });
+    app.output.value(&done, |out| {
+        for Kept { dataset, merged, rows_removed, blocked } in &all {
+            if *rows_removed > 0 {
+                writeln!(out, "removed {} from `{dataset}`", counted(*rows_removed, "row"))?;
+            }
+            if let Some(why) = blocked {
+                writeln!(out, "kept old rows of `{dataset}`: {why}")?;
+            }
+            writeln!(out, "{}", sentence(dataset, merged))?;
+        }
+        writeln!(out, "{}", deleted(swept))
+    })?;
+    Ok(())
+}
+
+fn deleted(swept: Swept) -> String {
+    match swept.files {
+        0 => "no file is there that nobody needs".into(),
+        files => {
+            let files = counted(files, "file");
+            format!("deleted {files} that nobody needs: {}", bytes(swept.bytes))
+        }
+    }
+}
+
 /// Merges small files, and deletes what nobody needs any more.
 pub(crate) async fn compact(app: &App, dataset: &str) -> Result<(), Failed> {
     let bar = Arc::new(Bar::start("compacting", None));
@@ -52,8 +125,7 @@ pub(crate) async fn compact(app: &App, dataset: &str) -> Result<(), Failed> {
     let done = Done { merged: &merged, swept };
     app.output.value(&done, |out| {
         if swept.files > 0 {
-            let files = counted(swept.files, "file");
-            writeln!(out, "deleted {files} that nobody needs: {}", bytes(swept.bytes))?;
+            writeln!(out, "{}", deleted(swept))?;
         }
         writeln!(out, "{}", sentence(dataset, &merged))
     })?;

@@ -164,3 +164,128 @@ fn leftovers_are_swept_and_nothing_else() {
     assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 10);
     sluice.ok(&["sql", "SELECT count(*) FROM d"]);
 }
+
+#[test]
+fn damaged_files_are_named_and_a_scrub_finds_a_changed_byte() {
+    let sluice = Sluice::new();
+    sluice.configure("[lake]\ntail_bytes = 0\n");
+    let ids = batches(&sluice, 0..3);
+    sluice.ok(&["doctor", "--scrub"]);
+    let id = sluice.json(&["dataset", "show", "d"])["id"].as_str().expect("an id").to_owned();
+    let folder = sluice.path("sluice-data/lake/data").join(id);
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .expect("there")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    files.sort();
+    let name = |n: usize| files[n].file_name().expect("a name").to_string_lossy().into_owned();
+    let mut bytes = std::fs::read(&files[0]).expect("readable");
+    bytes[30] ^= 1;
+    std::fs::write(&files[0], &bytes).expect("written");
+    assert!(sluice.ok(&["doctor"]).contains("3 up to 1.0 MiB"));
+    let said = sluice.run(&["doctor", "--scrub"]);
+    assert_eq!(said.code, 1, "{}", said.stdout);
+    assert!(said.stdout.contains(&name(0)) && said.stdout.contains("have changed"));
+
+    std::fs::remove_file(&files[1]).expect("there");
+    let said = sluice.run(&["doctor"]);
+    assert_eq!(said.code, 1, "{}", said.stdout);
+    assert!(said.stdout.contains(&name(1)) && said.stdout.contains("10 rows"), "{}", said.stdout);
+    sluice.fails(&["sql", "SELECT * FROM d"], 1, &[&name(1)]);
+    sluice.fails(&["compact", "d"], 1, &["could not read"]);
+    let shown = sluice.json(&["dataset", "show", "d"]);
+    assert_eq!((&shown["rows"], &shown["files"]), (&30.into(), &3.into()));
+    // What was lost is imported again in its place.
+    let file = sluice.file("again.jsonl", numbers(0, 30));
+    let args = [
+        &["import", "d", &file, "--replace"][..],
+        &ids.iter().map(String::as_str).collect::<Vec<_>>(),
+    ];
+    sluice.ok(&args.concat());
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 30);
+    sluice.ok(&["sql", "SELECT * FROM d"]);
+}
+
+#[test]
+fn rules_remove_old_rows_and_say_what_is_in_their_way() {
+    let sluice = Sluice::new();
+    sluice.ok(&["dataset", "create", "d", "--time", "at"]);
+    let file = sluice.file(
+        "d.jsonl",
+        "{\"n\":1,\"at\":\"2020-01-01T00:00:00Z\"}\n{\"n\":2,\"at\":\"2999-01-01T00:00:00Z\"}\n",
+    );
+    sluice.ok(&["import", "d", &file]);
+    sluice.fails(&["expire", "d"], 2, &["no retention rule", "--before"]);
+    sluice.fails(&["dataset", "keep", "d"], 2, &["--forever"]);
+    sluice.fails(&["dataset", "keep", "d", "--days", "0"], 2, &["--days"]);
+    sluice.fails(&["dataset", "keep", "nobody", "--days", "3"], 2, &["nobody"]);
+    assert!(sluice.ok(&["dataset", "keep", "d", "--days", "30"]).contains("30 days"));
+    export(&sluice, &[]);
+    sluice.ok(&["import", "d", &file]);
+    let shown = sluice.ok(&["dataset", "show", "d"]);
+    for part in ["keep     30 days", "tail     2 rows of 1 small commit", "the export `e` needs"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let said = sluice.ok(&["upkeep"]);
+    assert!(said.contains("kept old rows of `d`: the export `e`"), "{said}");
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 4);
+    assert!(sluice.ok(&["doctor"]).contains("export `e` needs rows of `d` after commit 2"));
+    export(&sluice, &[]);
+    let said = sluice.json(&["upkeep"]);
+    assert_eq!(said["datasets"][0]["rows_removed"], 2);
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 2);
+    assert!(sluice.ok(&["expire", "d"]).contains("nothing to do"));
+    sluice.ok(&["dataset", "keep", "d", "--forever"]);
+    assert_eq!(sluice.json(&["dataset", "show", "d"])["keep_days"], Value::Null);
+}
+
+#[test]
+fn several_processes_at_once_lose_and_double_nothing() {
+    let sluice = Sluice::new();
+    batches(&sluice, 0..1);
+    let sluice = &sluice;
+    std::thread::scope(|scope| {
+        for importer in 1..3 {
+            scope.spawn(move || {
+                for n in 0..8 {
+                    let from = importer * 1000 + n * 10;
+                    let file = sluice.file(&format!("{from}.jsonl"), numbers(from, from + 10));
+                    sluice.ok(&["import", "d", &file]);
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(move || {
+                for _ in 0..6 {
+                    // One is told where the other was faster with everything.
+                    let said = sluice.run(&["compact", "d"]);
+                    assert!(
+                        said.code == 0 || said.stderr.contains("nothing is lost"),
+                        "{}",
+                        said.stderr
+                    );
+                }
+            });
+        }
+        scope.spawn(move || {
+            for _ in 0..4 {
+                export(sluice, &[]);
+            }
+        });
+    });
+    let last = export(sluice, &[]);
+    sluice.ok(&["verify", &last, "--chain"]);
+    let wanted = (0..10).chain(1000..1080).chain(2000..2080).collect::<Vec<_>>();
+    let mut found = Vec::new();
+    let folder = std::path::Path::new(&last).ancestors().nth(2).expect("above the run's own");
+    for run in std::fs::read_dir(folder).expect("there") {
+        let path = run.expect("readable").path().join("manifest.json");
+        found.extend(values(&text(&path)));
+    }
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    let all = sluice.ok(&["sql", "SELECT n FROM d ORDER BY n", "--format", "csv"]);
+    let all: Vec<u64> = all.lines().skip(1).map(|line| line.parse().expect("a number")).collect();
+    assert_eq!(all, wanted);
+    sluice.ok(&["doctor", "--scrub"]);
+}

@@ -17,7 +17,8 @@ use crate::database::{Error, Row, Sql, Transaction, args, truncate};
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT d.id, d.workspace, d.name, d.kind, d.time_column, d.created_at, s.body AS schema_body
+            "SELECT d.id, d.workspace, d.name, d.kind, d.time_column, d.keep_days,
+                 d.created_at, s.body AS schema_body
              FROM dataset d JOIN dataset_schema s ON s.dataset = d.id AND s.since = d.schema_since ",
             $tail
         )
@@ -41,6 +42,7 @@ pub(super) async fn create(
         kind: new.kind,
         time_column: new.time_column.clone(),
         schema: new.schema.clone(),
+        keep_days: None,
         created_at: now,
     })
 }
@@ -130,6 +132,21 @@ pub(super) async fn drop(
     Ok(())
 }
 
+pub(super) async fn keep(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+    days: Option<u32>,
+) -> Result<(), CatalogError> {
+    let sql = "UPDATE dataset SET keep_days = $3
+               WHERE workspace = $1 AND name = $2 AND dropped_at IS NULL";
+    let values = args![workspace.as_str(), name, days.map(u64::from)];
+    match tx.execute(sql, values).await? {
+        0 => Err(no_relation(tx, workspace, "dataset", name).await?),
+        _ => Ok(()),
+    }
+}
+
 /// What a commit must know of the dataset it changes.
 pub(super) struct Held {
     /// The id of its newest schema.
@@ -202,6 +219,7 @@ fn read(row: &Row) -> Result<Dataset, Error> {
         kind: row.word("kind")?,
         time_column: row.text_or_null("time_column")?,
         schema: row.json("schema_body")?,
+        keep_days: row.int_or_null("keep_days")?.map(|_| row.count("keep_days")).transpose()?,
         created_at: row.at("created_at")?,
     })
 }

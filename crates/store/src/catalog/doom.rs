@@ -20,8 +20,8 @@ pub(super) async fn doom(
     limit: u32,
 ) -> Result<Vec<Doomed>, CatalogError> {
     lock(tx, workspace).await?;
-    merged(tx, workspace, spare.merged_before).await?;
-    ended(tx, workspace, spare.ended_before).await?;
+    merged(tx, workspace, spare).await?;
+    ended(tx, workspace, spare).await?;
     let sql = "SELECT object_key, byte_count FROM retired_file
                WHERE workspace = $1 AND doomed = 1 ORDER BY object_key LIMIT $2";
     let rows = tx.all(sql, args![workspace.as_str(), limit]).await?;
@@ -38,38 +38,34 @@ async fn lock(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), Catal
 }
 
 /// Dooms merged files, but for those that an open run may have planned to read.
-async fn merged(
-    tx: &mut Transaction,
-    workspace: &WorkspaceId,
-    before: DateTime<Utc>,
-) -> Result<(), Error> {
+async fn merged(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) -> Result<(), Error> {
     let sql = "UPDATE retired_file SET doomed = 1
                WHERE workspace = $1 AND doomed = 0 AND retired_at < $2
                    AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
-                       AND pin.owner_kind = 'run' AND pin.head < retired_file.retired)";
-    tx.execute(sql, args![workspace.as_str(), before]).await?;
+                       AND pin.owner_kind = 'run' AND pin.head < retired_file.retired
+                       AND pin.created_at >= $3)";
+    let values = args![workspace.as_str(), spare.merged_before, spare.pinned_since];
+    tx.execute(sql, values).await?;
     Ok(())
 }
 
 /// Dooms files whose rows have ended, and those of datasets that were dropped, but for those that the snapshot
 /// of an open run shows.
-async fn ended(
-    tx: &mut Transaction,
-    workspace: &WorkspaceId,
-    before: DateTime<Utc>,
-) -> Result<(), Error> {
+async fn ended(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) -> Result<(), Error> {
     let ended = "SELECT f.id FROM data_file f
                      JOIN dataset d ON d.id = f.dataset
                      JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
                  WHERE d.workspace = $1 AND c.time < $2
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
-                         AND pin.owner_kind = 'run' AND pin.at_commit < f.removed)";
+                         AND pin.owner_kind = 'run' AND pin.at_commit < f.removed
+                         AND pin.created_at >= $3)";
     let dropped = "SELECT f.id FROM data_file f JOIN dataset d ON d.id = f.dataset
                    WHERE d.workspace = $1 AND d.dropped_at < $2
                        AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
-                           AND pin.owner_kind = 'run')";
-    let mut ids = texts(&tx.all(ended, args![workspace.as_str(), before]).await?, "id")?;
-    ids.extend(texts(&tx.all(dropped, args![workspace.as_str(), before]).await?, "id")?);
+                           AND pin.owner_kind = 'run' AND pin.created_at >= $3)";
+    let values = args![workspace.as_str(), spare.ended_before, spare.pinned_since];
+    let mut ids = texts(&tx.all(ended, values).await?, "id")?;
+    ids.extend(texts(&tx.all(dropped, values).await?, "id")?);
     let ids: Vec<Value> = ids.into_iter().map(Value::from).collect();
     let sql = "DELETE FROM data_file WHERE id IN ({})
                RETURNING id, object_key, byte_count, dataset, removed, in_tail";
@@ -80,7 +76,7 @@ async fn ended(
         if file.int("in_tail")? == 1 {
             tail.push(file.text("id")?.into());
         } else {
-            insert(tx, workspace, &read(&file)?, (removed, before)).await?;
+            insert(tx, workspace, &read(&file)?, (removed, spare.ended_before)).await?;
         }
         let horizon = horizons.entry(file.text("dataset")?).or_insert(removed);
         *horizon = removed.max(*horizon);

@@ -244,6 +244,19 @@ pub(super) async fn alive(
     rows.iter().map(read).collect()
 }
 
+/// Returns data files of a dataset by id, whether their rows have ended or not; none of the tail.
+pub(super) async fn page(
+    tx: &mut Transaction,
+    dataset: &DatasetId,
+    after: Option<&FileId>,
+    limit: u32,
+) -> Result<Vec<DataFile>, Error> {
+    let sql = select!("WHERE dataset = $1 AND in_tail = 0 AND id > $2 ORDER BY id LIMIT $3");
+    let after = after.map_or("", FileId::as_str);
+    let rows = tx.all(sql, args![dataset.as_str(), after, limit]).await?;
+    rows.iter().map(read).collect()
+}
+
 /// Returns the files in the tail whose rows have not ended, by first commit, then arrival.
 pub(super) async fn in_tail(
     tx: &mut Transaction,

@@ -1,36 +1,47 @@
-//! What keeps rows of a dataset from being removed.
+//! What keeps rows and files of a dataset from being removed.
 
 use model::export::Definition;
-use model::ports::CursorPin;
-use model::{CommitNumber, DatasetId, WorkspaceId};
+use model::ports::{Pin, PinOwner};
+use model::{CommitNumber, DatasetId, RunId, WorkspaceId};
 
 use crate::database::{Error, Row, Transaction, args};
 
-/// Returns the cursors of the dataset's exports that have delivered something.
-pub(super) async fn cursors(
+/// Returns the exports of the dataset that have delivered something, and open runs that may read it.
+pub(super) async fn of_dataset(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     dataset: &DatasetId,
-) -> Result<Vec<CursorPin>, Error> {
-    let sql = "SELECT e.name, e.definition, p.at_commit, p.created_at
-               FROM pin p JOIN export e ON e.id = p.owner
-               WHERE p.workspace = $1 AND p.owner_kind = 'cursor' AND e.last_run IS NOT NULL
-               ORDER BY p.at_commit, e.name";
-    let rows = tx.all(sql, args![workspace.as_str()]).await?;
+) -> Result<Vec<Pin>, Error> {
+    let exports = "SELECT e.name AS owner, e.definition, p.at_commit, p.created_at
+                   FROM pin p JOIN export e ON e.id = p.owner
+                   WHERE p.workspace = $1 AND p.owner_kind = 'cursor' AND e.last_run IS NOT NULL
+                   ORDER BY p.at_commit, e.name";
+    let runs = "SELECT r.id AS owner, r.definition, p.at_commit, p.created_at
+                FROM pin p JOIN run r ON r.id = p.owner
+                WHERE p.workspace = $1 AND p.owner_kind = 'run'
+                ORDER BY p.at_commit, r.id";
     let mut found = Vec::new();
-    for row in &rows {
-        if is_of(row, dataset)? {
-            found.push(CursorPin {
-                export: row.text("name")?,
-                at: CommitNumber(row.count("at_commit")?),
-                since: row.at("created_at")?,
-            });
+    for row in tx.all(exports, args![workspace.as_str()]).await? {
+        if reads(&row)?.as_ref() == Some(dataset) {
+            found.push(pin(&row, PinOwner::Export(row.text("owner")?))?);
+        }
+    }
+    for row in tx.all(runs, args![workspace.as_str()]).await? {
+        // A view may read any.
+        if reads(&row)?.is_none_or(|read| read == *dataset) {
+            found.push(pin(&row, PinOwner::Run(RunId::new(row.text("owner")?)))?);
         }
     }
     Ok(found)
 }
 
-fn is_of(row: &Row, dataset: &DatasetId) -> Result<bool, Error> {
+/// Returns the one dataset that a definition reads, if it is known.
+fn reads(row: &Row) -> Result<Option<DatasetId>, Error> {
     let definition: Definition = row.json("definition")?;
-    Ok(definition.meaning.is_some_and(|meaning| meaning.dataset.as_ref() == Some(dataset)))
+    Ok(definition.meaning.and_then(|meaning| meaning.dataset))
+}
+
+fn pin(row: &Row, owner: PinOwner) -> Result<Pin, Error> {
+    let at = CommitNumber(row.count("at_commit")?);
+    Ok(Pin { owner, at, since: row.at("created_at")? })
 }
