@@ -62,7 +62,7 @@ impl Lake {
     /// Keeps every commit in files of its own for so many days; its rows do not go to the tail then.
     pub fn with_batch_days(self, batch_days: u32) -> Self {
         let tail_bytes = if batch_days == 0 { self.tail_bytes } else { 0 };
-        Self { batch_days, tail_bytes, ..self }
+        Self { tail_bytes, batch_days, ..self }
     }
 
     /// Lets commits of up to so many bytes of rows go to the tail; with 0 every commit is written as data

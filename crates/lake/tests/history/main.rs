@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod catalog;
+mod crash;
 mod dice;
 mod objects;
 mod rows;
@@ -47,6 +48,12 @@ async fn histories(url: &str) {
 async fn on_sqlite_rows_are_those_of_the_model() {
     let folder = tempfile::tempdir().unwrap();
     histories(&format!("sqlite:{}", folder.path().join("meta.db").display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upkeep_stopped_at_any_step_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    crash::everywhere(&format!("sqlite:{}", folder.path().join("meta.db").display())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

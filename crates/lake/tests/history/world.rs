@@ -27,7 +27,7 @@ use store::Store;
 
 use crate::catalog::{Line, Lost};
 use crate::dice::Dice;
-use crate::objects::Mortal;
+use crate::objects::{Mortal, Stop};
 use crate::rows::{Read, Row, Rows};
 
 /// Nobody watches.
@@ -139,11 +139,36 @@ impl World {
         self.store.head(&workspace()).await.unwrap().map_or(0, |(number, _)| number.0)
     }
 
+    /// Lets something go wrong after some writes of the object store.
+    pub(crate) fn stop_after(&self, stop: Stop, steps: i64) {
+        self.objects.stop_after(stop, steps);
+    }
+
+    /// Lets all go well again; returns whether something went wrong.
+    pub(crate) fn heal(&self) -> bool {
+        self.objects.heal()
+    }
+
+    /// Imports some rows.
+    pub(crate) async fn add(&mut self, dice: &mut Dice) {
+        self.clock.advance(TimeDelta::seconds(1));
+        self.import(dice, None).await;
+    }
+
+    /// Imports some rows in the place of some batches.
+    pub(crate) async fn replace(&mut self, dice: &mut Dice) {
+        let some = self.living(dice);
+        let batches = some.iter().map(|batch| batch.id.clone()).collect();
+        self.import(dice, Some(Replace::Batches(batches))).await;
+    }
+
     /// Does one thing at random; every third time the power is cut on the way.
     pub(crate) async fn step(&mut self, dice: &mut Dice) {
         self.clock.advance(TimeDelta::seconds(1));
         if dice.below(3) == 0 {
-            self.objects.cut_after(i64::try_from(dice.below(12)).unwrap());
+            let steps = i64::try_from(dice.below(12)).unwrap();
+            let stop = if dice.below(4) == 0 { Stop::Full } else { Stop::Cut };
+            self.objects.stop_after(stop, steps);
         }
         self.line.lose(match dice.below(6) {
             0 => Lost::Before,
@@ -153,11 +178,7 @@ impl World {
         match dice.below(15) {
             0..=4 => self.import(dice, None).await,
             5 => self.import(dice, Some(Replace::All)).await,
-            6 => {
-                let some = self.living(dice);
-                let batches = some.iter().map(|batch| batch.id.clone()).collect();
-                self.import(dice, Some(Replace::Batches(batches))).await;
-            }
+            6 => self.replace(dice).await,
             7 => self.revert(dice).await,
             8 | 9 => self.expire(dice).await,
             10 => self.sweep(dice).await,
@@ -193,6 +214,14 @@ impl World {
             done = work => Some(done),
             () = self.objects.cut() => None,
         };
+        // A full disk is an error like another; nothing has happened then, or all.
+        let said = said.filter(|said| match said {
+            Err(error) if self.objects.is_full() => {
+                assert!(error.to_string().contains("no room"), "{error}");
+                false
+            }
+            _ => true,
+        });
         if self.head().await == before {
             return (None, said);
         }
@@ -273,7 +302,7 @@ impl World {
         }
     }
 
-    async fn revert(&mut self, dice: &mut Dice) {
+    pub(crate) async fn revert(&mut self, dice: &mut Dice) {
         let Some(batch) = dice.of(&self.batches).cloned() else { return };
         let (made, said) = self.mortal(self.lake.revert(&workspace(), &batch.id)).await;
         match (&said, batch.taken_back) {
@@ -290,7 +319,7 @@ impl World {
         }
     }
 
-    async fn expire(&mut self, dice: &mut Dice) {
+    pub(crate) async fn expire(&mut self, dice: &mut Dice) {
         if self.first.is_none() {
             return;
         }
@@ -317,7 +346,11 @@ impl World {
 
     /// Lets some time pass and deletes what nobody needs.
     async fn sweep(&mut self, dice: &mut Dice) {
-        let hours = [0, 2, 24 * 8][usize::try_from(dice.below(3)).unwrap()];
+        self.sweep_after([0, 2, 24 * 8][usize::try_from(dice.below(3)).unwrap()]).await;
+    }
+
+    /// Deletes what nobody needs some hours later.
+    pub(crate) async fn sweep_after(&mut self, hours: i64) {
         self.clock.advance(TimeDelta::hours(hours));
         self.mortal(self.lake.sweep(&workspace())).await;
     }
@@ -327,7 +360,7 @@ impl World {
         self.store.snapshot(&workspace(), &self.name, None).await.unwrap().horizon.0
     }
 
-    async fn compact(&mut self) {
+    pub(crate) async fn compact(&mut self) {
         if self.first.is_none() {
             return;
         }
@@ -341,7 +374,12 @@ impl World {
         if self.first.is_none() {
             return;
         }
-        self.clock.advance(TimeDelta::seconds(if dice.below(2) == 0 { 0 } else { 100 }));
+        self.tend_after(if dice.below(2) == 0 { 0 } else { 100 }).await;
+    }
+
+    /// Does what is due some seconds later.
+    pub(crate) async fn tend_after(&mut self, seconds: i64) {
+        self.clock.advance(TimeDelta::seconds(seconds));
         self.merged(self.lake.tend(&workspace(), &self.name)).await;
     }
 
