@@ -57,7 +57,7 @@ pub(crate) async fn everywhere(url: &str) {
 }
 
 /// Returns whether the upkeep was stopped.
-async fn one(url: &str, (seed, upkeep): (u64, Upkeep), stop: Stop, step: i64) -> bool {
+async fn one(url: &str, (seed, upkeep): (u64, Upkeep), stop: Stop, after: i64) -> bool {
     // The same story each time, up to the step.
     let mut dice = Dice::new(7);
     let mut world = World::open(url, seed).await;
@@ -66,7 +66,7 @@ async fn one(url: &str, (seed, upkeep): (u64, Upkeep), stop: Stop, step: i64) ->
         world.compact().await;
         world.add(&mut dice).await;
     }
-    world.stop_after(stop, step);
+    world.stop_after(stop, after);
     upkeep.act(&mut world, &mut Dice::new(7)).await;
     let was_stopped = world.heal();
     world.check(&mut dice).await;

@@ -75,7 +75,7 @@ impl Mortal {
         if self.fills.load(Ordering::SeqCst) {
             let is_full = (i64::MIN / 4..=0).contains(&left);
             let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            let full = ObjectError::Full { path: "an object".into(), source: source.into() };
+            let full = ObjectError::Full { path: "an object".into(), source };
             return if is_full { Err(full) } else { Ok(()) };
         }
         if left == 0 {
