@@ -36,10 +36,21 @@ pub(crate) struct FilesWriter {
     file_bytes_max: u64,
     /// Rows that are few enough for the tail so far.
     held: Held,
+    /// What the footers of files shall say.
+    note: Option<Note>,
     open: Option<Open>,
     /// The encoder at work on the latest batch.
     working: Option<JoinHandle<(Encoder, Result<Bytes, FilesError>)>>,
     done: Vec<Written>,
+}
+
+/// Something that a file says about itself, in its footer.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    /// Its name.
+    pub(crate) key: &'static str,
+    /// What it says.
+    pub(crate) value: String,
 }
 
 /// Rows that wait for whether they become a file of the tail.
@@ -119,6 +130,7 @@ impl FilesWriter {
             schema,
             file_bytes_max,
             held: Held::default(),
+            note: None,
             open: None,
             working: None,
             done: Vec::new(),
@@ -135,6 +147,11 @@ impl FilesWriter {
     pub(crate) fn with_tail(mut self, bytes: usize) -> Self {
         self.held.bytes_max = bytes;
         self
+    }
+
+    /// Lets the files that are completed from now on say something in their footers.
+    pub(crate) fn note(&mut self, note: Note) {
+        self.note = Some(note);
     }
 
     /// Returns whether all rows would still go to the tail with so many bytes more.
@@ -285,9 +302,9 @@ impl FilesWriter {
     }
 
     async fn end_file(&mut self, encoder: Encoder) -> Result<(), FilesError> {
-        let schema = self.schema.clone();
+        let (schema, note) = (self.schema.clone(), self.note.clone());
         let (tail, statistics) = tokio::task::spawn_blocking(move || {
-            let tail = encoder.finish()?;
+            let tail = encoder.finish(note)?;
             let statistics = statistics_of(&tail.metadata, &schema);
             Ok::<_, FilesError>((tail, statistics))
         })

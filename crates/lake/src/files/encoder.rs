@@ -17,12 +17,12 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
-use super::{FilesError, batch_bytes};
+use super::{FilesError, Note, batch_bytes};
 
 /// Encodes one file.
 pub(super) struct Encoder {
@@ -97,9 +97,12 @@ impl Encoder {
         Ok(self.take())
     }
 
-    /// Completes the file.
-    pub(super) fn finish(mut self) -> Result<Tail, FilesError> {
+    /// Completes the file; what there is to note comes into its footer.
+    pub(super) fn finish(mut self, note: Option<Note>) -> Result<Tail, FilesError> {
         self.end_group()?;
+        if let Some(Note { key, value }) = note {
+            self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
         let metadata = self.file.finish()?;
         let bytes = self.take();
         let sha256 = model::digest::hex(&self.sum.finalize());

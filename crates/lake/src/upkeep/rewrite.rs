@@ -16,10 +16,16 @@ use model::{CommitNumber, PortError};
 
 use crate::Lake;
 use crate::bind::in_order;
-use crate::files::FilesWriter;
+use crate::files::{FilesWriter, Note};
 use crate::read::decode::{self, Columns};
 use crate::session::{self, table_schema};
 use crate::tail::Reader;
+
+/// The name under which a file says in its footer which commits its rows belong to.
+///
+/// Shape: a JSON array with `[commit, microseconds, rows]` for each commit: the first with its number and its
+/// time since 1970, the others with the difference to the one before.
+const COMMITS_NOTE: &str = "sluice.commits";
 
 /// Rows to be written anew.
 pub(super) struct Rewrite<'a> {
@@ -74,6 +80,7 @@ pub(super) async fn rewrite(
             return Err(error);
         }
     }
+    writer.note(Note { key: COMMITS_NOTE, value: runs.note() });
     let written = writer.finish().await?.pop();
     Ok(written.map(|written| NewFile {
         place: first.place,
@@ -118,5 +125,37 @@ impl Runs {
             }
             self.rows += 1;
         }
+    }
+
+    /// Says the same as text for the file's footer; the catalog is the truth, but can be lost.
+    fn note(&self) -> String {
+        let ends = self.found.iter().skip(1).map(|run| run.first_row).chain([self.rows]);
+        let (mut commit, mut time) = (0, 0);
+        let entries = self.found.iter().zip(ends).map(|(run, end)| {
+            let (number, at) = (run.commit.0, run.time.timestamp_micros());
+            let entry = format!("[{},{},{}]", number - commit, at - time, end - run.first_row);
+            (commit, time) = (number, at);
+            entry
+        });
+        format!("[{}]", entries.collect::<Vec<_>>().join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_how_many_rows_each_commit_has() {
+        let run = |commit, micros, first_row| CommitRun {
+            commit: CommitNumber(commit),
+            time: DateTime::from_timestamp_micros(micros).expect("a time"),
+            first_row,
+        };
+        let found = vec![run(3, 1000, 0), run(4, 1000, 5), run(9, 1500, 6)];
+        let runs = Runs { times: BTreeMap::new(), found, rows: 10 };
+        assert_eq!(runs.note(), "[[3,1000,5],[1,0,1],[5,500,4]]");
+        let runs = Runs { times: BTreeMap::new(), found: Vec::new(), rows: 0 };
+        assert_eq!(runs.note(), "[]");
     }
 }
