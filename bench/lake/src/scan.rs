@@ -19,7 +19,7 @@ pub(crate) async fn measure(world: &World, commits: u64) -> Result<()> {
     let (begin, before) = (Instant::now(), world.store.describe().await?.size_bytes);
     for n in 0..commits {
         world.import("small", n * ROWS, n * ROWS + ROWS).await?;
-        world.lake.tend(&workspace(), "small").await?;
+        world.tend("small").await?;
     }
     let each = begin.elapsed().as_micros() / u128::from(commits.max(1));
     let grown = world.store.describe().await?.size_bytes.saturating_sub(before);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::dataset::{CommitKind, Dataset, IngestKey, NewCommit, NewFile, SchemaStep};
-use model::ports::{Catalog, Upkeep};
+use model::ports::Catalog;
 use model::{BatchId, Clock, FileId, ObjectKey, clock::SystemClock, digest};
 use store::Store;
 
@@ -34,7 +34,7 @@ pub(crate) async fn measure(world: &World, seconds: u64) -> Result<()> {
         // As a server would.
         while Instant::now() < end {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            world.lake.tend(&workspace(), "tail").await?;
+            world.tend("tail").await?;
         }
         for task in tasks {
             task.await.expect("no writer panics")?;

@@ -10,7 +10,8 @@ use lake::Lake;
 use model::clock::SystemClock;
 use model::dataset::DatasetKind;
 use model::ports::{
-    Bind, Import, ImportFile, Ingest, InputFormat, Progress, ReadTask, Relations, Stage,
+    Bind, Catalog, Import, ImportFile, Ingest, InputFormat, Progress, ReadTask, Relations, Stage,
+    Upkeep,
 };
 use model::relation::{Relation, Selection, Source};
 use model::{CommitNumber, WorkspaceId};
@@ -83,6 +84,13 @@ impl World {
             rejects: None,
         };
         self.lake.import(&import, Arc::new(Silent)).await?;
+        Ok(())
+    }
+
+    /// Does what is due, as after an import.
+    pub(crate) async fn tend(&self, dataset: &str) -> Result<()> {
+        let head = self.store.head(&workspace()).await?.map_or(CommitNumber(0), |head| head.0);
+        self.lake.tend(&workspace(), dataset, head).await?;
         Ok(())
     }
 

@@ -39,8 +39,13 @@ impl Upkeep for Lake {
         compact::compact(self, workspace, dataset, &*progress).await
     }
 
-    async fn tend(&self, workspace: &WorkspaceId, dataset: &str) -> Result<Compacted, PortError> {
-        compact::tend(self, workspace, dataset).await
+    async fn tend(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        commit: CommitNumber,
+    ) -> Result<Compacted, PortError> {
+        compact::tend(self, workspace, dataset, commit).await
     }
 
     async fn revert(&self, workspace: &WorkspaceId, batch: &BatchId) -> Result<Commit, PortError> {

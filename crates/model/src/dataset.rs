@@ -284,7 +284,7 @@ pub struct DataFile {
     pub in_tail: bool,
 }
 
-/// What of a dataset is in the tail; rows that have ended do not count.
+/// What of a dataset is in the tail, rows that have ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unsealed {
     /// Files, one for each small commit.

@@ -7,7 +7,7 @@ ALTER TABLE data_file ADD COLUMN in_tail BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE data_file ADD COLUMN last_commit BIGINT NOT NULL DEFAULT 9223372036854775807;
 CREATE INDEX data_file_by_last_commit ON data_file (dataset, last_commit);
 
-CREATE INDEX data_file_in_tail ON data_file (dataset) WHERE in_tail = 1;
+CREATE INDEX data_file_in_tail ON data_file (dataset, added) WHERE in_tail = 1;
 
 CREATE TABLE tail (
     file TEXT NOT NULL PRIMARY KEY,

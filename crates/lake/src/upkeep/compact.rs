@@ -42,12 +42,13 @@ pub(super) async fn tend(
     lake: &Lake,
     workspace: &WorkspaceId,
     name: &str,
+    commit: CommitNumber,
 ) -> Result<Compacted, PortError> {
     let dataset = lake.catalog.dataset(workspace, name).await?;
     let mut done = Compacted::default();
     if lake.is_seal_due(&dataset.id).await? {
         done = lake.seal_dataset(workspace, &dataset.id).await?;
-    } else if !newest_has_files(lake, &dataset).await? {
+    } else if !has_files(lake, &dataset, commit).await? {
         return Ok(done);
     }
     let snapshot = sealed(lake, workspace, name).await?;
@@ -59,12 +60,15 @@ pub(super) async fn tend(
     Ok(done)
 }
 
-/// Returns whether the newest commit is one of the dataset and has brought data files.
-async fn newest_has_files(lake: &Lake, dataset: &Dataset) -> Result<bool, CatalogError> {
-    let Some((head, _)) = lake.catalog.head(&dataset.workspace).await? else { return Ok(false) };
-    let before = CommitNumber(head.0 - 1);
-    let newest = lake.catalog.commits(&dataset.workspace, &dataset.name, before, 1).await?;
-    Ok(newest.iter().any(|commit| commit.files > 0))
+/// Returns whether a commit of the dataset has brought data files.
+async fn has_files(
+    lake: &Lake,
+    dataset: &Dataset,
+    commit: CommitNumber,
+) -> Result<bool, CatalogError> {
+    let before = CommitNumber(commit.0.saturating_sub(1));
+    let found = lake.catalog.commits(&dataset.workspace, &dataset.name, before, 1).await?;
+    Ok(found.iter().any(|found| found.number == commit && found.files > 0))
 }
 
 /// Returns the dataset as it is now, without what has come to the tail meanwhile.
@@ -166,7 +170,8 @@ fn tiers<'a>(files: &'a [DataFile], bounds: &Bounds) -> Vec<&'a [DataFile]> {
         let full = |group: &Vec<Range<usize>>| {
             let files = span(files, group).unwrap_or_default();
             let commits: usize = files.iter().map(|file| file.runs.len()).sum();
-            files.len() > 1 && commits > COMPACT_COMMITS_MAX / 2
+            let most = files.iter().map(|file| file.runs.len()).max().unwrap_or(0);
+            commits > COMPACT_COMMITS_MAX / 2 && commits - most > COMPACT_COMMITS_MAX / 8
         };
         let many = groups.filter(|group| group.len() >= TEND_FILES || full(group));
         many.filter_map(|group| span(files, &group)).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use futures::{StreamExt, TryStreamExt};
 use model::dataset::DataFile;
 use model::ports::{CatalogError, Damage, Health, ObjectError, Progress, Scrub, Size};
-use model::{DatasetId, PortError, WorkspaceId};
+use model::{DatasetId, FileId, PortError, WorkspaceId};
 use sha2::{Digest, Sha256};
 
 use super::compact::{Bounds, groups, sealed};
@@ -77,13 +77,30 @@ pub(super) async fn scrub(
                     progress.add(file.rows, file.bytes);
                     return Ok::<_, PortError>(None);
                 };
-                // It may have been merged and swept since it was listed.
-                let now = lake.catalog.files(&file.dataset, before.as_ref(), 1).await?;
-                let is_listed = now.first().is_some_and(|now| now.id == file.id);
-                Ok(is_listed.then_some(Damage { key: file.key, rows: file.rows, what }))
+                Ok(is_listed(lake, &file, before).await?.then_some(Damage {
+                    key: file.key,
+                    rows: file.rows,
+                    what,
+                }))
             })
             .buffered(AT_ONCE);
         damages.extend(found.try_collect::<Vec<_>>().await?.into_iter().flatten());
+    }
+}
+
+/// Returns whether a file is still in the catalog: it may have been merged and swept since it was listed.
+async fn is_listed(
+    lake: &Lake,
+    file: &DataFile,
+    mut after: Option<FileId>,
+) -> Result<bool, PortError> {
+    loop {
+        let page = lake.catalog.files(&file.dataset, after.as_ref(), PAGE).await?;
+        if page.iter().any(|listed| listed.id == file.id) {
+            return Ok(true);
+        }
+        let Some(last) = page.last().filter(|last| last.id < file.id) else { return Ok(false) };
+        after = Some(last.id.clone());
     }
 }
 

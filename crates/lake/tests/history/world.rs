@@ -380,7 +380,8 @@ impl World {
     /// Does what is due some seconds later.
     pub(crate) async fn tend_after(&mut self, seconds: i64) {
         self.clock.advance(TimeDelta::seconds(seconds));
-        self.merged(self.lake.tend(&workspace(), &self.name)).await;
+        let newest = CommitNumber(self.head().await);
+        self.merged(self.lake.tend(&workspace(), &self.name, newest)).await;
     }
 
     async fn merged(&self, work: impl Future<Output = Result<Compacted, PortError>>) {

@@ -159,7 +159,7 @@ pub trait Catalog: Send + Sync {
     /// Returns the bytes of files of the tail, in the order asked for; `Moved` if one has been sealed since.
     async fn tail(&self, files: &[FileId]) -> Result<Vec<Bytes>, CatalogError>;
 
-    /// Returns the files of the tail of a dataset whose rows have not ended, in order.
+    /// Returns the files of the tail of a dataset, also those whose rows have ended, in order.
     async fn tail_files(&self, dataset: &DatasetId) -> Result<Vec<DataFile>, CatalogError>;
 
     /// Returns how much of a dataset is in the tail.

@@ -294,8 +294,13 @@ pub trait Upkeep: Send + Sync {
     ) -> Result<Compacted, PortError>;
 
     /// Does of that what is due and little work: seals a tail that has become large or old, and merges small
-    /// files where many of about one size lie side by side. To be called after an import.
-    async fn tend(&self, workspace: &WorkspaceId, dataset: &str) -> Result<Compacted, PortError>;
+    /// files where many of about one size lie side by side. To be called after an import, with its commit.
+    async fn tend(
+        &self,
+        workspace: &WorkspaceId,
+        dataset: &str,
+        commit: CommitNumber,
+    ) -> Result<Compacted, PortError>;
 
     /// Removes the rows that are older than `before` by the dataset's time column, or by the time of their
     /// commit where it has none. Rows without a time stay. Refused where an export has yet to deliver some

@@ -44,7 +44,7 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
     let report = import_with_bar(app, &import).await?;
     app.output.value(&report, |out| writeln!(out, "{}", sentence(&report)))?;
     // The rows are in and that is told, whatever becomes of this.
-    if let Err(error) = app.lake.tend(&import.workspace, &import.dataset).await {
+    if let Err(error) = app.lake.tend(&import.workspace, &import.dataset, report.commit).await {
         tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
     }
     Ok(())

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Days, Utc};
+use model::dataset::Dataset;
 use model::ports::{Catalog, Compacted, Swept, Upkeep};
-use model::{BatchId, Code};
+use model::{BatchId, Code, PortError};
 use serde::Serialize;
 
 use crate::app::App;
@@ -59,35 +60,38 @@ fn oldest(app: &App, days: u32) -> Option<DateTime<Utc>> {
 }
 
 /// What was done for a dataset, as it is printed.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Kept {
     dataset: String,
     #[serde(flatten)]
     merged: Compacted,
     rows_removed: u64,
-    /// Why rows were not removed, though the rule says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    blocked: Option<String>,
+    /// Why something could not be done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blocked: Vec<String>,
 }
 
-/// Does what is due for every dataset.
+/// Does what is due for every dataset. What cannot be done for one holds up no other.
 pub(crate) async fn upkeep(app: &App) -> Result<(), Failed> {
     let mut all = Vec::new();
+    let mut failed = None;
     for dataset in app.store.datasets(&app.workspace).await? {
-        let name = &dataset.name;
-        let (mut rows_removed, mut blocked) = (0, None);
-        if let Some(before) = dataset.keep_days.and_then(|days| oldest(app, days)) {
-            match app.lake.expire(&app.workspace, name, before).await {
-                Ok(done) => rows_removed = done.rows,
-                // The other datasets are not to blame.
-                Err(error) if error.code() == Code::Conflict => blocked = Some(error.to_string()),
-                Err(error) => return Err(error.into()),
+        let mut kept = Kept { dataset: dataset.name.clone(), ..Kept::default() };
+        for done in [remove_old(app, &dataset, &mut kept).await, merge(app, &mut kept).await] {
+            match done {
+                Ok(()) => {}
+                // Dropped meanwhile, or somebody else is at it, or an export comes first.
+                Err(error) if error.code() == Code::NotFound => {}
+                Err(error) if error.code() == Code::Conflict => {
+                    kept.blocked.push(error.to_string());
+                }
+                Err(error) => {
+                    kept.blocked.push(error.to_string());
+                    failed.get_or_insert(error);
+                }
             }
         }
-        let bar = Arc::new(Bar::start("compacting", None));
-        let merged = app.lake.compact(&app.workspace, name, bar.clone()).await;
-        bar.finish();
-        all.push(Kept { dataset: name.clone(), merged: merged?, rows_removed, blocked });
+        all.push(kept);
     }
     let swept = app.lake.sweep(&app.workspace).await?;
     let done = serde_json::json!({ "datasets": &all, "swept": swept });
@@ -96,13 +100,28 @@ pub(crate) async fn upkeep(app: &App) -> Result<(), Failed> {
             if *rows_removed > 0 {
                 writeln!(out, "removed {} from `{dataset}`", counted(*rows_removed, "row"))?;
             }
-            if let Some(why) = blocked {
-                writeln!(out, "kept old rows of `{dataset}`: {why}")?;
-            }
             writeln!(out, "{}", sentence(dataset, merged))?;
+            for why in blocked {
+                writeln!(out, "not all is done for `{dataset}`: {why}")?;
+            }
         }
         writeln!(out, "{}", deleted(swept))
     })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+async fn remove_old(app: &App, dataset: &Dataset, kept: &mut Kept) -> Result<(), PortError> {
+    if let Some(before) = dataset.keep_days.and_then(|days| oldest(app, days)) {
+        kept.rows_removed = app.lake.expire(&app.workspace, &dataset.name, before).await?.rows;
+    }
+    Ok(())
+}
+
+async fn merge(app: &App, kept: &mut Kept) -> Result<(), PortError> {
+    let bar = Arc::new(Bar::start("compacting", None));
+    let merged = app.lake.compact(&app.workspace, &kept.dataset, bar.clone()).await;
+    bar.finish();
+    kept.merged = merged?;
     Ok(())
 }
 

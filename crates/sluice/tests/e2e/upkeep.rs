@@ -227,7 +227,7 @@ fn rules_remove_old_rows_and_say_what_is_in_their_way() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let said = sluice.ok(&["upkeep"]);
-    assert!(said.contains("kept old rows of `d`: the export `e`"), "{said}");
+    assert!(said.contains("not all is done for `d`: the export `e`"), "{said}");
     assert_eq!(sluice.json(&["dataset", "show", "d"])["rows"], 4);
     assert!(sluice.ok(&["doctor"]).contains("export `e` needs rows of `d` after commit 2"));
     export(&sluice, &[]);

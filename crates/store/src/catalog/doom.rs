@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use model::ports::{CatalogError, Doomed, Spare};
 use model::{ObjectKey, WorkspaceId};
 
+use super::snapshot::NEVER;
 use super::{no_workspace, tail, texts};
 use crate::database::{Error, Row, Transaction, Value, args};
 
@@ -21,7 +22,7 @@ pub(super) async fn doom(
 ) -> Result<Vec<Doomed>, CatalogError> {
     lock(tx, workspace).await?;
     merged(tx, workspace, spare).await?;
-    ended(tx, workspace, spare).await?;
+    ended(tx, workspace, spare, limit).await?;
     let sql = "SELECT object_key, byte_count FROM retired_file
                WHERE workspace = $1 AND doomed = 1 ORDER BY object_key LIMIT $2";
     let rows = tx.all(sql, args![workspace.as_str(), limit]).await?;
@@ -50,41 +51,70 @@ async fn merged(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) ->
 }
 
 /// Dooms files whose rows have ended, and those of datasets that were dropped, but for those that the snapshot
-/// of an open run shows.
-async fn ended(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) -> Result<(), Error> {
+/// of an open run shows; up to `limit` of each.
+async fn ended(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    spare: &Spare,
+    limit: u32,
+) -> Result<(), Error> {
+    // Files before the tail: who asks goes on as long as there are objects.
     let ended = "SELECT f.id FROM data_file f
                      JOIN dataset d ON d.id = f.dataset
                      JOIN lake_commit c ON c.workspace = d.workspace AND c.number = f.removed
                  WHERE d.workspace = $1 AND c.time < $2
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
                          AND pin.owner_kind = 'run' AND pin.at_commit < f.removed
-                         AND pin.created_at >= $3)";
+                         AND pin.created_at >= $3)
+                 ORDER BY f.in_tail LIMIT $4";
     let dropped = "SELECT f.id FROM data_file f JOIN dataset d ON d.id = f.dataset
                    WHERE d.workspace = $1 AND d.dropped_at < $2
                        AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
-                           AND pin.owner_kind = 'run' AND pin.created_at >= $3)";
-    let values = args![workspace.as_str(), spare.ended_before, spare.pinned_since];
-    let mut ids = texts(&tx.all(ended, values).await?, "id")?;
-    ids.extend(texts(&tx.all(dropped, values).await?, "id")?);
+                           AND pin.owner_kind = 'run' AND pin.created_at >= $3
+                           AND pin.created_at <= d.dropped_at)
+                   ORDER BY f.in_tail LIMIT $4";
+    let values = args![workspace.as_str(), spare.ended_before, spare.pinned_since, limit];
+    let ended = texts(&tx.all(ended, values).await?, "id")?;
+    forsake(tx, workspace, ended, (spare, None)).await?;
+    let dropped = texts(&tx.all(dropped, values).await?, "id")?;
+    forsake(tx, workspace, dropped, (spare, Some(NEVER.0))).await
+}
+
+/// Takes files out of the catalog. Snapshots up to where their rows ended, or to a given commit, are gone then.
+async fn forsake(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    ids: Vec<String>,
+    (spare, horizon): (&Spare, Option<u64>),
+) -> Result<(), Error> {
     let ids: Vec<Value> = ids.into_iter().map(Value::from).collect();
     let sql = "DELETE FROM data_file WHERE id IN ({})
-               RETURNING id, object_key, byte_count, dataset, removed, in_tail";
-    let (mut horizons, mut tail) = (BTreeMap::<String, i64>::new(), Vec::new());
+               RETURNING id, object_key, byte_count, row_count, dataset, removed, in_tail";
+    let mut by_dataset = BTreeMap::<String, Vec<Row>>::new();
     for file in tx.all_among(sql, &[], &ids).await? {
-        // Nobody can look at a dropped dataset.
-        let removed = file.int_or_null("removed")?.unwrap_or(1);
-        if file.int("in_tail")? == 1 {
-            tail.push(file.text("id")?.into());
-        } else {
-            insert(tx, workspace, &read(&file)?, (removed, spare.ended_before)).await?;
-        }
-        let horizon = horizons.entry(file.text("dataset")?).or_insert(removed);
-        *horizon = removed.max(*horizon);
+        by_dataset.entry(file.text("dataset")?).or_default().push(file);
     }
-    tail::forget(tx, &tail).await?;
-    for (dataset, removed) in horizons {
+    for (dataset, files) in by_dataset {
+        let (mut tail, mut objects, mut gone) = (Vec::new(), Vec::new(), 0_u64);
+        for file in &files {
+            let ended = file.int_or_null("removed")?.is_some();
+            let removed = if ended { file.count("removed")? } else { 1 };
+            gone = removed.max(gone);
+            if file.int("in_tail")? == 1 {
+                tail.push(file.text("id")?.into());
+            } else {
+                objects.extend_from_slice(&doomed(
+                    workspace,
+                    &read(file)?,
+                    (removed, spare.ended_before),
+                ));
+            }
+        }
+        tx.insert(INSERT, COLUMNS, &objects, "ON CONFLICT DO NOTHING").await?;
+        tail::forget(tx, &tail).await?;
+        tail::leave(tx, &dataset, &files).await?;
         let sql = "UPDATE dataset SET horizon = $2 WHERE id = $1 AND horizon < $2";
-        tx.execute(sql, args![dataset, removed]).await?;
+        tx.execute(sql, args![dataset, horizon.unwrap_or(gone)]).await?;
     }
     Ok(())
 }
@@ -99,24 +129,27 @@ pub(super) async fn leftovers(
     for object in objects {
         let sql = "SELECT id FROM data_file WHERE object_key = $1";
         if tx.first(sql, args![object.key.as_str()]).await?.is_none() {
-            insert(tx, workspace, object, (0, now)).await?;
+            let values = doomed(workspace, object, (0, now));
+            tx.insert(INSERT, COLUMNS, &values, "ON CONFLICT DO NOTHING").await?;
         }
     }
     Ok(())
 }
 
-async fn insert(
-    tx: &mut Transaction,
+const INSERT: &str = "INSERT INTO retired_file
+                      (object_key, workspace, byte_count, retired, retired_at, doomed)";
+
+/// Values of one row of it.
+const COLUMNS: usize = 6;
+
+fn doomed(
     workspace: &WorkspaceId,
     object: &Doomed,
-    (retired, at): (i64, DateTime<Utc>),
-) -> Result<(), Error> {
-    let sql = "INSERT INTO retired_file
-                   (object_key, workspace, byte_count, retired, retired_at, doomed)
-               VALUES ($1, $2, $3, $4, $5, 1) ON CONFLICT DO NOTHING";
-    let values = args![object.key.as_str(), workspace.as_str(), object.bytes, retired, at];
-    tx.execute(sql, values).await?;
-    Ok(())
+    (retired, at): (u64, DateTime<Utc>),
+) -> [Value; COLUMNS] {
+    let row: &[Value; COLUMNS] =
+        args![object.key.as_str(), workspace.as_str(), object.bytes, retired, at, 1_u32];
+    row.clone()
 }
 
 pub(super) async fn forget(

@@ -47,7 +47,7 @@ pub(super) async fn end(
         Removal::Nothing => return Ok(Ended::default()),
         Removal::All => {
             let sql = "UPDATE data_file SET removed = $2 WHERE dataset = $1 AND removed IS NULL
-                       RETURNING row_count, byte_count, added, removed, in_tail";
+                       RETURNING row_count, added, removed";
             tx.all(sql, args![dataset, number.0]).await?
         }
         Removal::Files(ids) => {
@@ -57,7 +57,7 @@ pub(super) async fn end(
             } else {
                 let sql = "UPDATE data_file SET removed = $2
                            WHERE dataset = $1 AND removed IS NULL AND id IN ({})
-                           RETURNING row_count, byte_count, added, removed, in_tail";
+                           RETURNING row_count, added, removed";
                 tx.all_among(sql, args![dataset, number.0], &ids).await?
             };
             // Somebody else ended one of them first.
@@ -67,9 +67,6 @@ pub(super) async fn end(
             rows
         }
     };
-    if new.kind != CommitKind::Compact {
-        tail::leave(tx, &new.dataset, rows.iter()).await?;
-    }
     Ended::of(&rows)
 }
 
@@ -114,8 +111,7 @@ async fn retire(
     let sql = "INSERT INTO retired_file (object_key, workspace, byte_count, retired, retired_at)";
     tx.insert(sql, 5, &retired, "").await?;
     tail::forget(tx, &tail).await?;
-    let counted = rows.iter().filter(|row| matches!(row.int_or_null("removed"), Ok(None)));
-    tail::leave(tx, &new.dataset, counted).await?;
+    tail::leave(tx, new.dataset.as_str(), &rows).await?;
     Ok(rows)
 }
 
@@ -258,14 +254,12 @@ pub(super) async fn page(
     rows.iter().map(read).collect()
 }
 
-/// Returns the files in the tail whose rows have not ended, by first commit, then arrival.
+/// Returns the files in the tail, by first commit, then arrival.
 pub(super) async fn in_tail(
     tx: &mut Transaction,
     dataset: &DatasetId,
 ) -> Result<Vec<DataFile>, Error> {
-    let sql = select!(
-        "WHERE dataset = $1 AND in_tail = 1 AND removed IS NULL ORDER BY first_commit, place"
-    );
+    let sql = select!("WHERE dataset = $1 AND in_tail = 1 ORDER BY first_commit, place");
     let rows = tx.all(sql, args![dataset.as_str()]).await?;
     rows.iter().map(read).collect()
 }

@@ -9,15 +9,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use model::WorkspaceId;
-use model::dataset::{Committed, NewCommit};
+use model::dataset::{Committed, NewCommit, NewFile};
 use model::ports::CatalogError;
 use tokio::sync::oneshot;
 
 use super::commits::{self, Made};
 use crate::database::{Database, Error, Transaction, transact};
 
-/// Commits of one transaction at most; their rows are in memory.
+/// Commits of one transaction at most.
 const COMMITS_MAX: usize = 64;
+
+/// Bytes of small commits in one transaction, beyond which no more join.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// Commits that may wait; their rows are in memory.
+const WAITING_MAX: usize = 4096;
 
 /// The commits that wait, by workspace.
 #[derive(Debug, Default)]
@@ -51,7 +57,13 @@ impl Queues {
         let (answer, answered) = oneshot::channel();
         let queue = self.of(&new.workspace);
         let waiting = Waiting { new: new.clone(), now, answer };
-        queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
+        {
+            let mut queued = queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if queued.len() >= WAITING_MAX {
+                return Err(told("too many commits wait for it", true));
+            }
+            queued.push_back(waiting);
+        }
         // As many tasks as commits: some find nothing left to do.
         let database = database.clone();
         tokio::spawn(async move { queue.work(&database).await });
@@ -69,7 +81,11 @@ impl Queue {
         let _turn = self.turn.lock().await;
         let some: Vec<Waiting> = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = waiting.len().min(COMMITS_MAX);
+            let (mut count, mut bytes) = (0, 0);
+            while count < waiting.len().min(COMMITS_MAX) && bytes < BYTES_MAX {
+                bytes += waiting[count].new.files.iter().map(tail_bytes).sum::<u64>();
+                count += 1;
+            }
             waiting.drain(..count).collect()
         };
         let answers = match &some[..] {
@@ -82,6 +98,10 @@ impl Queue {
             drop(waiting.answer.send(answer));
         }
     }
+}
+
+fn tail_bytes(file: &NewFile) -> u64 {
+    file.tail.as_ref().map_or(0, |body| body.len() as u64)
 }
 
 async fn alone(database: &Database, one: &Waiting) -> Result<Committed, CatalogError> {

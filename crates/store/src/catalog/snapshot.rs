@@ -13,6 +13,9 @@ use model::{CommitNumber, SchemaId, WorkspaceId};
 use super::{datasets, files, head, no_relation};
 use crate::database::{Error, Transaction, args};
 
+/// The horizon of a dataset that was dropped and whose files are deleted.
+pub(super) const NEVER: CommitNumber = CommitNumber(i64::MAX as u64);
+
 pub(super) async fn read(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
@@ -29,6 +32,9 @@ pub(super) async fn read(
         return Err(no_relation(tx, workspace, "dataset", name_or_id).await?);
     };
     let horizon = horizon(tx, &dataset).await?;
+    if horizon == NEVER {
+        return Err(no_relation(tx, workspace, "dataset", name_or_id).await?);
+    }
     if at < horizon {
         return Err(CatalogError::Gone { asked: at, horizon });
     }

@@ -1,8 +1,8 @@
 //! The tail: the bytes of small commits, from the commit itself until they are sealed into a data file.
 //!
 //! A file of the tail is a data file like any other, but its bytes are here. What the tail of a dataset holds
-//! is counted at the dataset, because each commit looks whether there is room; rows that have ended do not
-//! count, and go with the other ended ones.
+//! is counted at the dataset, because each commit looks whether there is room; rows that have ended count until
+//! their bytes are gone.
 
 use std::collections::BTreeMap;
 
@@ -51,14 +51,10 @@ pub(super) async fn forget(tx: &mut Transaction, files: &[Value]) -> Result<(), 
     Ok(())
 }
 
-/// Counts files of the tail no more: they are sealed, or their rows have ended.
+/// Counts files of the tail no more: they are sealed, or nobody needs them.
 ///
 /// Shape: `rows` are those of the files, with `in_tail`, `row_count` and `byte_count`; others are passed over.
-pub(super) async fn leave<'a>(
-    tx: &mut Transaction,
-    dataset: &DatasetId,
-    rows: impl Iterator<Item = &'a Row>,
-) -> Result<(), Error> {
+pub(super) async fn leave(tx: &mut Transaction, dataset: &str, rows: &[Row]) -> Result<(), Error> {
     let (mut files, mut count, mut bytes) = (0_u64, 0_u64, 0_u64);
     for row in rows {
         if row.int("in_tail")? == 1 {
@@ -76,9 +72,9 @@ pub(super) async fn leave<'a>(
                    tail_since = (SELECT c.time FROM lake_commit c
                        WHERE c.workspace = dataset.workspace AND c.number = (
                            SELECT MIN(f.added) FROM data_file f
-                           WHERE f.dataset = $1 AND f.in_tail = 1 AND f.removed IS NULL))
+                           WHERE f.dataset = $1 AND f.in_tail = 1))
                WHERE id = $1";
-    tx.execute(sql, args![dataset.as_str(), files, count, bytes]).await?;
+    tx.execute(sql, args![dataset, files, count, bytes]).await?;
     Ok(())
 }
 
