@@ -175,9 +175,9 @@ async fn show(app: &App, name: &str) -> Result<(), Failed> {
         writeln!(out, "time     {}", shown.time_column.unwrap_or("no time column"))?;
         writeln!(
             out,
-            "rows     {} in {} files ({}) of {} batches, at commit {}",
+            "rows     {} in {} ({}) of {} batches, at commit {}",
             count(shown.rows),
-            count(shown.files),
+            counted(shown.files, "file"),
             bytes(shown.bytes),
             count(shown.batches),
             shown.commit

@@ -70,6 +70,18 @@ fn a_data_file_is_durable_before_its_commit() {
 }
 
 #[test]
+fn a_small_commit_costs_one_sync_and_no_file() {
+    let sluice = Sluice::new();
+    let file = sluice.file("rows.jsonl", numbers(0, 100));
+    sluice.ok(&["import", "d", &file]);
+    let calls = trace(&sluice, &["import", "d", &file]);
+    let synced = calls.iter().filter(|call| is_sync(call, "meta.sqlite")).count();
+    assert_eq!(synced, 1, "{calls:#?}");
+    let files = calls.iter().filter(|call| call.what.contains("/lake/")).count();
+    assert_eq!(files, 0, "{calls:#?}");
+}
+
+#[test]
 fn an_exported_file_is_durable_before_its_manifest_and_that_before_the_seal() {
     let sluice = Sluice::new();
     let file = sluice.file("rows.jsonl", numbers(0, 1000));

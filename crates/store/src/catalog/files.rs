@@ -223,10 +223,13 @@ pub(super) async fn alive(
     dataset: &DatasetId,
     (from, at): (CommitNumber, CommitNumber),
 ) -> Result<Vec<DataFile>, Error> {
-    // In two halves, each with its part of an index: files that ended long ago are not looked at.
+    // In two halves, each with its part of the index of `removed`, so that files which ended long ago are not
+    // looked at; the plus keeps that of `added` out.
     let all = concat!(
-        select!("WHERE dataset = $1 AND removed IS NULL AND added <= $2 UNION ALL "),
-        select!("WHERE dataset = $1 AND removed > $2 AND added <= $2 ORDER BY first_commit, place")
+        select!("WHERE dataset = $1 AND removed IS NULL AND +added <= $2 UNION ALL "),
+        select!(
+            "WHERE dataset = $1 AND removed > $2 AND +added <= $2 ORDER BY first_commit, place"
+        )
     );
     let some = select!(
         "WHERE dataset = $1 AND added <= $2 AND (removed IS NULL OR removed > $2)
