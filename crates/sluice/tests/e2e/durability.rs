@@ -75,8 +75,10 @@ fn a_small_commit_costs_one_sync_and_no_file() {
     let file = sluice.file("rows.jsonl", numbers(0, 100));
     sluice.ok(&["import", "d", &file]);
     let calls = trace(&sluice, &["import", "d", &file]);
-    let synced = calls.iter().filter(|call| is_sync(call, "meta.sqlite")).count();
-    assert_eq!(synced, 1, "{calls:#?}");
+    let syncs = |of: &str| calls.iter().filter(|call| is_sync(call, of)).count();
+    // At the end SQLite may move the log into the database, which syncs each once more.
+    let at_the_end = syncs("meta.sqlite>").min(1);
+    assert_eq!(syncs("meta.sqlite-wal>") - at_the_end, 1, "{calls:#?}");
     let files = calls.iter().filter(|call| call.what.contains("/lake/")).count();
     assert_eq!(files, 0, "{calls:#?}");
 }
