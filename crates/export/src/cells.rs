@@ -5,27 +5,74 @@
 //! only their values show. A cell does not look at its own column's nulls: whoever asks checks first,
 //! because formats differ in what a null is. What text each type becomes is told in `docs/formats.md`.
 
+mod dictionary;
 mod escape;
 mod nested;
 mod scalar;
 mod temporal;
+mod text;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
+pub(crate) use crate::deflate::Cell as Place;
+pub(crate) use dictionary::Dictionaries;
 pub(crate) use escape::{find_any, string as json_string};
 pub(crate) use nested::Object;
+pub(crate) use text::Text;
 
 /// Where text goes, with the count of values that could not be written.
 #[derive(Default)]
 pub(crate) struct Out {
     /// The text.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Text,
+    /// Where the values lie in the text, if a compressor wants to know.
+    pub(crate) places: Option<Vec<Place>>,
     /// Values that the format cannot hold and that were written as null.
     pub(crate) lost: u64,
     /// Room for text on its way, kept so that no value needs an allocation.
     pub(crate) scratch: Vec<u8>,
+}
+
+impl Out {
+    /// Forgets everything but the buffers, and notes the places of values from now on if they are wanted.
+    pub(crate) fn restart(&mut self, places: bool) {
+        self.bytes.truncate(0);
+        self.lost = 0;
+        self.places = places.then(|| {
+            let mut kept = self.places.take().unwrap_or_default();
+            kept.clear();
+            kept
+        });
+    }
+
+    /// Gives back buffers of more than so many bytes.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if self.bytes.capacity() + self.scratch.capacity() > bytes {
+            *self = Self::default();
+        }
+    }
+
+    /// Forgets the places of values behind `start`.
+    pub(crate) fn forget_places(&mut self, start: usize) {
+        if let Some(places) = &mut self.places {
+            let kept = places.partition_point(|place| (place.start as usize) < start);
+            places.truncate(kept);
+        }
+    }
+
+    /// Notes that the value of a column stands between `start` and the end of the text.
+    #[inline]
+    pub(crate) fn place(&mut self, column: u32, start: usize) {
+        let end = self.bytes.len();
+        if let Some(places) = &mut self.places {
+            // Places are hints; none is needed so far behind.
+            if let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) {
+                places.push(Place { start, end, column });
+            }
+        }
+    }
 }
 
 /// The values of one column as text.
@@ -80,28 +127,72 @@ pub(crate) enum Form {
     Quoted,
 }
 
-/// Returns the cells of a column as JSON values.
-pub(crate) fn json(array: &ArrayRef, rules: Rules) -> Result<AnyCell, NoText> {
-    if let Some(cell) = escape::strings(array) {
-        return Ok(cell);
-    }
-    if let Some(cell) = scalar::json_floats(array) {
-        return Ok(cell);
-    }
-    if let Some((cell, form)) = scalar::plain(array) {
-        return Ok(match (form, rules.int64) {
-            (Form::Bare, _) | (Form::Wide, Int64::Number) => cell,
-            (Form::Quoted, _) | (Form::Wide, Int64::Text) => Box::new(InQuotes(cell)),
-        });
-    }
-    if let Some((values, at)) = indirect(array) {
-        return Ok(Box::new(Mapped { at, cell: json(&values, rules)? }));
-    }
-    nested::json(array, rules)
+/// Makes cells for the columns of a batch.
+pub(crate) struct Maker<'a> {
+    rules: Rules,
+    dictionaries: &'a Dictionaries,
+    /// Columns without columns inside, counted so far.
+    leaves: u32,
 }
 
-/// Returns the cells of a scalar column as bare text, strings without quotes or escapes; `None` for
-/// nested types.
+impl<'a> Maker<'a> {
+    /// Makes one for a batch.
+    pub(crate) fn new(rules: Rules, dictionaries: &'a Dictionaries) -> Self {
+        Self { rules, dictionaries, leaves: 0 }
+    }
+
+    /// Returns the number of the next column without columns inside; `None` for others.
+    pub(crate) fn leaf(&mut self, array: &ArrayRef) -> Option<u32> {
+        if array.data_type().is_nested() && !array.data_type().is_run_ends_type() {
+            return None;
+        }
+        self.leaves += 1;
+        Some(self.leaves)
+    }
+
+    /// Returns the cells of a column as JSON values.
+    pub(crate) fn json(&mut self, array: &ArrayRef) -> Result<AnyCell, NoText> {
+        if let Some(cell) = escape::strings(array) {
+            return Ok(cell);
+        }
+        if let Some(cell) = scalar::json_floats(array) {
+            return Ok(cell);
+        }
+        if let Some((cell, form)) = scalar::plain(array) {
+            return Ok(match (form, self.rules.int64) {
+                (Form::Bare, _) | (Form::Wide, Int64::Number) => cell,
+                (Form::Quoted, _) | (Form::Wide, Int64::Text) => Box::new(InQuotes(cell)),
+            });
+        }
+        if let Some(cell) = self.dictionaries.cell(array, json_string) {
+            return Ok(cell);
+        }
+        if let Some((values, at)) = indirect(array) {
+            return Ok(Box::new(Mapped { at, cell: self.json(&values)? }));
+        }
+        nested::json(array, self)
+    }
+
+    /// Returns the cells of a column as JSON strings, for the keys of objects.
+    pub(crate) fn key(&mut self, array: &ArrayRef) -> Result<AnyCell, NoText> {
+        if let Some(cell) = escape::strings(array) {
+            return Ok(cell);
+        }
+        if let Some((cell, _)) = scalar::plain(array) {
+            return Ok(Box::new(InQuotes(cell)));
+        }
+        if let Some(cell) = self.dictionaries.cell(array, json_string) {
+            return Ok(cell);
+        }
+        if let Some((values, at)) = indirect(array) {
+            return Ok(Box::new(Mapped { at, cell: self.key(&values)? }));
+        }
+        Ok(Box::new(AsString(nested::json(array, self)?)))
+    }
+}
+
+/// Returns the cells of a scalar column as bare text, strings without quotes or escapes; `None` for nested
+/// types.
 pub(crate) fn plain(array: &ArrayRef) -> Option<AnyCell> {
     if let Some(cell) = scalar::raw_strings(array) {
         return Some(cell);
@@ -112,20 +203,6 @@ pub(crate) fn plain(array: &ArrayRef) -> Option<AnyCell> {
     let (values, at) = indirect(array)?;
     let cell = plain(&values)?;
     Some(Box::new(Mapped { at, cell }))
-}
-
-/// Returns the cells of a column as JSON strings, for the keys of objects.
-pub(crate) fn key(array: &ArrayRef, rules: Rules) -> Result<AnyCell, NoText> {
-    if let Some(cell) = escape::strings(array) {
-        return Ok(cell);
-    }
-    if let Some((cell, _)) = scalar::plain(array) {
-        return Ok(Box::new(InQuotes(cell)));
-    }
-    if let Some((values, at)) = indirect(array) {
-        return Ok(Box::new(Mapped { at, cell: key(&values, rules)? }));
-    }
-    Ok(Box::new(AsString(nested::json(array, rules)?)))
 }
 
 /// Returns which rows are null, with dictionaries and runs looked through.
@@ -191,6 +268,6 @@ impl Cell for AsString {
         let mut inner = Out::default();
         self.0.write(row, &mut inner);
         out.lost += inner.lost;
-        json_string(&inner.bytes, &mut out.bytes);
+        json_string(inner.bytes.as_slice(), &mut out.bytes);
     }
 }

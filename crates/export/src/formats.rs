@@ -73,6 +73,11 @@ trait Format: std::fmt::Debug + Sync {
     /// bytes.
     fn id(&self, settings: &Settings, bytes_max: Option<u64>) -> String;
 
+    /// Tells whether stored Parquet may be copied instead of being encoded.
+    fn copies(&self, _spec: &FormatSpec) -> bool {
+        false
+    }
+
     /// Encodes one file; see [`Encoder::encode`].
     fn encode(&self, machine: Arc<Machine>, task: Task, rows: RowStream) -> EncodedStream;
 }
@@ -106,7 +111,7 @@ impl Task {
 ///     serde_json::from_str(r#"{"fields":[{"name":"a","type":"int64"}]}"#).expect("valid");
 /// let encoding = formats.check(&spec, &schema).expect("allowed");
 /// assert_eq!(encoding.extension, ".jsonl.gz");
-/// assert!(encoding.encoder.0.starts_with("jsonl/1;int64=number;nulls=omit;gzip=libdeflate-"));
+/// assert!(encoding.encoder.0.starts_with("jsonl/1;int64=number;nulls=omit;gzip=sluice-"));
 /// ```
 pub struct Formats {
     machine: Arc<Machine>,
@@ -148,6 +153,7 @@ impl Encoder for Formats {
             compression: settings.compression.name.into(),
             encoder: encoder_id(&settings, spec.file_bytes),
             extension: format!("{}{suffix}", settings.format.extension),
+            copies: settings.format.format.copies(spec),
         })
     }
 

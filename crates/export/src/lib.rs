@@ -4,6 +4,7 @@
 
 mod cells;
 mod compress;
+mod deflate;
 pub mod destinations;
 mod formats;
 mod naming;

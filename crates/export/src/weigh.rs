@@ -6,19 +6,13 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int32Type};
 
 /// Bytes of a value that has a length of its own, besides that length.
 const LENGTH_BYTES: u64 = 4;
 
-/// Bytes of a value reached through a dictionary or runs, which is taken for a short one.
+/// Bytes of a value reached through runs or an unusual dictionary, which is taken for a short one.
 const INDIRECT_BYTES: u64 = 16;
-
-/// Returns the weight of a batch.
-pub(crate) fn total(batch: &RecordBatch) -> u64 {
-    let rows = batch.num_rows();
-    batch.columns().iter().map(|column| weight(column).range(0, rows)).sum()
-}
 
 /// Returns the weight of each row of a batch.
 pub(crate) fn rows(batch: &RecordBatch) -> Vec<u64> {
@@ -80,8 +74,24 @@ fn weight(array: &ArrayRef) -> Weight {
             let lengths: Vec<_> = array.as_binary_view().lengths().collect();
             sums(rows, nulls, |row| lengths[row].into())
         }
+        DataType::Dictionary(..) => dictionary(array),
         _ => nested(array),
     }
+}
+
+/// Strings weigh the same with and without a dictionary of the usual kind.
+fn dictionary(array: &ArrayRef) -> Weight {
+    let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() else {
+        return Weight::Each(INDIRECT_BYTES);
+    };
+    let Some(values) = dictionary.values().as_string_opt::<i32>() else {
+        return Weight::Each(INDIRECT_BYTES);
+    };
+    let (keys, ends) = (dictionary.keys().values(), values.offsets());
+    sums(array.len(), array.logical_nulls().as_ref(), |row| {
+        let key = index(keys[row].into());
+        length(ends[key].into(), ends[key + 1].into())
+    })
 }
 
 fn nested(array: &ArrayRef) -> Weight {

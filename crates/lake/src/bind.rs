@@ -18,8 +18,11 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use futures::TryStreamExt;
 use model::dataset::CommitKind;
+use model::format::Encoding;
 use model::part::Input;
-use model::ports::{Bind, Bound, CatalogError, Compacted, ReadTask, Relations, RowStream, Stage};
+use model::ports::{
+    Bind, Bound, CatalogError, Compacted, EncodedStream, ReadTask, Relations, RowStream, Stage,
+};
 use model::relation::{BoundRelation, BoundTable};
 use model::schema::Schema;
 use model::{CommitNumber, PortError, RunId, WorkspaceId};
@@ -60,7 +63,9 @@ impl Relations for Lake {
         match (planned.shape()?, &bind.stage) {
             (Shape::RowByRow, _) => {
                 let (relation, inputs) = self.row_by_row(bind, planned).await?;
-                Ok(Bound { relation, inputs, row_by_row: true, reset })
+                let mapper = Mapper::compile(&relation, self.limits()).await?;
+                let copies = mapper.passes_columns();
+                Ok(Bound { relation, inputs, row_by_row: true, copies, reset })
             }
             (Shape::Other(shape), _) if bind.from > CommitNumber(0) => {
                 Err(Error::NotIncremental { shape }.into())
@@ -76,7 +81,7 @@ impl Relations for Lake {
                     }
                 };
                 let relation = crate::stage::relation(output, bind.now);
-                Ok(Bound { relation, inputs, row_by_row: false, reset })
+                Ok(Bound { relation, inputs, row_by_row: false, copies: true, reset })
             }
         }
     }
@@ -101,6 +106,14 @@ impl Relations for Lake {
 
     async fn read(&self, task: &ReadTask) -> Result<RowStream, PortError> {
         self.read_rows(task).await
+    }
+
+    async fn copy(
+        &self,
+        task: &ReadTask,
+        encoding: &Encoding,
+    ) -> Result<Option<EncodedStream>, PortError> {
+        self.copied(task, encoding).await
     }
 
     async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {

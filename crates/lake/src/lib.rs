@@ -4,6 +4,7 @@
 //! catalog lists them. Reading starts from a pinned list of files and needs no database.
 
 mod bind;
+mod copy;
 mod files;
 mod ingest;
 mod read;

@@ -51,4 +51,7 @@ pub struct Encoding {
     pub encoder: EncoderId,
     /// What file names end with, dot included: `.jsonl.gz`.
     pub extension: String,
+    /// Whether stored Parquet of this compression may be copied instead of being encoded anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copies: bool,
 }

@@ -1,11 +1,21 @@
 //! Every limit, once, with its unit and its reason. Whatever grows with input has one or streams.
 
-/// Bytes of text in one gzip or zstd member. Fixed, so that the same rows give the same bytes for any
-/// number of threads; large enough that restarting the compressor's window costs under 1 %.
+/// Bytes of text that one gzip or zstd member aims at; a member ends behind a row. Large enough that
+/// restarting the compressor's window costs under 1 %.
 pub const MEMBER_BYTES: usize = 1 << 20;
 
-/// Rows that one encoder task turns into text at once. Part of the encoder id.
+/// Rows that the Parquet encoder writes at once. Part of the encoder id.
 pub const CHUNK_ROWS: usize = 4096;
+
+/// First rows of a file of text from which is measured how many rows come to a member.
+pub const MEASURED_ROWS: usize = 256;
+
+/// Rows in one member at most.
+pub const MEMBER_ROWS_MAX: usize = 1 << 17;
+
+/// Bytes of strings whose text one file's encoder keeps because dictionaries repeat them; a dictionary of
+/// more than a quarter is not kept.
+pub const DICTIONARY_TEXT_BYTES: usize = 16 << 20;
 
 /// Bytes of decoded rows per chunk at which a chunk ends before it has `CHUNK_ROWS` rows: rows of a
 /// megabyte must not make a chunk of gigabytes.
@@ -19,6 +29,9 @@ pub const PUT_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of one encoded file that a plan aims at when no `--file-size` is given.
 pub const PART_BYTES_TARGET: u64 = 256 << 20;
+
+/// Bytes of stored files that are copied into one file, unless the first alone has more.
+pub const COPY_BYTES_TARGET: u64 = 32 << 20;
 
 /// Parts of one run; beyond it the plan asks for larger files.
 pub const PARTS_MAX: usize = 1_000_000;

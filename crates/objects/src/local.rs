@@ -28,6 +28,7 @@ use model::ports::{ObjectError, ObjectInfo, Objects, Put, Upload};
 use crate::key;
 use files::Writer;
 use folders::Folders;
+use tokio::task::JoinHandle;
 
 /// One durable step, reported after its system call has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl Objects for Local {
         let (shared, token) = (self.shared.clone(), token.to_owned());
         let open = move |path: &Path| Writer::open(shared, path, &token);
         let writer = blocking("write", path.clone(), open).await?;
-        Ok(Box::new(LocalUpload { path, writer: Some(writer) }))
+        Ok(Box::new(LocalUpload { path, writer: Some(writer), behind: 0, syncing: None }))
     }
 
     async fn abort(&self, key: &ObjectKey, token: &str) -> Result<(), ObjectError> {
@@ -154,23 +155,41 @@ impl Objects for Local {
     }
 }
 
+/// Bytes of a file after which the disk is asked to take them, while more are made: else all of them would
+/// be waited for at the end.
+const SYNC_BYTES: usize = 16 << 20;
+
 /// A file being written. The writer is away while a blocking call has it; if the caller loses interest
 /// meanwhile, the writer is dropped at the end of that call and removes its temporary file.
 struct LocalUpload {
     path: PathBuf,
     writer: Option<Writer>,
+    /// Bytes that the disk was not asked to take yet.
+    behind: usize,
+    /// The sync under way. Its error is told once only, so it has to be listened to.
+    syncing: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 #[async_trait]
 impl Upload for LocalUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), ObjectError> {
         let mut writer = self.take()?;
+        self.behind += bytes.len();
         let write = move |_: &Path| writer.write(&bytes).map(|()| writer);
-        self.writer = Some(blocking("write", self.path.clone(), write).await?);
+        let writer = blocking("write", self.path.clone(), write).await?;
+        if self.behind >= SYNC_BYTES && self.syncing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.synced().await?;
+            let again = |source| error::from_io("write", &self.path, source);
+            let file = writer.again().map_err(again)?;
+            self.syncing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+            self.behind = 0;
+        }
+        self.writer = Some(writer);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Put, ObjectError> {
+        self.synced().await?;
         let writer = self.take()?;
         blocking("write", self.path, move |_| writer.finish()).await
     }
@@ -182,6 +201,13 @@ impl Upload for LocalUpload {
 }
 
 impl LocalUpload {
+    /// Waits for the sync under way.
+    async fn synced(&mut self) -> Result<(), ObjectError> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        let done = syncing.await.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped)));
+        done.map_err(|source| error::from_io("write", &self.path, source))
+    }
+
     fn take(&mut self) -> Result<Writer, ObjectError> {
         self.writer.take().ok_or_else(|| ObjectError::Broken {
             action: "go on writing",

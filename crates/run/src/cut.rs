@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use model::format::FormatSpec;
-use model::limits::{FILE_NAME_BYTES_MAX, PART_BYTES_TARGET, PARTS_MAX};
+use model::limits::{COPY_BYTES_TARGET, FILE_NAME_BYTES_MAX, PART_BYTES_TARGET, PARTS_MAX};
 use model::manifest::FILE_NAME;
 use model::part::Input;
 use model::{Code, Failure, Fault};
@@ -40,9 +40,21 @@ fn stored(inputs: &[Input]) -> (u128, u128) {
     (inputs.iter().map(|input| u128::from(input.rows)).sum(), inputs.iter().map(bytes).sum())
 }
 
-/// Returns how many parts `rows` rows make; no rows make none.
-pub(crate) fn part_count(rows: u64, rows_per_part: u64) -> Result<u32, Error> {
-    let parts = rows.div_ceil(rows_per_part);
+/// How much one part takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartSize {
+    /// So many input rows, at least one.
+    Rows(u64),
+    /// An input as it is, with what follows it up to [`COPY_BYTES_TARGET`] together.
+    Files,
+}
+
+/// Returns how many parts the inputs make; no rows make none.
+pub(crate) fn part_count(inputs: &[Input], size: PartSize) -> Result<u32, Error> {
+    let parts = match size {
+        PartSize::Rows(most) => inputs.iter().map(|input| input.rows).sum::<u64>().div_ceil(most),
+        PartSize::Files => Cut::new(inputs.to_vec(), size).count() as u64,
+    };
     match u32::try_from(parts) {
         Ok(count) if parts <= PARTS_MAX as u64 => Ok(count),
         _ => Err(Error::TooMany { parts }),
@@ -51,24 +63,20 @@ pub(crate) fn part_count(rows: u64, rows_per_part: u64) -> Result<u32, Error> {
 
 /// Yields the inputs of one part after the other.
 pub(crate) struct Cut {
-    inputs: std::vec::IntoIter<Input>,
+    inputs: std::iter::Peekable<std::vec::IntoIter<Input>>,
     /// What is left of the input that the last part ended in.
     open: Option<Input>,
-    rows_per_part: u64,
+    size: PartSize,
 }
 
 impl Cut {
-    pub(crate) fn new(inputs: Vec<Input>, rows_per_part: u64) -> Self {
-        assert!(rows_per_part > 0, "a part takes at least one row");
-        Self { inputs: inputs.into_iter(), open: None, rows_per_part }
+    pub(crate) fn new(inputs: Vec<Input>, size: PartSize) -> Self {
+        assert!(size != PartSize::Rows(0), "a part takes at least one row");
+        Self { inputs: inputs.into_iter().peekable(), open: None, size }
     }
-}
 
-impl Iterator for Cut {
-    type Item = Vec<Input>;
-
-    fn next(&mut self) -> Option<Vec<Input>> {
-        let mut left = self.rows_per_part;
+    fn by_rows(&mut self, rows: u64) -> Vec<Input> {
+        let mut left = rows;
         let mut part = Vec::new();
         while left > 0 {
             let Some(input) = self.open.take().or_else(|| self.inputs.next()) else { break };
@@ -81,6 +89,30 @@ impl Iterator for Cut {
                 part.push(input.take(input.first_row, here));
             }
         }
+        part
+    }
+
+    fn by_files(&mut self) -> Vec<Input> {
+        let Some(first) = self.inputs.next() else { return Vec::new() };
+        let mut bytes = first.file_bytes;
+        let mut part = vec![first];
+        let joins = |bytes: u64| move |next: &Input| bytes + next.file_bytes <= COPY_BYTES_TARGET;
+        while let Some(next) = self.inputs.next_if(joins(bytes)) {
+            bytes += next.file_bytes;
+            part.push(next);
+        }
+        part
+    }
+}
+
+impl Iterator for Cut {
+    type Item = Vec<Input>;
+
+    fn next(&mut self) -> Option<Vec<Input>> {
+        let part = match self.size {
+            PartSize::Rows(rows) => self.by_rows(rows),
+            PartSize::Files => self.by_files(),
+        };
         (!part.is_empty()).then_some(part)
     }
 }
@@ -196,14 +228,27 @@ mod tests {
 
     #[test]
     fn a_part_spans_files_and_ends_inside_one() {
-        let parts: Vec<_> = Cut::new(vec![input(0, 2, 3), input(1, 0, 4)], 5).collect();
+        let parts: Vec<_> =
+            Cut::new(vec![input(0, 2, 3), input(1, 0, 4)], PartSize::Rows(5)).collect();
         assert_eq!(shape(&parts), [vec![(2, 3), (0, 2)], vec![(2, 2)]]);
     }
 
     #[test]
     fn no_rows_make_no_part() {
-        assert_eq!(Cut::new(Vec::new(), 5).count(), 0);
-        assert_eq!(part_count(0, 5).expect("few"), 0);
+        for size in [PartSize::Rows(5), PartSize::Files] {
+            assert_eq!(Cut::new(Vec::new(), size).count(), 0);
+            assert_eq!(part_count(&[], size).expect("few"), 0);
+        }
+    }
+
+    #[test]
+    fn files_to_be_copied_stay_whole_and_small_ones_join() {
+        let file = |name, bytes| Input { file_bytes: bytes, ..input(name, 0, 3) };
+        let most = COPY_BYTES_TARGET;
+        let files = vec![file(0, 1), file(1, most - 1), file(2, most * 9), file(3, 1), file(4, 2)];
+        let parts: Vec<_> = Cut::new(files.clone(), PartSize::Files).collect();
+        assert_eq!(parts, [&files[..2], &files[2..3], &files[3..]]);
+        assert_eq!(part_count(&files, PartSize::Files).expect("few"), 3);
     }
 
     #[test]
@@ -229,8 +274,9 @@ mod tests {
     #[test]
     fn one_part_over_the_limit_is_refused() {
         let most = PARTS_MAX as u64;
-        assert!(part_count(most, 1).is_ok());
-        let error = part_count(most + 1, 1).expect_err("one over");
+        let count = |rows| part_count(&[input(0, 0, rows)], PartSize::Rows(1));
+        assert!(count(most).is_ok());
+        let error = count(most + 1).expect_err("one over");
         assert_eq!(error.code(), Code::TooLarge);
     }
 
@@ -261,8 +307,9 @@ mod tests {
                 }).collect()
             };
             let all = rows(&inputs);
-            let parts: Vec<_> = Cut::new(inputs, rows_per_part).collect();
-            let count = part_count(all.len() as u64, rows_per_part).expect("few");
+            let size = PartSize::Rows(rows_per_part);
+            let count = part_count(&inputs, size).expect("few");
+            let parts: Vec<_> = Cut::new(inputs, size).collect();
             prop_assert_eq!(parts.len(), count as usize);
             for part in parts.iter().rev().skip(1) {
                 prop_assert_eq!(rows(part).len() as u64, rows_per_part);

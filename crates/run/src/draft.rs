@@ -8,7 +8,7 @@ use model::ports::{Bind, Bound, CatalogError, Encoder, NameContext, Relations};
 use model::relation::BoundRelation;
 use model::{CommitNumber, PortError};
 
-use crate::cut::{Cut, Names, check_name, part_count, rows_per_part};
+use crate::cut::{Cut, Names, PartSize, check_name, part_count, rows_per_part};
 use crate::error::Error;
 use crate::plan::Amount;
 use crate::sample::{Sample, sample};
@@ -23,7 +23,7 @@ pub(crate) struct Draft {
     pub(crate) rows: u64,
     pub(crate) parts: u32,
     sample: Sample,
-    rows_per_part: u64,
+    size: PartSize,
 }
 
 /// Times a relation is bound anew because rows were moved before they were sampled.
@@ -52,14 +52,17 @@ async fn once(
     bind: &Bind,
     format: &FormatSpec,
 ) -> Result<Draft, Error> {
-    let Bound { relation, inputs, row_by_row, reset } = relations.bind(bind).await?;
+    let Bound { relation, inputs, row_by_row, copies, reset } = relations.bind(bind).await?;
     let encoding = encoder.check(format, &relation.output)?;
     let relation = Arc::new(relation);
     let sample = sample(relations, encoder, &relation, (&inputs, &encoding)).await?;
     let rows = inputs.iter().map(|input| input.rows).sum();
-    let rows_per_part = rows_per_part(format, &sample, &inputs);
-    let parts = part_count(rows, rows_per_part)?;
-    Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, rows_per_part })
+    let size = match format.file_rows {
+        None if copies && encoding.copies => PartSize::Files,
+        _ => PartSize::Rows(rows_per_part(format, &sample, &inputs)),
+    };
+    let parts = part_count(&inputs, size)?;
+    Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, size })
 }
 
 fn is_moved(error: &PortError) -> bool {
@@ -69,7 +72,7 @@ fn is_moved(error: &PortError) -> bool {
 impl Draft {
     /// Yields the inputs of every part.
     pub(crate) fn parts(&self) -> Cut {
-        Cut::new(self.inputs.clone(), self.rows_per_part)
+        Cut::new(self.inputs.clone(), self.size)
     }
 
     /// Renders every name and checks that they differ. Without parts one name is tried all the same.

@@ -158,6 +158,7 @@ mod tests {
                 filtered: false,
             },
             encoding: Encoding {
+                copies: false,
                 spec: spec(),
                 compression: "none".into(),
                 encoder: EncoderId("e".into()),

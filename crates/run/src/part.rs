@@ -111,9 +111,14 @@ async fn attempt(
 ) -> Result<Encoded, Error> {
     let relation = Arc::new(task.relation.clone());
     let read = ReadTask { relation, inputs: task.part.inputs.clone() };
-    let rows = stores.relations.read(&read).await.map_err(Port::from)?;
-    let rows = meter.count(rows);
-    let chunks = stores.encoder.encode(&task.encoding, &task.relation.output, rows);
+    meter.begin();
+    let copied = stores.relations.copy(&read, &task.encoding).await.map_err(Port::from)?;
+    let chunks = if let Some(chunks) = copied {
+        chunks
+    } else {
+        let rows = stores.relations.read(&read).await.map_err(Port::from)?;
+        stores.encoder.encode(&task.encoding, &task.relation.output, meter.count(rows))
+    };
     let end = pump(chunks, file, meter, stop).await?;
     check(task, &end, file.bytes)?;
     if end.rows > 0 {

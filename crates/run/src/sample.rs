@@ -11,7 +11,7 @@ use model::part::Input;
 use model::ports::{EncodedChunk, Encoder, ReadTask, Relations};
 use model::relation::BoundRelation;
 
-use crate::cut::Cut;
+use crate::cut::{Cut, PartSize};
 
 /// What the first rows came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) async fn sample(
 ) -> Result<Sample, PortError> {
     // Files hold rows, so the first rows lie in at most that many files.
     let front = inputs.iter().take(SAMPLE_ROWS).cloned().collect();
-    let Some(inputs) = Cut::new(front, SAMPLE_ROWS as u64).next() else {
+    let Some(inputs) = Cut::new(front, PartSize::Rows(SAMPLE_ROWS as u64)).next() else {
         return Ok(Sample::default());
     };
     let rows = relations.read(&ReadTask { relation: Arc::clone(relation), inputs }).await?;

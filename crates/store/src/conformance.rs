@@ -348,6 +348,7 @@ pub(crate) fn plan(parts: u64, rows: u64) -> Plan {
         filtered: false,
     };
     let encoding = Encoding {
+        copies: true,
         spec: format(),
         compression: "none".into(),
         encoder: EncoderId("jsonl/1".into()),

@@ -1,12 +1,12 @@
 //! Strings as JSON, and the fast search for bytes that need care.
 //!
-//! Eight bytes are looked at in one step; only `"`, `\` and control characters are escaped, so UTF-8
+//! Several bytes are looked at in one step; only `"`, `\` and control characters are escaped, so UTF-8
 //! goes through as it is.
 
 use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, StringArrayType};
 use arrow::datatypes::DataType;
 
-use super::{AnyCell, Cell, Out};
+use super::{AnyCell, Cell, Out, Text};
 
 const ONES: u64 = u64::from_le_bytes([0x01; 8]);
 const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
@@ -30,16 +30,38 @@ const ESCAPES: [u8; 256] = {
 };
 
 /// Appends UTF-8 text as a JSON string, quotes included.
-pub(crate) fn string(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn string(text: &[u8], out: &mut Text) {
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = find_escaped(rest) {
-        out.extend_from_slice(&rest[..at]);
-        escape(rest[at], out);
-        rest = &rest[at + 1..];
+    if !is_plain(text) {
+        while let Some(at) = find_escaped(rest) {
+            out.extend_from_slice(&rest[..at]);
+            escape(rest[at], out);
+            rest = &rest[at + 1..];
+        }
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Tells whether nothing in the text is escaped. The last block overlaps the one before, so that no byte
+/// is looked at by itself.
+fn is_plain(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<16>() else {
+        return match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(first), Some(last)) => plain_block(first) && plain_block(last),
+            _ => text.iter().all(|byte| ESCAPES[usize::from(*byte)] == 0),
+        };
+    };
+    text.as_chunks::<16>().0.iter().all(plain_block) && plain_block(last)
+}
+
+/// Without a branch inside, so that the compiler compares all bytes at once.
+#[inline]
+fn plain_block<const N: usize>(block: &[u8; N]) -> bool {
+    let escaped =
+        |byte: u8| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+    block.iter().fold(0, |found, byte| found | escaped(*byte)) == 0
 }
 
 /// Returns where the first of up to a few single bytes stands.
@@ -97,7 +119,7 @@ fn find(text: &[u8], words: impl Fn(u64) -> u64, bytes: impl Fn(u8) -> bool) -> 
     rest.iter().position(|byte| bytes(*byte)).map(|at| chunks.len() * 8 + at)
 }
 
-fn escape(byte: u8, out: &mut Vec<u8>) {
+fn escape(byte: u8, out: &mut Text) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match ESCAPES[usize::from(byte)] {
         b'u' => {
@@ -115,9 +137,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn json(text: &str) -> String {
-        let mut out = Vec::new();
+        let mut out = Text::default();
         string(text.as_bytes(), &mut out);
-        String::from_utf8(out).expect("UTF-8 stays UTF-8")
+        String::from_utf8(out.into_vec()).expect("UTF-8 stays UTF-8")
     }
 
     #[test]
@@ -142,6 +164,7 @@ mod tests {
             prop_assert_eq!(find_any(&text, [b',', b'"', 0x80]), slow);
             let slow = text.iter().position(|byte| *byte < 0x20 || [b'"', b'\\'].contains(byte));
             prop_assert_eq!(find_escaped(&text), slow);
+            prop_assert_eq!(is_plain(&text), slow.is_none());
         }
     }
 }

@@ -4,48 +4,48 @@ use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
-use super::{AnyCell, Cell, NoText, Nulls, Out, Rules, json_string, key, nulls};
+use super::text::Piece;
+use super::{AnyCell, Cell, Maker, NoText, Nulls, Out, Text, json_string, nulls};
 
 /// Returns the cells of a nested column as JSON arrays and objects.
-pub(super) fn json(array: &ArrayRef, rules: Rules) -> Result<AnyCell, NoText> {
+pub(super) fn json(array: &ArrayRef, maker: &mut Maker<'_>) -> Result<AnyCell, NoText> {
     match array.data_type() {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let ends = list.offsets().clone();
-            items(list.values(), rules, move |row| (index(ends[row]), index(ends[row + 1])))
+            items(list.values(), maker, move |row| (index(ends[row]), index(ends[row + 1])))
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
             let ends = list.offsets().clone();
-            items(list.values(), rules, move |row| (wide(ends[row]), wide(ends[row + 1])))
+            items(list.values(), maker, move |row| (wide(ends[row]), wide(ends[row + 1])))
         }
         DataType::FixedSizeList(..) => {
             let list = array.as_fixed_size_list();
             let length = index(list.value_length());
-            items(list.values(), rules, move |row| (row * length, (row + 1) * length))
+            items(list.values(), maker, move |row| (row * length, (row + 1) * length))
         }
         DataType::ListView(_) => {
             let list = array.as_list_view::<i32>();
             let (starts, sizes) = (list.offsets().clone(), list.sizes().clone());
-            items(list.values(), rules, move |row| {
+            items(list.values(), maker, move |row| {
                 (index(starts[row]), index(starts[row]) + index(sizes[row]))
             })
         }
         DataType::LargeListView(_) => {
             let list = array.as_list_view::<i64>();
             let (starts, sizes) = (list.offsets().clone(), list.sizes().clone());
-            items(list.values(), rules, move |row| {
+            items(list.values(), maker, move |row| {
                 (wide(starts[row]), wide(starts[row]) + wide(sizes[row]))
             })
         }
-        DataType::Struct(_) => Ok(Box::new(object(array.as_struct(), rules)?)),
+        DataType::Struct(_) => Ok(Box::new(object(array.as_struct(), maker)?)),
         DataType::Map(..) => {
             let map = array.as_map();
             let ends = map.offsets().clone();
             let range = move |row: usize| (index(ends[row]), index(ends[row + 1]));
-            let key = key(map.keys(), rules)?;
-            let (nulls, value) = (nulls(map.values()), super::json(map.values(), rules)?);
-            Ok(Box::new(Entries { range, key, value: Item { nulls, cell: value } }))
+            let key = maker.key(map.keys())?;
+            Ok(Box::new(Entries { range, key, value: Item::new(map.values(), maker)? }))
         }
         other => Err(NoText(other.clone())),
     }
@@ -63,23 +63,37 @@ fn wide(offset: i64) -> usize {
 struct Item {
     nulls: Option<NullBuffer>,
     cell: AnyCell,
+    leaf: Option<u32>,
 }
 
 impl Item {
+    fn new(values: &ArrayRef, maker: &mut Maker<'_>) -> Result<Self, NoText> {
+        let leaf = maker.leaf(values);
+        Ok(Self { nulls: nulls(values), cell: maker.json(values)?, leaf })
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+
     fn write(&self, row: usize, out: &mut Out) {
-        match &self.nulls {
-            Some(nulls) if nulls.is_null(row) => out.bytes.extend_from_slice(b"null"),
-            _ => self.cell.write(row, out),
+        if self.is_null(row) {
+            out.bytes.extend_from_slice(b"null");
+            return;
+        }
+        let start = out.bytes.len();
+        self.cell.write(row, out);
+        if let Some(column) = self.leaf {
+            out.place(column, start);
         }
     }
 }
 
-fn items<F>(values: &ArrayRef, rules: Rules, range: F) -> Result<AnyCell, NoText>
+fn items<F>(values: &ArrayRef, maker: &mut Maker<'_>, range: F) -> Result<AnyCell, NoText>
 where
     F: Fn(usize) -> (usize, usize) + Send + 'static,
 {
-    let item = Item { nulls: nulls(values), cell: super::json(values, rules)? };
-    Ok(Box::new(Items { range, item }))
+    Ok(Box::new(Items { range, item: Item::new(values, maker)? }))
 }
 
 struct Items<F> {
@@ -131,8 +145,8 @@ pub(crate) struct Object {
 }
 
 struct Field {
-    /// `,"name":`; the first field leaves the comma out.
-    key: Vec<u8>,
+    /// `,"name":`; the object's brace takes the place of the first comma.
+    key: Piece,
     item: Item,
 }
 
@@ -140,39 +154,40 @@ impl Object {
     /// Makes the object of named columns.
     pub(crate) fn new<'a>(
         columns: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
-        rules: Rules,
+        maker: &mut Maker<'_>,
     ) -> Result<Self, NoText> {
         let field = |(name, values): (&str, &ArrayRef)| {
-            let mut key = vec![b','];
+            let mut key = Text::default();
+            key.push(b',');
             json_string(name.as_bytes(), &mut key);
             key.push(b':');
-            Ok(Field {
-                key,
-                item: Item { nulls: nulls(values), cell: super::json(values, rules)? },
-            })
+            Ok(Field { key: Piece::new(key.as_slice()), item: Item::new(values, maker)? })
         };
         let fields = columns.map(field).collect::<Result<_, _>>()?;
-        Ok(Self { fields, omit: rules.nulls == Nulls::Omit })
+        Ok(Self { fields, omit: maker.rules.nulls == Nulls::Omit })
     }
 }
 
 impl Cell for Object {
     fn write(&self, row: usize, out: &mut Out) {
-        let mut comma = 1;
-        out.bytes.push(b'{');
+        let start = out.bytes.len();
         for Field { key, item } in &self.fields {
-            if self.omit && item.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            if self.omit && item.is_null(row) {
                 continue;
             }
-            out.bytes.extend_from_slice(&key[comma..]);
+            out.bytes.piece(key);
             item.write(row, out);
-            comma = 0;
+        }
+        if out.bytes.len() == start {
+            out.bytes.push(b'{');
+        } else {
+            out.bytes.set(start, b'{');
         }
         out.bytes.push(b'}');
     }
 }
 
-fn object(array: &StructArray, rules: Rules) -> Result<Object, NoText> {
+fn object(array: &StructArray, maker: &mut Maker<'_>) -> Result<Object, NoText> {
     let names = array.fields().iter().map(|field| field.name().as_str());
-    Object::new(names.zip(array.columns()), rules)
+    Object::new(names.zip(array.columns()), maker)
 }

@@ -163,7 +163,7 @@ fn decimal(integer: &str, scale: i8, out: &mut Out) {
     if scale <= 0 {
         out.extend_from_slice(digits);
         if digits != b"0" {
-            out.extend(std::iter::repeat_n(b'0', places));
+            out.zeros(places);
         }
     } else if digits.len() > places {
         let (whole, fraction) = digits.split_at(digits.len() - places);
@@ -172,7 +172,7 @@ fn decimal(integer: &str, scale: i8, out: &mut Out) {
         out.extend_from_slice(fraction);
     } else {
         out.extend_from_slice(b"0.");
-        out.extend(std::iter::repeat_n(b'0', places - digits.len()));
+        out.zeros(places - digits.len());
         out.extend_from_slice(digits);
     }
 }
@@ -211,10 +211,8 @@ fn instant<T: ArrowPrimitiveType<Native: Into<i64>>>(
     precision: Precision,
     end: &'static [u8],
 ) -> AnyCell {
-    each::<T, _>(array, move |value, out| {
-        temporal::timestamp(value.into(), precision, &mut out.bytes);
-        out.bytes.extend_from_slice(end);
-    })
+    let instants = temporal::Instants::new(precision, end);
+    each::<T, _>(array, move |value, out| instants.write(value.into(), &mut out.bytes))
 }
 
 fn fixed(text: &'static [u8]) -> AnyCell {
@@ -277,8 +275,9 @@ where
 {
     fn write(&self, row: usize, out: &mut Out) {
         let value = ArrayAccessor::value(&&self.0, row);
-        let start = out.bytes.len();
-        out.bytes.resize(start + value.len().div_ceil(3) * 4, 0);
-        STANDARD.encode_slice(value, &mut out.bytes[start..]).expect("room was made for all of it");
+        let length = value.len().div_ceil(3) * 4;
+        let room = &mut out.bytes.room(length)[..length];
+        STANDARD.encode_slice(value, room).expect("room was made for all of it");
+        out.bytes.advance(length);
     }
 }

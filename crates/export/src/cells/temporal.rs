@@ -3,6 +3,11 @@
 //! The digits of the second's fraction are those of the stored unit, always. Years outside 0 to 9999 are
 //! written with a sign, as ISO 8601 demands. Nothing is rounded and nothing overflows.
 
+use std::cell::{Cell, RefCell};
+
+use super::Text;
+use super::text::Piece;
+
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Ticks per second and the digits of a fraction.
@@ -18,14 +23,23 @@ pub(super) const MICROS: Precision = Precision { ticks: 1_000_000, digits: 6 };
 pub(super) const NANOS: Precision = Precision { ticks: 1_000_000_000, digits: 9 };
 
 impl Precision {
-    fn split(self, value: i64) -> (i64, u64) {
-        let ticks = self.ticks.cast_signed();
-        (value.div_euclid(ticks), value.rem_euclid(ticks).cast_unsigned())
+    pub(super) fn split(self, value: i64) -> (i64, u64) {
+        // Divisions by constants are much faster.
+        match self.ticks {
+            1 => (value, 0),
+            1_000 => divide::<1_000>(value),
+            1_000_000 => divide::<1_000_000>(value),
+            _ => divide::<1_000_000_000>(value),
+        }
     }
 }
 
+fn divide<const TICKS: i64>(value: i64) -> (i64, u64) {
+    (value.div_euclid(TICKS), value.rem_euclid(TICKS).cast_unsigned())
+}
+
 /// Appends `2020-02-29`.
-pub(super) fn date(days: i64, out: &mut Vec<u8>) {
+pub(super) fn date(days: i64, out: &mut Text) {
     let (year, month, day) = civil(days);
     push_year(year, out);
     out.push(b'-');
@@ -34,17 +48,42 @@ pub(super) fn date(days: i64, out: &mut Vec<u8>) {
     push_two(day, out);
 }
 
-/// Appends `2020-02-29T12:30:00.123`.
-pub(super) fn timestamp(value: i64, precision: Precision, out: &mut Vec<u8>) {
-    let (seconds, fraction) = precision.split(value);
-    date(seconds.div_euclid(SECONDS_PER_DAY), out);
-    out.push(b'T');
-    push_clock(seconds.rem_euclid(SECONDS_PER_DAY).cast_unsigned(), out);
-    push_fraction(fraction, precision.digits, out);
+/// Writes instants, and remembers the day of the one before: neighbours mostly share it.
+pub(super) struct Instants {
+    precision: Precision,
+    /// What stands behind the digits.
+    end: Piece,
+    day: Cell<i64>,
+    /// `2020-02-29T`.
+    prefix: RefCell<Piece>,
+}
+
+impl Instants {
+    pub(super) fn new(precision: Precision, end: &[u8]) -> Self {
+        let (day, prefix) = (Cell::new(0), RefCell::new(Piece::new(b"1970-01-01T")));
+        Self { precision, end: Piece::new(end), day, prefix }
+    }
+
+    /// Appends `2020-02-29T12:30:00.123` and the end.
+    pub(super) fn write(&self, value: i64, out: &mut Text) {
+        let (seconds, fraction) = self.precision.split(value);
+        let day = seconds.div_euclid(SECONDS_PER_DAY);
+        if self.day.get() != day {
+            let mut prefix = Text::default();
+            date(day, &mut prefix);
+            prefix.push(b'T');
+            self.day.set(day);
+            self.prefix.replace(Piece::new(prefix.as_slice()));
+        }
+        out.piece(&self.prefix.borrow());
+        push_clock(seconds.rem_euclid(SECONDS_PER_DAY).cast_unsigned(), out);
+        push_fraction(fraction, self.precision.digits, out);
+        out.piece(&self.end);
+    }
 }
 
 /// Appends `12:30:00.123`. A value outside the day, which no sane writer stores, keeps its hours or sign.
-pub(super) fn time(value: i64, precision: Precision, out: &mut Vec<u8>) {
+pub(super) fn time(value: i64, precision: Precision, out: &mut Text) {
     if value < 0 {
         out.push(b'-');
     }
@@ -54,7 +93,7 @@ pub(super) fn time(value: i64, precision: Precision, out: &mut Vec<u8>) {
 }
 
 /// Appends `PT90061.000001S`; a negative one starts with `-`.
-pub(super) fn duration(value: i64, precision: Precision, out: &mut Vec<u8>) {
+pub(super) fn duration(value: i64, precision: Precision, out: &mut Text) {
     if value < 0 {
         out.push(b'-');
     }
@@ -66,7 +105,7 @@ pub(super) fn duration(value: i64, precision: Precision, out: &mut Vec<u8>) {
 }
 
 /// Appends `P14M3DT1.500000000S`; each number has its own sign, zero ones are left out, none is `PT0S`.
-pub(super) fn interval(months: i32, days: i32, nanos: i64, out: &mut Vec<u8>) {
+pub(super) fn interval(months: i32, days: i32, nanos: i64, out: &mut Text) {
     if months == 0 && days == 0 && nanos == 0 {
         out.extend_from_slice(b"PT0S");
         return;
@@ -105,7 +144,7 @@ fn civil(days: i64) -> (i64, u64, u64) {
     (year, month.cast_unsigned(), day.cast_unsigned())
 }
 
-fn push_year(year: i64, out: &mut Vec<u8>) {
+fn push_year(year: i64, out: &mut Text) {
     if !(0..=9999).contains(&year) {
         out.push(if year < 0 { b'-' } else { b'+' });
     }
@@ -118,7 +157,7 @@ fn push_year(year: i64, out: &mut Vec<u8>) {
     }
 }
 
-fn push_clock(seconds: u64, out: &mut Vec<u8>) {
+fn push_clock(seconds: u64, out: &mut Text) {
     match seconds / 3600 {
         hours @ 0..100 => push_two(hours, out),
         hours => push_number(hours, out),
@@ -129,29 +168,33 @@ fn push_clock(seconds: u64, out: &mut Vec<u8>) {
     push_two(seconds % 60, out);
 }
 
-fn push_fraction(mut fraction: u64, digits: usize, out: &mut Vec<u8>) {
+fn push_fraction(mut fraction: u64, digits: usize, out: &mut Text) {
     if digits == 0 {
         return;
     }
-    let mut text = [b'0'; 9];
-    for place in text[..digits].iter_mut().rev() {
+    let room = out.room(1 + 9);
+    room[0] = b'.';
+    for place in room[1..=digits].iter_mut().rev() {
         *place = digit(fraction % 10);
         fraction /= 10;
     }
-    out.push(b'.');
-    out.extend_from_slice(&text[..digits]);
+    out.advance(1 + digits);
 }
 
-fn push_two(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[digit(number / 10), digit(number % 10)]);
+fn push_two(number: u64, out: &mut Text) {
+    let room = out.room(2);
+    room[0] = digit(number / 10);
+    room[1] = digit(number % 10);
+    out.advance(2);
 }
 
-fn push_number(number: u64, out: &mut Vec<u8>) {
+fn push_number(number: u64, out: &mut Text) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn digit(number: u64) -> u8 {
-    b'0' + u8::try_from(number).expect("callers pass one digit")
+    debug_assert!(number < 10, "callers pass one digit");
+    b'0' | number.to_le_bytes()[0]
 }
 
 #[cfg(test)]
@@ -160,14 +203,14 @@ mod tests {
     use chrono::{DateTime, NaiveDate};
     use proptest::prelude::*;
 
-    fn text(write: impl Fn(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
+    fn text(write: impl Fn(&mut Text)) -> String {
+        let mut out = Text::default();
         write(&mut out);
-        String::from_utf8(out).expect("ASCII")
+        String::from_utf8(out.into_vec()).expect("ASCII")
     }
 
     fn at(value: i64, precision: Precision) -> String {
-        text(|out| timestamp(value, precision, out))
+        text(|out| Instants::new(precision, b"").write(value, out))
     }
 
     #[test]

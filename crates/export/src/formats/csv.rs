@@ -12,7 +12,7 @@ use model::ports::{EncodedStream, RowStream};
 use model::schema::{Field, Schema, Type};
 
 use super::{Error, Format, Kind, Packing, Task};
-use crate::cells::{self, AnyCell, Int64, Nulls, Out, Rules};
+use crate::cells::{self, AnyCell, Dictionaries, Int64, Maker, Nulls, Out, Rules, Text};
 use crate::compress::{Codec, GZIP, NONE, ZSTD};
 use crate::options::{OptionKind, Settings, Values};
 use crate::pipeline::{Machine, RowFormat, RowWriter, TextJob};
@@ -82,7 +82,9 @@ impl Format for Csv {
         };
         let header = settings.get("csv.header") == "true";
         let (label, codec) = (task.label(), Codec::of(settings));
-        let format = Arc::new(Table { schema: task.schema, dialect: Arc::new(dialect), header });
+        let (fields, nested) = (Dictionaries::default(), Dictionaries::default());
+        let dialect = Arc::new(dialect);
+        let format = Arc::new(Table { schema: task.schema, dialect, header, fields, nested });
         TextJob { format, codec, bytes_max: task.bytes_max, label }.start(machine, rows)
     }
 }
@@ -100,7 +102,7 @@ struct Dialect {
 
 impl Dialect {
     /// Appends a field, between quotes if it needs them.
-    fn field(&self, text: &[u8], out: &mut Vec<u8>) {
+    fn field(&self, text: &[u8], out: &mut Text) {
         if self.must_quote(text) {
             self.quoted(text, out);
         } else {
@@ -117,7 +119,7 @@ impl Dialect {
             || cells::find_any(text, [b'"', b',', b'\r', b'\n', self.escape]).is_some()
     }
 
-    fn quoted(&self, text: &[u8], out: &mut Vec<u8>) {
+    fn quoted(&self, text: &[u8], out: &mut Text) {
         out.push(b'"');
         let mut rest = text;
         while let Some(at) = cells::find_any(rest, [b'"', self.escape]) {
@@ -134,13 +136,28 @@ struct Table {
     schema: Schema,
     dialect: Arc<Dialect>,
     header: bool,
+    /// Strings as fields, and inside nested values.
+    fields: Dictionaries,
+    nested: Dictionaries,
 }
 
 impl Table {
-    fn column(&self, field: &Field, array: &ArrayRef) -> Result<Column, Error> {
+    fn column(
+        &self,
+        field: &Field,
+        array: &ArrayRef,
+        maker: &mut Maker<'_>,
+    ) -> Result<Column, Error> {
+        let (leaf, nulls) = (maker.leaf(array), cells::nulls(array));
+        if !self.dialect.lone {
+            let write = |text: &[u8], out: &mut Text| self.dialect.field(text, out);
+            if let Some(cell) = self.fields.cell(array, write) {
+                return Ok(Column { nulls, cell, care: Care::Plain, leaf });
+            }
+        }
         let plain = cells::plain(array);
         let nested = plain.is_none();
-        let cell = plain.map_or_else(|| cells::json(array, NESTED), Ok);
+        let cell = plain.map_or_else(|| maker.json(array), Ok);
         let cell = cell
             .map_err(|error| Error::Text { column: field.name.clone(), source: Box::new(error) })?;
         let care = match field.kind {
@@ -149,15 +166,15 @@ impl Table {
             _ if !nested && self.dialect.null.is_empty() => Care::Plain,
             _ => Care::Look,
         };
-        Ok(Column { nulls: cells::nulls(array), cell, care })
+        Ok(Column { nulls, cell, care, leaf })
     }
 }
 
 impl RowFormat for Table {
     fn prologue(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Text::default();
         if !self.header {
-            return out;
+            return Vec::new();
         }
         for (at, field) in self.schema.fields.iter().enumerate() {
             if at > 0 {
@@ -166,7 +183,7 @@ impl RowFormat for Table {
             self.dialect.field(field.name.as_bytes(), &mut out);
         }
         out.extend_from_slice(self.dialect.line_end);
-        out
+        out.into_vec()
     }
 
     fn writer(&self, batch: &RecordBatch) -> Result<Box<dyn RowWriter>, PortError> {
@@ -175,7 +192,8 @@ impl RowFormat for Table {
             return Err(Error::Shape { have, schema }.into());
         }
         let pairs = self.schema.fields.iter().zip(batch.columns());
-        let columns = pairs.map(|(field, array)| self.column(field, array));
+        let mut maker = Maker::new(NESTED, &self.nested);
+        let columns = pairs.map(|(field, array)| self.column(field, array, &mut maker));
         let columns = columns.collect::<Result<_, Error>>()?;
         Ok(Box::new(Record { columns, dialect: Arc::clone(&self.dialect) }))
     }
@@ -192,6 +210,7 @@ struct Column {
     nulls: Option<NullBuffer>,
     cell: AnyCell,
     care: Care,
+    leaf: Option<u32>,
 }
 
 struct Record {
@@ -220,19 +239,28 @@ impl Record {
         }
         let start = out.bytes.len();
         column.cell.write(row, out);
-        if column.care == Care::Plain {
-            return;
+        if column.care == Care::Look {
+            self.look(start, out);
         }
-        let text = &out.bytes[start..];
+        if let Some(leaf) = column.leaf {
+            out.place(leaf, start);
+        }
+    }
+
+    /// Puts the field that begins at `start` between quotes if it needs them.
+    fn look(&self, start: usize, out: &mut Out) {
+        let text = &out.bytes.as_slice()[start..];
         if text.is_empty() && self.dialect.lone {
             // It reads as the null of the same file.
             out.lost += 1;
         }
         if self.dialect.must_quote(text) {
             out.scratch.clear();
-            out.scratch.extend_from_slice(&out.bytes[start..]);
+            out.scratch.extend_from_slice(&out.bytes.as_slice()[start..]);
             out.bytes.truncate(start);
             self.dialect.quoted(&out.scratch, &mut out.bytes);
+            // Quotes have moved what lies in a nested value.
+            out.forget_places(start);
         }
     }
 }

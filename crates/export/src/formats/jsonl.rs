@@ -10,7 +10,7 @@ use model::ports::{EncodedStream, RowStream};
 use model::schema::Schema;
 
 use super::{Error, Format, Kind, Packing, Task};
-use crate::cells::{Cell, Int64, Nulls, Object, Out, Rules};
+use crate::cells::{Cell, Dictionaries, Int64, Maker, Nulls, Object, Out, Rules};
 use crate::compress::{Codec, GZIP, NONE, ZSTD};
 use crate::options::{OptionKind, Settings, Values};
 use crate::pipeline::{Machine, RowFormat, RowWriter, TextJob};
@@ -63,7 +63,8 @@ impl Format for Jsonl {
             _ => Nulls::Omit,
         };
         let (label, codec) = (task.label(), Codec::of(settings));
-        let format = Arc::new(Lines { schema: task.schema, rules: Rules { int64, nulls } });
+        let (rules, dictionaries) = (Rules { int64, nulls }, Dictionaries::default());
+        let format = Arc::new(Lines { schema: task.schema, rules, dictionaries });
         TextJob { format, codec, bytes_max: task.bytes_max, label }.start(machine, rows)
     }
 }
@@ -71,6 +72,7 @@ impl Format for Jsonl {
 struct Lines {
     schema: Schema,
     rules: Rules,
+    dictionaries: Dictionaries,
 }
 
 impl RowFormat for Lines {
@@ -84,7 +86,8 @@ impl RowFormat for Lines {
             return Err(Error::Shape { have, schema }.into());
         }
         let names = self.schema.fields.iter().map(|field| field.name.as_str());
-        let object = Object::new(names.zip(batch.columns()), self.rules);
+        let mut maker = Maker::new(self.rules, &self.dictionaries);
+        let object = Object::new(names.zip(batch.columns()), &mut maker);
         let object =
             object.map_err(|error| Error::Text { column: "*".into(), source: Box::new(error) })?;
         Ok(Box::new(Line(object)))

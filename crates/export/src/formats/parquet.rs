@@ -15,6 +15,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::StreamExt;
 use model::PortError;
+use model::format::FormatSpec;
 use model::limits::{CHUNK_BYTES, CHUNK_ROWS, ROW_GROUP_BYTES, ROW_GROUP_ROWS};
 use model::ports::{Encoded, EncodedChunk, EncodedStream, RowStream};
 use model::schema::Schema;
@@ -28,7 +29,7 @@ use tokio::sync::mpsc;
 use self::group::{Fit, Group, GroupMaker};
 use self::pieces::{Piece, Pieces};
 use super::{Error, Format, Kind, Packing, Task};
-use crate::compress::{GZIP, NONE, SNAPPY, ZSTD};
+use crate::compress::{GZIP_INSIDE, NONE, SNAPPY, ZSTD};
 use crate::options::Settings;
 use crate::pipeline::{Machine, Tasks, deliver, limit};
 
@@ -39,7 +40,7 @@ pub(super) static KIND: Kind = Kind {
     version: 1,
     extension: ".parquet",
     options: &[],
-    compressions: &[&ZSTD, &NONE, &SNAPPY, &GZIP],
+    compressions: &[&ZSTD, &NONE, &SNAPPY, &GZIP_INSIDE],
     packing: Packing::Inside,
     format: &Parquet,
 };
@@ -78,8 +79,14 @@ impl Format for Parquet {
         };
         let index = if bytes_max.is_some() { "none" } else { "page" };
         format!(
-            "{codec};index={index};library=parquet-{library};group={ROW_GROUP_ROWS}/{ROW_GROUP_BYTES};piece={CHUNK_ROWS}/{CHUNK_BYTES}"
+            "{codec};copy=1;index={index};library=parquet-{library};group={ROW_GROUP_ROWS}/{ROW_GROUP_BYTES};piece={CHUNK_ROWS}/{CHUNK_BYTES}"
         )
+    }
+
+    /// Not with a maximum of bytes, which a copy cannot keep, and not where somebody chose how hard to
+    /// compress.
+    fn copies(&self, spec: &FormatSpec) -> bool {
+        spec.file_bytes.is_none() && spec.options.is_empty()
     }
 
     fn encode(&self, machine: Arc<Machine>, task: Task, rows: RowStream) -> EncodedStream {

@@ -1,21 +1,15 @@
 //! Ends a file of text before it passes its maximum of bytes, at a row.
 //!
-//! Members are held back until it is certain that they stay: a file can only end behind a row, so the
-//! last member in which a row ends is kept in hand with everything behind it. When a member does not fit,
-//! the file ends behind the last of its rows with which it does, or behind the last row of the member in
-//! hand. Everything follows from the text alone, never from time or threads.
+//! When a member does not fit, the file ends behind the last of its rows with which it does, or with the
+//! member before, in its last row. Everything follows from the text alone, never from time or threads.
 
 use bytes::Bytes;
 use model::ports::Encoded;
 use model::{Code, Failure, Fault, PortError};
 
 use super::Machine;
-use super::text::{End, Member};
+use super::text::{End, Member, Source};
 use crate::compress::Codec;
-
-/// Bytes that whole members leave free below the maximum: the beginning of a member may, by a whim of a
-/// compressor, take some bytes more than all of it, and must still fit in its place.
-const SPARE_BYTES: u64 = 1024;
 
 /// What to do next.
 pub(super) enum Step {
@@ -25,119 +19,85 @@ pub(super) enum Step {
     End(Vec<Bytes>, Encoded),
 }
 
-/// The members of one file and its maximum.
+/// A file and its maximum.
 pub(super) struct Limit {
     bytes_max: Option<u64>,
     codec: Codec,
     label: String,
-    /// Members that may still be cut; a row ends in none but the first.
-    held: Vec<Member>,
-    /// Bytes in the file before the members in hand.
-    sure_bytes: u64,
-    /// Bytes of text before the members in hand.
-    sure_text: u64,
+    /// Bytes in the file.
+    bytes: u64,
+    /// What the file comes to if it ends here; `None` before the first row.
+    here: Option<Encoded>,
 }
 
 impl Limit {
     /// Makes the limit of a file; without a maximum everything goes through.
     pub(super) fn new(bytes_max: Option<u64>, codec: Codec, label: String) -> Self {
-        Self { bytes_max, codec, label, held: Vec::new(), sure_bytes: 0, sure_text: 0 }
+        Self { bytes_max, codec, label, bytes: 0, here: None }
     }
 
-    /// Takes the file's next member.
+    /// Takes the file's next member, and what the file comes to if it is the last.
     pub(super) async fn take(
         &mut self,
         machine: &Machine,
         member: Member,
+        last: Option<Encoded>,
     ) -> Result<Step, PortError> {
-        let Some(bytes_max) = self.bytes_max else {
-            return Ok(match member.last {
-                Some(encoded) => Step::End(vec![member.packed], encoded),
-                None => Step::Go(vec![member.packed]),
-            });
+        let after = self.bytes + member.packed.len() as u64;
+        let bytes_max = match self.bytes_max {
+            Some(most) if after > most => most,
+            _ => return Ok(self.keep(member, last)),
         };
-        let before = self.sure_bytes + self.held.iter().map(packed_bytes).sum::<u64>();
-        let after = before + packed_bytes(&member);
-        if let Some(encoded) = member.last.filter(|_| after <= bytes_max) {
-            let mut bytes = self.release();
-            bytes.push(member.packed);
-            return Ok(Step::End(bytes, encoded));
-        }
-        if member.last.is_none() && after + SPARE_BYTES <= bytes_max {
-            let bytes = if member.ends.is_empty() { Vec::new() } else { self.release() };
-            self.held.push(member);
-            return Ok(Step::Go(bytes));
-        }
-        self.end(machine, member, bytes_max, before).await
-    }
-
-    /// Ends the file in `member`, or behind the last row before it.
-    async fn end(
-        &mut self,
-        machine: &Machine,
-        member: Member,
-        bytes_max: u64,
-        before: u64,
-    ) -> Result<Step, PortError> {
-        let room = bytes_max.saturating_sub(before);
-        let (codec, text, ends) = (self.codec, member.text.clone(), member.ends.clone());
-        let longest = machine.run(move || longest(codec, &text, &ends, room)).get().await?;
+        let (codec, source) = (self.codec, member.source.unwrap_or_default());
+        let room = bytes_max - self.bytes;
+        let from = source.clone();
+        let longest = machine.run(move || longest(codec, &from, room)).get().await?;
         if let Some((packed, end)) = longest {
-            let mut bytes = self.release();
-            bytes.push(packed);
-            return Ok(Step::End(bytes, self.sum(end)));
+            let sum = self.sum(&end);
+            return Ok(Step::End(vec![packed], sum));
         }
-        let behind =
-            self.held.first().and_then(|held| Some((held.text.clone(), *held.ends.last()?)));
-        if let Some((text, end)) = behind {
-            let packed = machine.run(move || codec.member(&text.slice(..end.at))).get().await?;
-            if self.sure_bytes + packed.len() as u64 <= bytes_max {
-                return Ok(Step::End(vec![packed], self.sum(end)));
-            }
+        if let Some(encoded) = self.here {
+            return Ok(Step::End(Vec::new(), encoded));
         }
-        // Where a row ends in this member, that row is the first; otherwise it is larger still.
-        let needed = match member.ends.first() {
-            Some(end) => {
-                let text = member.text.slice(..end.at);
-                before + machine.run(move || codec.member(&text).len()).get().await? as u64
-            }
-            None => before + packed_bytes(&member),
+        let first = source.ends.first().map(|end| end.at);
+        let needed = match first {
+            Some(at) => machine.run(move || source.packed(codec, at).len()).get().await? as u64,
+            None => after,
         };
         Err(Error::Row { needed, bytes_max, label: self.label.clone() }.into())
     }
 
-    /// Gives up what was in hand: it stays in the file.
-    fn release(&mut self) -> Vec<Bytes> {
-        let release = |member: Member| {
-            self.sure_bytes += packed_bytes(&member);
-            self.sure_text += member.text.len() as u64;
-            member.packed
-        };
-        std::mem::take(&mut self.held).into_iter().map(release).collect()
+    /// Lets a member into the file.
+    fn keep(&mut self, member: Member, last: Option<Encoded>) -> Step {
+        if let Some(encoded) = last {
+            return Step::End(vec![member.packed], encoded);
+        }
+        if let Some(end) = member.source.as_ref().and_then(|source| source.ends.last()) {
+            self.here = Some(self.sum(end));
+        }
+        self.bytes += member.packed.len() as u64;
+        Step::Go(vec![member.packed])
     }
 
-    fn sum(&self, end: End) -> Encoded {
+    fn sum(&self, end: &End) -> Encoded {
+        let before = self.here.map_or(0, |here| here.uncompressed_bytes);
         Encoded {
             rows_read: end.read,
             rows: end.rows,
-            uncompressed_bytes: self.sure_text + end.at as u64,
+            uncompressed_bytes: before + end.at as u64,
             values_lost: end.lost,
         }
     }
 }
 
-fn packed_bytes(member: &Member) -> u64 {
-    member.packed.len() as u64
-}
-
 /// Returns the longest beginning of the text that ends behind a row and fits, found by halving.
-fn longest(codec: Codec, text: &Bytes, ends: &[End], room: u64) -> Option<(Bytes, End)> {
+fn longest(codec: Codec, source: &Source, room: u64) -> Option<(Bytes, End)> {
     let mut best = None;
-    let (mut fits, mut fails) = (0, ends.len() + 1);
+    let (mut fits, mut fails) = (0, source.ends.len() + 1);
     while fails - fits > 1 {
         let middle = fits.midpoint(fails);
-        let end = ends[middle - 1];
-        let packed = codec.member(&text.slice(..end.at));
+        let end = source.ends[middle - 1];
+        let packed = source.packed(codec, end.at);
         if packed.len() as u64 <= room {
             best = Some((packed, end));
             fits = middle;

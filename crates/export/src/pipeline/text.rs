@@ -1,25 +1,36 @@
-//! Files of text: rows → text on the pool → members → compressed on the pool → in order.
+//! Files of text: rows → members on the pool → in order.
 //!
-//! Four stages, each with a bounded queue behind it: *feed* groups rows into chunks, *cut* takes their
-//! text in order and cuts it into members at fixed distances from the file's start, *seal* takes the
-//! compressed members in order and hands them on, or ends the file where a maximum of bytes demands it.
-//! Since a member is cut from the text alone, how rows were grouped cannot show in it.
+//! Three stages, each with a bounded queue behind it: *feed* groups rows into chunks, the pool turns each
+//! chunk into members (text, then compressed, while it is in the cache), *seal* takes them in order and
+//! hands them on, or ends the file where a maximum of bytes demands it. Chunks and members end behind a
+//! row, at places that follow from the rows alone, so neither batches nor threads show in the bytes.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::StreamExt;
 use model::PortError;
-use model::limits::{CHUNK_BYTES, CHUNK_ROWS, MEMBER_BYTES};
+use model::limits::{CHUNK_BYTES, MEASURED_ROWS, MEMBER_BYTES, MEMBER_ROWS_MAX};
 use model::ports::{Encoded, EncodedChunk, EncodedStream, Positions, RowStream};
 use tokio::sync::mpsc;
 
 use super::limit::{Limit, Step};
-use super::{Answer, Machine, Permit, Tasks, broke_off};
-use crate::cells::Out;
+use super::{Answer, Machine, Permit, Share, Tasks, broke_off};
+use crate::cells::{Out, Place};
 use crate::compress::Codec;
 use crate::weigh;
+
+/// Bytes of text at which a member ends though the chunk goes on: a quarter more than is aimed at, so that
+/// a chunk that is somewhat longer than expected leaves no stub.
+const MEMBER_BYTES_MOST: usize = MEMBER_BYTES + MEMBER_BYTES / 4;
+
+/// Bytes of text that a chunk is expected to have.
+const EXPECTED_BYTES: usize = MEMBER_BYTES - MEMBER_BYTES / 16;
+
+/// Bytes of buffers that a thread keeps from one chunk to the next.
+const KEPT_BYTES: usize = 8 << 20;
 
 /// A format that writes one row after the other as text.
 pub(crate) trait RowFormat: Send + Sync {
@@ -61,31 +72,45 @@ pub(super) struct End {
     pub(super) lost: u64,
 }
 
-/// A piece of the file's text.
+/// A piece of the file that can be unpacked by itself.
+#[derive(Default)]
 pub(super) struct Member {
-    /// Its text, at most [`MEMBER_BYTES`].
-    pub(super) text: Bytes,
     /// Its bytes in the file.
     pub(super) packed: Bytes,
-    /// Ends of rows in it; empty if the file has no maximum.
-    pub(super) ends: Vec<End>,
-    /// What the whole file comes to, if this is its last member.
-    pub(super) last: Option<Encoded>,
+    /// What it adds to the file.
+    pub(super) sum: Encoded,
+    /// How it was made; only if the file has a maximum.
+    pub(super) source: Option<Source>,
+}
+
+/// What a shorter member can be made of.
+#[derive(Clone, Default)]
+pub(super) struct Source {
+    /// The text.
+    pub(super) text: Bytes,
+    /// Where values lie in it.
+    pub(super) places: Arc<[Place]>,
+    /// Ends of rows; `rows` and `lost` count from the member's start until the file's are added.
+    pub(super) ends: Arc<[End]>,
+}
+
+impl Source {
+    /// Makes a member of the text's first bytes.
+    pub(super) fn packed(&self, codec: Codec, upto: usize) -> Bytes {
+        let places = self.places.partition_point(|place| place.end as usize <= upto);
+        codec.member(&self.text[..upto], &self.places[..places])
+    }
 }
 
 impl TextJob {
     /// Makes the file. Work begins when the stream is first polled, which must be inside a runtime.
     pub(crate) fn start(self, machine: Arc<Machine>, rows: RowStream) -> EncodedStream {
         let start = async move {
-            let (feed_to, cut_from) = mpsc::channel(machine.window());
-            let (cut_to, seal_from) = mpsc::channel(machine.window());
+            let (feed_to, seal_from) = mpsc::channel(machine.window());
             let (seal_to, out) = mpsc::channel(2);
             let mut tasks = Tasks::new();
-            let ends = if self.bytes_max.is_some() { Ends::Kept } else { Ends::Dropped };
-            let feeder = Feeder::new(Arc::clone(&machine), Arc::clone(&self.format), ends);
-            let cutter = Cutter::new(Arc::clone(&machine), self.codec, self.format.prologue());
+            let feeder = Feeder::new(Arc::clone(&machine), &self);
             tasks.spawn(feeder.run(rows, feed_to));
-            tasks.spawn(cutter.run(cut_from, cut_to));
             tasks.spawn(self.seal(machine, seal_from, seal_to));
             deliver(out, tasks)
         };
@@ -95,20 +120,15 @@ impl TextJob {
     async fn seal(
         self,
         machine: Arc<Machine>,
-        mut members: mpsc::Receiver<Result<Cut, PortError>>,
+        fed: mpsc::Receiver<Fed>,
         out: mpsc::Sender<Result<EncodedChunk, PortError>>,
     ) {
+        let mut members = Members::new(fed);
         let mut limit = Limit::new(self.bytes_max, self.codec, self.label);
-        while let Some(cut) = members.recv().await {
-            let step = match cut {
-                Ok(cut) => match cut.packed.get().await {
-                    Ok(packed) => {
-                        let member =
-                            Member { text: cut.text, packed, ends: cut.ends, last: cut.last };
-                        limit.take(&machine, member).await
-                    }
-                    Err(crashed) => Err(crashed.into()),
-                },
+        loop {
+            let step = match members.next().await {
+                Ok(Some((member, last))) => limit.take(&machine, member, last).await,
+                Ok(None) => return,
                 Err(error) => Err(error),
             };
             let (bytes, end) = match step {
@@ -147,235 +167,261 @@ pub(crate) fn deliver(
     }))
 }
 
-/// Whether the ends of rows are needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
-    Kept,
-    Dropped,
-}
-
-/// What the feeder tells the cutter, in order.
+/// What the feeder tells, in order.
 enum Fed {
-    Chunk(Answer<Result<Text, PortError>>, Permit),
+    Chunk(Answer<Result<Vec<Member>, PortError>>, Permit),
     Failed(PortError),
     /// No more rows; so many input rows were read.
     Done(u64),
 }
 
+/// The members of the file in order; each waits until it is known whether it is the last.
+struct Members {
+    fed: mpsc::Receiver<Fed>,
+    ready: std::collections::VecDeque<Member>,
+    /// Of everything taken so far.
+    sum: Encoded,
+    over: bool,
+}
+
+impl Members {
+    fn new(fed: mpsc::Receiver<Fed>) -> Self {
+        Self { fed, ready: [].into(), sum: Encoded::default(), over: false }
+    }
+
+    /// Returns the next member, with what the whole file comes to if it is the last; `None` if the feeder
+    /// has gone without a word.
+    async fn next(&mut self) -> Result<Option<(Member, Option<Encoded>)>, PortError> {
+        while self.ready.len() < 2 && !self.over {
+            match self.fed.recv().await {
+                Some(Fed::Chunk(members, _permit)) => {
+                    for member in members.get().await?? {
+                        self.add(member);
+                    }
+                }
+                Some(Fed::Failed(error)) => return Err(error),
+                Some(Fed::Done(rows_read)) => {
+                    self.sum.rows_read = rows_read;
+                    self.over = true;
+                }
+                None => return Ok(None),
+            }
+        }
+        let Some(member) = self.ready.pop_front() else { return Ok(None) };
+        let last = self.ready.is_empty().then_some(self.sum);
+        Ok(Some((member, last)))
+    }
+
+    fn add(&mut self, mut member: Member) {
+        if let Some(source) = &mut member.source {
+            let (rows, lost) = (self.sum.rows, self.sum.values_lost);
+            let end = |end: &End| End { rows: rows + end.rows, lost: lost + end.lost, ..*end };
+            source.ends = source.ends.iter().map(end).collect();
+        }
+        self.sum.rows += member.sum.rows;
+        self.sum.values_lost += member.sum.values_lost;
+        self.sum.uncompressed_bytes += member.sum.uncompressed_bytes;
+        self.ready.push_back(member);
+    }
+}
+
 /// Rows of one batch and where they came from.
+#[derive(Clone)]
 struct Slice {
     batch: RecordBatch,
     read: Arc<Positions>,
     first: usize,
 }
 
-/// The text of a chunk.
-struct Text {
-    bytes: Vec<u8>,
-    rows: u64,
-    lost: u64,
-    /// Ends of rows, counted from the chunk's start.
-    ends: Vec<End>,
+/// How chunks become members.
+#[derive(Clone)]
+struct Recipe {
+    format: Arc<dyn RowFormat>,
+    codec: Codec,
+    /// Whether the file has a maximum of bytes.
+    limited: bool,
 }
 
 struct Feeder {
     machine: Arc<Machine>,
-    format: Arc<dyn RowFormat>,
-    ends: Ends,
+    recipe: Recipe,
+    /// What stands in front of the first row, until that is sent.
+    prologue: Vec<u8>,
+    chunk: Chunk,
+    /// Rows of a chunk, once they are measured.
+    rows_most: Option<usize>,
+    /// Whether a chunk was sent.
+    sent: bool,
+}
+
+/// Rows that wait to be sent.
+#[derive(Clone, Default)]
+struct Chunk {
     slices: Vec<Slice>,
     rows: usize,
     bytes: u64,
 }
 
 impl Feeder {
-    fn new(machine: Arc<Machine>, format: Arc<dyn RowFormat>, ends: Ends) -> Self {
-        Self { machine, format, ends, slices: Vec::new(), rows: 0, bytes: 0 }
+    fn new(machine: Arc<Machine>, job: &TextJob) -> Self {
+        let (format, codec) = (Arc::clone(&job.format), job.codec);
+        let prologue = format.prologue();
+        let recipe = Recipe { format, codec, limited: job.bytes_max.is_some() };
+        let (chunk, rows_most, sent) = (Chunk::default(), None, false);
+        Self { machine, recipe, prologue, chunk, rows_most, sent }
     }
 
-    async fn run(mut self, mut rows: RowStream, out: mpsc::Sender<Fed>) {
+    async fn run(mut self, rows: RowStream, out: mpsc::Sender<Fed>) {
+        match self.feed(rows, &out).await {
+            Ok(read) => drop(out.send(Fed::Done(read)).await),
+            Err(Stop::Failed(error)) => drop(out.send(Fed::Failed(error)).await),
+            Err(Stop::Unwanted) => {}
+        }
+    }
+
+    /// Sends all rows; returns how many input rows were read.
+    async fn feed(&mut self, mut rows: RowStream, out: &mpsc::Sender<Fed>) -> Result<u64, Stop> {
         let share = self.machine.share();
         let mut read_after = 0;
-        while let Some(next) = rows.next().await {
-            let (batch, read) = match next {
-                Ok(rows) => {
-                    read_after = rows.read_after;
-                    (rows.batch, Arc::new(rows.read))
-                }
-                Err(error) => return drop(out.send(Fed::Failed(error)).await),
-            };
-            let row_bytes = (weigh::total(&batch) / (batch.num_rows() as u64).max(1)).max(1);
+        while let Some(rows) = rows.next().await.transpose()? {
+            read_after = rows.read_after;
+            let (batch, read) = (rows.batch, Arc::new(rows.read));
             let mut first = 0;
-            while first < batch.num_rows() {
-                let count = self.room(row_bytes).min(batch.num_rows() - first);
-                self.rows += count;
-                self.bytes += row_bytes * count as u64;
-                let slice = batch.slice(first, count);
-                self.slices.push(Slice { batch: slice, read: Arc::clone(&read), first });
-                first += count;
-                if self.room(row_bytes) == 0 && !self.flush(&share, &out).await {
-                    return;
+            for (row, bytes) in weigh::rows(&batch).into_iter().enumerate() {
+                self.chunk.rows += 1;
+                self.chunk.bytes += bytes;
+                let most = self.rows_most.unwrap_or(MEASURED_ROWS);
+                if self.chunk.rows < most && self.chunk.bytes < CHUNK_BYTES {
+                    continue;
                 }
+                self.chunk.take(&batch, &read, first..row + 1);
+                first = row + 1;
+                self.full(&share, out).await?;
             }
+            self.chunk.take(&batch, &read, first..batch.num_rows());
         }
-        if self.rows == 0 || self.flush(&share, &out).await {
-            drop(out.send(Fed::Done(read_after)).await);
+        if self.chunk.rows > 0 || !self.sent {
+            self.flush(&share, out).await?;
         }
+        Ok(read_after)
     }
 
-    /// Returns how many more rows the chunk takes; an empty chunk takes at least one.
-    fn room(&self, row_bytes: u64) -> usize {
-        let by_bytes = CHUNK_BYTES.saturating_sub(self.bytes) / row_bytes;
-        let by_bytes = usize::try_from(by_bytes).unwrap_or(usize::MAX);
-        let room = by_bytes.min(CHUNK_ROWS - self.rows);
-        if self.rows == 0 { room.max(1) } else { room }
+    /// Sends a full chunk. The first rows of the file are measured instead, and stay.
+    async fn full(&mut self, share: &Share, out: &mpsc::Sender<Fed>) -> Result<(), Stop> {
+        if self.rows_most.is_none() {
+            let (chunk, format) = (self.chunk.clone(), Arc::clone(&self.recipe.format));
+            let length = self.machine.run(move || measure(&*format, &chunk)).get().await??;
+            let rows = EXPECTED_BYTES.saturating_mul(self.chunk.rows) / length.max(1);
+            self.rows_most = Some(rows.clamp(self.chunk.rows, MEMBER_ROWS_MAX));
+        }
+        if Some(self.chunk.rows) == self.rows_most || self.chunk.bytes >= CHUNK_BYTES {
+            self.flush(share, out).await?;
+        }
+        Ok(())
     }
 
-    /// Sends the chunk to the pool; returns whether anybody still wants it.
-    async fn flush(&mut self, share: &super::Share, out: &mpsc::Sender<Fed>) -> bool {
+    /// Sends the chunk to the pool.
+    async fn flush(&mut self, share: &Share, out: &mpsc::Sender<Fed>) -> Result<(), Stop> {
+        let chunk = std::mem::take(&mut self.chunk);
         // The text of a row takes about as much as the row.
-        let permit = share.take(self.bytes * 2).await;
-        let slices = std::mem::take(&mut self.slices);
-        let (format, ends, bytes) = (Arc::clone(&self.format), self.ends, self.bytes);
-        (self.rows, self.bytes) = (0, 0);
-        let text = self.machine.run(move || encode(&*format, &slices, ends, bytes));
-        out.send(Fed::Chunk(text, permit)).await.is_ok()
+        let permit = share.take(chunk.bytes * 2).await;
+        let (recipe, prologue) = (self.recipe.clone(), std::mem::take(&mut self.prologue));
+        self.sent = true;
+        let members = self.machine.run(move || recipe.members(&prologue, &chunk));
+        out.send(Fed::Chunk(members, permit)).await.map_err(|_| Stop::Unwanted)
     }
 }
 
-fn encode(
-    format: &dyn RowFormat,
-    slices: &[Slice],
-    ends: Ends,
-    bytes: u64,
-) -> Result<Text, PortError> {
+/// Why feeding ended before the rows did.
+enum Stop {
+    Failed(PortError),
+    /// Nobody takes the file any more.
+    Unwanted,
+}
+
+impl<E: Into<PortError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Chunk {
+    fn take(&mut self, batch: &RecordBatch, read: &Arc<Positions>, rows: std::ops::Range<usize>) {
+        if !rows.is_empty() {
+            let (first, batch) = (rows.start, batch.slice(rows.start, rows.len()));
+            self.slices.push(Slice { batch, read: Arc::clone(read), first });
+        }
+    }
+}
+
+thread_local! {
+    /// The buffers of this thread: new ones would cost a page fault for every 4 KiB of text.
+    static OUT: RefCell<Out> = RefCell::default();
+}
+
+/// Returns the bytes of a chunk's text.
+fn measure(format: &dyn RowFormat, chunk: &Chunk) -> Result<usize, PortError> {
     let mut out = Out::default();
-    out.bytes.reserve(usize::try_from(bytes).unwrap_or_default());
-    let mut text = Text { bytes: Vec::new(), rows: 0, lost: 0, ends: Vec::new() };
-    for slice in slices {
+    for slice in &chunk.slices {
         let writer = format.writer(&slice.batch)?;
-        for row in 0..slice.batch.num_rows() {
-            writer.write(row, &mut out);
-            if ends == Ends::Kept {
-                let read = slice.read.read(slice.first + row);
-                let rows = text.rows + row as u64 + 1;
-                text.ends.push(End { at: out.bytes.len(), rows, read, lost: out.lost });
-            }
-        }
-        text.rows += slice.batch.num_rows() as u64;
+        (0..slice.batch.num_rows()).for_each(|row| writer.write(row, &mut out));
     }
-    Ok(Text { bytes: out.bytes, lost: out.lost, ..text })
+    Ok(out.bytes.len())
 }
 
-/// A member on its way through the compressor.
-struct Cut {
-    text: Bytes,
-    packed: Answer<Bytes>,
-    ends: Vec<End>,
-    last: Option<Encoded>,
-}
-
-/// Cuts the text of the file into members.
-struct Cutter {
-    machine: Arc<Machine>,
-    codec: Codec,
-    text: Vec<u8>,
-    ends: Vec<End>,
-    /// Of everything taken so far.
-    sum: Encoded,
-}
-
-impl Cutter {
-    fn new(machine: Arc<Machine>, codec: Codec, prologue: Vec<u8>) -> Self {
-        let uncompressed_bytes = prologue.len() as u64;
-        let sum = Encoded { uncompressed_bytes, ..Encoded::default() };
-        Self { machine, codec, text: prologue, ends: Vec::new(), sum }
-    }
-
-    async fn run(
-        mut self,
-        mut chunks: mpsc::Receiver<Fed>,
-        out: mpsc::Sender<Result<Cut, PortError>>,
-    ) {
-        while let Some(fed) = chunks.recv().await {
-            let more = match fed {
-                Fed::Chunk(text, permit) => match text.get().await {
-                    Ok(Ok(text)) => self.take(text, permit, &out).await,
-                    Ok(Err(error)) => return drop(out.send(Err(error)).await),
-                    Err(crashed) => return drop(out.send(Err(crashed.into())).await),
-                },
-                Fed::Failed(error) => return drop(out.send(Err(error)).await),
-                Fed::Done(rows_read) => {
-                    self.sum.rows_read = rows_read;
-                    let last = Some(self.sum);
-                    self.flush(last, &out).await;
-                    return;
+impl Recipe {
+    /// Turns a chunk into one member, or into several if its text is long. Without rows there is one, too.
+    fn members(&self, prologue: &[u8], chunk: &Chunk) -> Result<Vec<Member>, PortError> {
+        OUT.with_borrow_mut(|out| {
+            out.restart(self.codec.wants_places());
+            out.bytes.extend_from_slice(prologue);
+            let mut members = Vec::with_capacity(1);
+            let mut ends = Vec::new();
+            let (mut rows, mut rows_before) = (0, 0);
+            for slice in &chunk.slices {
+                let writer = self.format.writer(&slice.batch)?;
+                for row in 0..slice.batch.num_rows() {
+                    if out.bytes.len() >= MEMBER_BYTES_MOST {
+                        members.push(self.member(out, rows - rows_before, &mut ends));
+                        rows_before = rows;
+                    }
+                    writer.write(row, out);
+                    rows += 1;
+                    if self.limited {
+                        let read = slice.read.read(slice.first + row);
+                        let lost = out.lost;
+                        ends.push(End {
+                            at: out.bytes.len(),
+                            rows: rows - rows_before,
+                            read,
+                            lost,
+                        });
+                    }
                 }
-            };
-            if !more {
-                return;
             }
-        }
+            members.push(self.member(out, rows - rows_before, &mut ends));
+            out.shrink(KEPT_BYTES);
+            Ok(members)
+        })
     }
 
-    /// Takes the text of a chunk; returns whether anybody still wants it.
-    async fn take(
-        &mut self,
-        chunk: Text,
-        permit: Permit,
-        out: &mpsc::Sender<Result<Cut, PortError>>,
-    ) -> bool {
-        let mut ends = chunk.ends.iter().peekable();
-        let mut taken = 0;
-        while taken < chunk.bytes.len() {
-            // A full member waits until more text shows that it is not the last.
-            if self.text.len() >= MEMBER_BYTES && !self.flush_full(out).await {
-                return false;
-            }
-            let room = MEMBER_BYTES.saturating_sub(self.text.len());
-            let upto = chunk.bytes.len().min(taken + room);
-            let start = self.text.len();
-            self.text.extend_from_slice(&chunk.bytes[taken..upto]);
-            while let Some(end) = ends.next_if(|end| end.at <= upto) {
-                self.ends.push(End {
-                    at: start + end.at - taken,
-                    rows: self.sum.rows + end.rows,
-                    read: end.read,
-                    lost: self.sum.values_lost + end.lost,
-                });
-            }
-            taken = upto;
-        }
-        drop(permit);
-        self.sum.rows += chunk.rows;
-        self.sum.values_lost += chunk.lost;
-        self.sum.uncompressed_bytes += chunk.bytes.len() as u64;
-        true
-    }
-
-    /// Sends what is full; a prologue alone may be longer than a member.
-    async fn flush_full(&mut self, out: &mpsc::Sender<Result<Cut, PortError>>) -> bool {
-        while self.text.len() >= MEMBER_BYTES {
-            let rest = self.text.split_off(MEMBER_BYTES);
-            if !self.flush(None, out).await {
-                return false;
-            }
-            if !rest.is_empty() {
-                self.text = rest;
-            }
-        }
-        true
-    }
-
-    async fn flush(
-        &mut self,
-        last: Option<Encoded>,
-        out: &mpsc::Sender<Result<Cut, PortError>>,
-    ) -> bool {
-        let full = std::mem::replace(&mut self.text, Vec::with_capacity(MEMBER_BYTES));
-        let text = Bytes::from(full);
-        let (codec, input) = (self.codec, text.clone());
-        let packed = self.machine.run(move || codec.member(&input));
-        let ends = std::mem::take(&mut self.ends);
-        out.send(Ok(Cut { text, packed, ends, last })).await.is_ok()
+    /// Makes a member of the text and starts the next.
+    fn member(&self, out: &mut Out, rows: u64, ends: &mut Vec<End>) -> Member {
+        let text = out.bytes.as_slice();
+        let places = out.places.as_deref().unwrap_or_default();
+        let packed = self.codec.member(text, places);
+        let source = self.limited.then(|| Source {
+            text: Bytes::copy_from_slice(text),
+            places: places.into(),
+            ends: std::mem::take(ends).into(),
+        });
+        let sum = Encoded {
+            rows,
+            uncompressed_bytes: text.len() as u64,
+            values_lost: out.lost,
+            ..Encoded::default()
+        };
+        out.restart(self.codec.wants_places());
+        Member { packed, sum, source }
     }
 }

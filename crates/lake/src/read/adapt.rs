@@ -7,34 +7,30 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef, Fields};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 /// Returns the column with the type `wanted`.
 pub(crate) fn adapt(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
-    if values.data_type() == wanted {
-        return Ok(Arc::clone(values));
+    Adapt { dictionaries: false }.column(values, wanted)
+}
+
+/// The same, but strings keep the dictionaries that they have, at every depth.
+pub(crate) fn adapt_but_strings(
+    values: &ArrayRef,
+    wanted: &DataType,
+) -> Result<ArrayRef, ArrowError> {
+    Adapt { dictionaries: true }.column(values, wanted)
+}
+
+/// Returns the schema of columns of which some may have kept their dictionary.
+pub(crate) fn schema_of(schema: &SchemaRef, columns: &[ArrayRef]) -> SchemaRef {
+    let pairs = || schema.fields().iter().zip(columns);
+    if pairs().all(|(field, column)| field.data_type() == column.data_type()) {
+        return Arc::clone(schema);
     }
-    match (values.data_type(), wanted) {
-        (DataType::Struct(_), DataType::Struct(fields)) => structs(values.as_struct(), fields),
-        (
-            DataType::LargeList(item)
-            | DataType::FixedSizeList(item, _)
-            | DataType::ListView(item)
-            | DataType::LargeListView(item),
-            DataType::List(_),
-        ) => {
-            let list = strict_cast(values, &DataType::List(Arc::clone(item)))?;
-            adapt(&list, wanted)
-        }
-        (DataType::List(_), DataType::List(item)) => list(values.as_list(), item),
-        (DataType::Map(..), DataType::Map(entries, sorted)) => {
-            map(values.as_map(), entries, *sorted)
-        }
-        // Written anew with a type that the column got later; all rows of that time are null.
-        (_, DataType::Null) => Ok(new_null_array(wanted, values.len())),
-        _ => strict_cast(values, wanted),
-    }
+    let fields = pairs().map(|(field, column)| typed(field, column)).collect::<Vec<_>>();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// Casts; a value that does not fit is an error.
@@ -43,42 +39,95 @@ pub(crate) fn strict_cast(values: &ArrayRef, wanted: &DataType) -> Result<ArrayR
     cast_with_options(values, wanted, &options)
 }
 
-fn columns(values: &StructArray, fields: &Fields) -> Result<Vec<ArrayRef>, ArrowError> {
-    let column = |field: &FieldRef| match values.column_by_name(field.name()) {
-        Some(column) => adapt(column, field.data_type()),
-        None => Ok(new_null_array(field.data_type(), values.len())),
-    };
-    fields.iter().map(column).collect()
+/// How columns are brought into their types.
+#[derive(Clone, Copy)]
+struct Adapt {
+    /// Whether strings may keep their dictionaries.
+    dictionaries: bool,
 }
 
-fn structs(values: &StructArray, fields: &Fields) -> Result<ArrayRef, ArrowError> {
-    if fields.is_empty() {
-        let nulls = values.nulls().cloned();
-        return Ok(Arc::new(StructArray::new_empty_fields(values.len(), nulls)));
+impl Adapt {
+    fn column(self, values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+        if values.data_type() == wanted {
+            return Ok(Arc::clone(values));
+        }
+        match (values.data_type(), wanted) {
+            (DataType::Dictionary(_, kind), _) if self.dictionaries && **kind == *wanted => {
+                Ok(Arc::clone(values))
+            }
+            (DataType::Struct(_), DataType::Struct(fields)) => {
+                self.structs(values.as_struct(), fields)
+            }
+            (
+                DataType::LargeList(item)
+                | DataType::FixedSizeList(item, _)
+                | DataType::ListView(item)
+                | DataType::LargeListView(item),
+                DataType::List(_),
+            ) => {
+                let list = strict_cast(values, &DataType::List(Arc::clone(item)))?;
+                self.column(&list, wanted)
+            }
+            (DataType::List(_), DataType::List(item)) => self.list(values.as_list(), item),
+            (DataType::Map(..), DataType::Map(entries, sorted)) => {
+                self.map(values.as_map(), entries, *sorted)
+            }
+            // Written anew with a type that the column got later; all rows of that time are null.
+            (_, DataType::Null) => Ok(new_null_array(wanted, values.len())),
+            _ => strict_cast(values, wanted),
+        }
     }
-    let columns = columns(values, fields)?;
-    Ok(Arc::new(StructArray::try_new(fields.clone(), columns, values.nulls().cloned())?))
+
+    fn structs(self, values: &StructArray, fields: &Fields) -> Result<ArrayRef, ArrowError> {
+        if fields.is_empty() {
+            let nulls = values.nulls().cloned();
+            return Ok(Arc::new(StructArray::new_empty_fields(values.len(), nulls)));
+        }
+        let column = |field: &FieldRef| match values.column_by_name(field.name()) {
+            Some(column) => self.column(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), values.len())),
+        };
+        let columns = fields.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        let fields = fields.iter().zip(&columns).map(|(field, column)| typed(field, column));
+        let nulls = values.nulls().cloned();
+        Ok(Arc::new(StructArray::try_new(fields.collect(), columns, nulls)?))
+    }
+
+    fn list(self, values: &ListArray, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
+        let items = self.column(values.values(), item.data_type())?;
+        let (offsets, nulls) = (values.offsets().clone(), values.nulls().cloned());
+        Ok(Arc::new(ListArray::try_new(typed(item, &items), offsets, items, nulls)?))
+    }
+
+    /// Keys and values are matched by place: their names differ from writer to writer.
+    fn map(
+        self,
+        values: &MapArray,
+        entries: &FieldRef,
+        sorted: bool,
+    ) -> Result<ArrayRef, ArrowError> {
+        let DataType::Struct(fields) = entries.data_type() else {
+            return Err(ArrowError::CastError("the entries of a map are pairs".into()));
+        };
+        let [key, value] = fields.as_ref() else {
+            return Err(ArrowError::CastError("the entries of a map are pairs".into()));
+        };
+        let keys = self.column(values.keys(), key.data_type())?;
+        let items = self.column(values.values(), value.data_type())?;
+        let fields = Fields::from(vec![typed(key, &keys), typed(value, &items)]);
+        let pairs = StructArray::try_new(fields.clone(), vec![keys, items], None)?;
+        let entries = entries.as_ref().clone().with_data_type(DataType::Struct(fields));
+        let (offsets, nulls) = (values.offsets().clone(), values.nulls().cloned());
+        Ok(Arc::new(MapArray::try_new(Arc::new(entries), offsets, pairs, nulls, sorted)?))
+    }
 }
 
-fn list(values: &ListArray, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
-    let items = adapt(values.values(), item.data_type())?;
-    let (offsets, nulls) = (values.offsets().clone(), values.nulls().cloned());
-    Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, nulls)?))
-}
-
-/// Keys and values are matched by place: their names differ from writer to writer.
-fn map(values: &MapArray, entries: &FieldRef, sorted: bool) -> Result<ArrayRef, ArrowError> {
-    let DataType::Struct(fields) = entries.data_type() else {
-        return Err(ArrowError::CastError("the entries of a map are pairs".into()));
-    };
-    let [key, value] = fields.as_ref() else {
-        return Err(ArrowError::CastError("the entries of a map are pairs".into()));
-    };
-    let pairs =
-        vec![adapt(values.keys(), key.data_type())?, adapt(values.values(), value.data_type())?];
-    let pairs = StructArray::try_new(fields.clone(), pairs, None)?;
-    let (offsets, nulls) = (values.offsets().clone(), values.nulls().cloned());
-    Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, sorted)?))
+/// Returns the field with the type that its values have.
+fn typed(field: &FieldRef, values: &ArrayRef) -> FieldRef {
+    if field.data_type() == values.data_type() {
+        return Arc::clone(field);
+    }
+    Arc::new(field.as_ref().clone().with_data_type(values.data_type().clone()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Reads rows of Parquet files, in order, as the columns of a table.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::new_null_array;
 use arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::future::Either;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -17,10 +18,12 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
 };
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::basic::{Encoding, EncodingMask};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 
 use super::Error;
-use super::adapt::adapt;
+use super::adapt::{adapt_but_strings, schema_of};
 use super::file::LakeFile;
 use crate::files::{batch_bytes, batch_rows};
 use crate::session::BATCH_ROWS;
@@ -38,12 +41,14 @@ pub(crate) struct Columns {
     /// Names and types, in the order in which they come out.
     pub(crate) schema: SchemaRef,
     /// Whether `_commit` and `_commit_time` are the virtual columns, not stored ones.
-    pub(crate) virtual_columns: bool,
+    pub(crate) virtuals: bool,
+    /// By column, whether strings may come out with the dictionary that a file has for them; none if empty.
+    pub(crate) dictionaries: Vec<bool>,
 }
 
 impl Columns {
-    fn is_stored(&self, name: &str) -> bool {
-        !(self.virtual_columns && (name == COMMIT_COLUMN || name == COMMIT_TIME_COLUMN))
+    pub(super) fn is_stored(&self, name: &str) -> bool {
+        !(self.virtuals && (name == COMMIT_COLUMN || name == COMMIT_TIME_COLUMN))
     }
 }
 
@@ -132,49 +137,112 @@ async fn decode_one(
         let batches: Made = Box::new(shape.without_file());
         return Ok(Either::Left(futures::stream::iter(batches)));
     }
-    let (groups, selection) = select(footer.metadata(), &shape.input);
-    let rows = batch_rows(groups.iter().map(|&at| footer.metadata().row_group(at)), BATCH_BYTES);
+    let groups = select(footer.metadata(), &shape.input);
+    let chosen = groups.iter().map(|(at, _)| footer.metadata().row_group(*at));
+    let rows = batch_rows(chosen, BATCH_BYTES);
     let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
     let key = shape.input.key.clone();
-    let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(file, footer)
-        .with_projection(mask)
-        .with_batch_size(rows)
-        .with_row_groups(groups)
-        .with_row_selection(selection)
-        .build()
-        .map_err(|source| Error::Open { key: key.clone(), source })?;
+    let columns = Arc::clone(&shape.columns);
+    let open = move |(at, selection)| {
+        let footer = with_dictionaries(&footer, at, &columns)?;
+        ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
+            .with_projection(mask.clone())
+            .with_batch_size(rows)
+            .with_row_groups(vec![at])
+            .with_row_selection(selection)
+            .build()
+    };
     let mut shape = shape;
-    let batches = stream.map(move |batch| {
+    let batches = futures::stream::iter(groups).map(open).try_flatten().map(move |batch| {
         let batch = batch.map_err(|source| Error::Open { key: key.clone(), source })?;
         shape.shape(&batch)
     });
     Ok(Either::Right(batches))
 }
 
-/// Returns the row groups that hold the rows, and where in them the rows are.
-fn select(footer: &ParquetMetaData, input: &Input) -> (Vec<usize>, RowSelection) {
-    let end = input.first_row + input.rows;
-    let mut groups = Vec::new();
-    let (mut first, mut before, mut covered) = (0, 0, 0);
-    for (at, group) in footer.row_groups().iter().enumerate() {
-        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
-        if first < end && first + rows > input.first_row {
-            if groups.is_empty() {
-                before = input.first_row - first;
-            }
-            groups.push(at);
-            covered += rows;
+/// Says which strings of a row group come out with a dictionary: those that may and of which every page
+/// has one; to make dictionaries for others would cost more than it saves.
+fn with_dictionaries(
+    footer: &ArrowReaderMetadata,
+    group: usize,
+    columns: &Columns,
+) -> Result<ArrowReaderMetadata, ParquetError> {
+    let (schema, stored) = (footer.schema(), footer.metadata().row_group(group));
+    let wanted = columns.schema.fields().iter().zip(&columns.dictionaries);
+    let wanted = wanted.filter(|(field, may)| **may && columns.is_stored(field.name()));
+    let names: HashSet<&str> = wanted.map(|(field, _)| field.name().as_str()).collect();
+    let mut chunks = stored.columns().iter();
+    let field = |field: &FieldRef| {
+        let kind = with_dictionary(field.data_type(), &mut chunks);
+        if kind == *field.data_type() || !names.contains(field.name().as_str()) {
+            return Arc::clone(field);
         }
-        first += rows;
+        Arc::new(field.as_ref().clone().with_data_type(kind))
+    };
+    let fields: Fields = schema.fields().iter().map(field).collect();
+    if fields == *schema.fields() {
+        return Ok(footer.clone());
     }
-    let at = |rows: u64| usize::try_from(rows).expect("rows of row groups that fit in memory");
-    let after = covered.saturating_sub(before + input.rows);
-    let selection = RowSelection::from(vec![
-        RowSelector::skip(at(before)),
-        RowSelector::select(at(input.rows)),
-        RowSelector::skip(at(after)),
-    ]);
-    (groups, selection)
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(footer.metadata()), options)
+}
+
+/// Returns the type with dictionaries where its chunks have them; takes the chunks of the type.
+fn with_dictionary<'a>(
+    kind: &DataType,
+    chunks: &mut impl Iterator<Item = &'a ColumnChunkMetaData>,
+) -> DataType {
+    let mut inner = |field: &FieldRef| {
+        let kind = with_dictionary(field.data_type(), chunks);
+        Arc::new(field.as_ref().clone().with_data_type(kind))
+    };
+    match kind {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::LargeList(item) => DataType::LargeList(inner(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(inner(item), *size),
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => match chunks.next() {
+            Some(chunk) if has_dictionary(chunk) => {
+                DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into())
+            }
+            _ => kind.clone(),
+        },
+        other => {
+            chunks.next();
+            other.clone()
+        }
+    }
+}
+
+fn has_dictionary(chunk: &ColumnChunkMetaData) -> bool {
+    let only = |mask: &EncodingMask| {
+        mask.is_only(Encoding::RLE_DICTIONARY) || mask.is_only(Encoding::PLAIN_DICTIONARY)
+    };
+    chunk.dictionary_page_offset().is_some() && chunk.page_encoding_stats_mask().is_some_and(only)
+}
+
+/// Returns the row groups that hold the rows, and where in each the rows are.
+fn select(footer: &ParquetMetaData, input: &Input) -> Vec<(usize, RowSelection)> {
+    let end = input.first_row + input.rows;
+    let at = |rows: u64| usize::try_from(rows).expect("rows of a row group that fits in memory");
+    let mut groups = Vec::new();
+    let mut first = 0;
+    for (index, group) in footer.row_groups().iter().enumerate() {
+        let behind = first + u64::try_from(group.num_rows()).unwrap_or(0);
+        if first < end && behind > input.first_row {
+            let (from, upto) = (first.max(input.first_row), behind.min(end));
+            let selection = RowSelection::from(vec![
+                RowSelector::skip(at(from - first)),
+                RowSelector::select(at(upto - from)),
+                RowSelector::skip(at(behind - upto)),
+            ]);
+            groups.push((index, selection));
+        }
+        first = behind;
+    }
+    groups
 }
 
 /// Makes table rows out of file rows.
@@ -193,16 +261,19 @@ impl Shape {
                 return Ok(self.commits(field.name(), rows));
             }
             match file.column_by_name(field.name()) {
-                Some(values) => adapt(values, field.data_type()),
+                Some(values) => adapt_but_strings(values, field.data_type()),
                 None => Ok(new_null_array(field.data_type(), rows)),
             }
         };
         let fields = self.columns.schema.fields();
         let arrays = fields.iter().map(column).collect::<Result<Vec<_>, _>>();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::clone(&self.columns.schema);
+        let schema = &self.columns.schema;
         let batch = arrays
-            .and_then(|arrays| RecordBatch::try_new_with_options(schema, arrays, &options))
+            .and_then(|arrays| {
+                let schema = schema_of(schema, &arrays);
+                RecordBatch::try_new_with_options(schema, arrays, &options)
+            })
             .map_err(|source| Error::Adapt { key: self.input.key.clone(), source })?;
         self.first += rows as u64;
         Ok(batch)
@@ -210,7 +281,7 @@ impl Shape {
 
     /// Makes rows of which nothing is stored in the file.
     fn without_file(mut self) -> impl Iterator<Item = Result<RecordBatch, Error>> + Send {
-        let empty = Arc::new(arrow::datatypes::Schema::empty());
+        let empty = Arc::new(Schema::empty());
         std::iter::from_fn(move || {
             let left = self.input.first_row + self.input.rows - self.first;
             let rows = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH_ROWS);

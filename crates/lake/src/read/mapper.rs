@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{filter, filter_record_batch};
-use arrow::datatypes::{DataType, Schema as ArrowSchema, SchemaRef, UInt32Type};
+use arrow::datatypes::{DataType, FieldRef, Schema as ArrowSchema, SchemaRef, UInt32Type};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use model::limits;
 use model::ports::{Positions, Rows};
 use model::relation::BoundRelation;
 
-use super::adapt::adapt;
+use super::adapt::{adapt_but_strings, schema_of};
 use super::decode::Columns;
 use crate::bind::reopen;
 use crate::session::{DatasetTable, Error, Limits, Session};
@@ -50,8 +52,9 @@ impl Mapper {
         let plan = session.optimize(&plan).await?;
         let mut steps = Vec::new();
         let schema = walk(&session, &plan, &mut steps).map_err(Error::planning)?;
+        let (virtuals, dictionaries) = (table.virtual_columns, unchanged(&schema, &steps));
         Ok(Self {
-            columns: Arc::new(Columns { schema, virtual_columns: table.virtual_columns }),
+            columns: Arc::new(Columns { schema, virtuals, dictionaries }),
             steps,
             output: relation.output.to_arrow(),
             limits: limits.clone(),
@@ -66,6 +69,26 @@ impl Mapper {
     /// Returns the columns that come out.
     pub(crate) fn output(&self) -> &SchemaRef {
         &self.output
+    }
+
+    /// Tells whether the output is stored columns under their own names, of every row.
+    pub(crate) fn passes_columns(&self) -> bool {
+        let table = &self.columns.schema;
+        let mut from: Vec<_> = (0..table.fields().len()).collect();
+        for step in &self.steps {
+            let Step::Project(exprs, _) = step else { return false };
+            let origin =
+                |expr: &Arc<dyn PhysicalExpr>| Some(from[expr.downcast_ref::<Column>()?.index()]);
+            let Some(origins) = exprs.iter().map(origin).collect() else { return false };
+            from = origins;
+        }
+        let same = |(origin, field): (&usize, &FieldRef)| {
+            let stored = table.field(*origin);
+            stored.name() == field.name()
+                && stored.data_type() == field.data_type()
+                && self.columns.is_stored(stored.name())
+        };
+        from.len() == self.output.fields().len() && from.iter().zip(self.output.fields()).all(same)
     }
 
     /// Maps the rows of a batch that comes after `read` input rows.
@@ -139,13 +162,13 @@ impl Mapper {
 
     fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
         let columns = batch.columns().iter().zip(self.output.fields());
-        let columns = columns.map(|(column, field)| adapt(column, field.data_type()));
+        let columns = columns.map(|(column, field)| adapt_but_strings(column, field.data_type()));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         make(&self.output, columns, batch.num_rows())
     }
 }
 
-/// Columns that the table has and what is known of them may differ in nullability only.
+/// Columns that the table has and what is known of them may differ in nullability and dictionaries only.
 fn make(
     schema: &SchemaRef,
     columns: Vec<ArrayRef>,
@@ -153,7 +176,39 @@ fn make(
 ) -> Result<RecordBatch, DataFusionError> {
     debug_assert!(rows <= limits::ROW_GROUP_ROWS, "batches are small");
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+    let schema = schema_of(schema, &columns);
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+}
+
+/// Returns by column of the table whether its values only pass through: nothing computes with them, so
+/// they may come in any form.
+fn unchanged(table: &SchemaRef, steps: &[Step]) -> Vec<bool> {
+    let mut unchanged = vec![true; table.fields().len()];
+    // Where each column of the step comes from, if it is one of the table's.
+    let mut from: Vec<_> = (0..unchanged.len()).map(Some).collect();
+    for step in steps {
+        match step {
+            Step::Filter(predicate) => computed(predicate, &from, &mut unchanged),
+            Step::Project(exprs, _) => {
+                let column = |expr: &Arc<dyn PhysicalExpr>| expr.downcast_ref::<Column>().cloned();
+                for expr in exprs.iter().filter(|expr| column(expr).is_none()) {
+                    computed(expr, &from, &mut unchanged);
+                }
+                let origin = |expr| from[column(expr)?.index()];
+                from = exprs.iter().map(origin).collect();
+            }
+            Step::Nothing(_) => {}
+        }
+    }
+    unchanged
+}
+
+fn computed(expr: &Arc<dyn PhysicalExpr>, from: &[Option<usize>], unchanged: &mut [bool]) {
+    for column in collect_columns(expr) {
+        if let Some(origin) = from[column.index()] {
+            unchanged[origin] = false;
+        }
+    }
 }
 
 /// Collects the steps of a plan from its table up; returns the columns that the table must give.

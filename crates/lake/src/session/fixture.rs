@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, TimeUnit};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema as ArrowSchema, TimeUnit};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -196,11 +198,29 @@ impl World {
         }
     }
 
-    /// Reads what was bound.
+    /// Reads what was bound, and looks through dictionaries.
     pub(crate) async fn read(&self, bound: &Bound) -> Result<Vec<Rows>, PortError> {
         let task =
             ReadTask { relation: Arc::new(bound.relation.clone()), inputs: bound.inputs.clone() };
-        self.lake.read(&task).await?.try_collect().await
+        let rows = self.lake.read(&task).await?.map_ok(|rows| {
+            let schema = rows.batch.schema();
+            let plain = |(field, column): (&FieldRef, &ArrayRef)| {
+                let column = match column.as_any_dictionary_opt() {
+                    Some(dictionary) => cast(column, dictionary.values().data_type()),
+                    None => Ok(Arc::clone(column)),
+                };
+                let column = column.expect("a dictionary has its values");
+                let kind = column.data_type().clone();
+                (Arc::new(field.as_ref().clone().with_data_type(kind)), column)
+            };
+            let pairs = schema.fields().iter().zip(rows.batch.columns()).map(plain);
+            let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = pairs.unzip();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.batch.num_rows()));
+            let schema = Arc::new(ArrowSchema::new(fields));
+            let batch = RecordBatch::try_new_with_options(schema, columns, &options);
+            Rows { batch: batch.expect("columns of one length"), ..rows }
+        });
+        rows.try_collect().await
     }
 
     /// Runs a query and returns its rows as CSV without a header.

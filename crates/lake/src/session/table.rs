@@ -118,7 +118,8 @@ impl TableProvider for DatasetTable {
                     reader: source.reader.clone(),
                     columns: Arc::new(Columns {
                         schema: Arc::clone(&projected),
-                        virtual_columns: self.virtual_columns,
+                        virtuals: self.virtual_columns,
+                        dictionaries: Vec::new(),
                     }),
                     inputs,
                 }));

@@ -54,7 +54,8 @@ pub(super) async fn rewrite(
     let Some(first) = files.first() else { return Ok(None) };
     let pieces = in_order(files, stays);
     let inputs = pieces.iter().map(|piece| piece.input(files)).collect();
-    let columns = Columns { schema: table_schema(&dataset.schema, true), virtual_columns: true };
+    let schema = table_schema(&dataset.schema, true);
+    let columns = Columns { schema, virtuals: true, dictionaries: Vec::new() };
     let commit_at = columns.schema.index_of(COMMIT_COLUMN).expect("it is one of the virtual ones");
     let mut rows = Box::pin(decode::decode(reader.clone(), inputs, Arc::new(columns)));
     let folder = format!("data/{}", dataset.id);

@@ -13,15 +13,17 @@ use serde::Serialize;
 
 use crate::dataset::{Commit, DatasetKind, Unsealed};
 use crate::failure::PortError;
+use crate::format::Encoding;
 use crate::ids::{BatchId, CommitNumber, ObjectKey, RunId, WorkspaceId};
 use crate::part::Input;
+use crate::ports::EncodedStream;
 use crate::relation::{BoundRelation, Relation};
 use crate::schema::Schema;
 
 /// Output rows with the input rows they came from.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// The output rows.
+    /// The output rows. Columns have the types of the relation's output, but strings may have a dictionary.
     pub batch: RecordBatch,
     /// For each output row the number of input rows of the part up to and including it; ascending. So
     /// cutting the output after row `i` cuts the input after `read[i]` rows.
@@ -99,6 +101,8 @@ pub struct Bound {
     pub inputs: Vec<Input>,
     /// Whether it maps rows of one dataset one by one, which an incremental export needs.
     pub row_by_row: bool,
+    /// Whether the output is stored columns as they are, of every row, so that Parquet may be copied.
+    pub copies: bool,
     /// Commits of kind replace or revert in the range.
     pub reset: Vec<CommitNumber>,
 }
@@ -129,6 +133,14 @@ pub trait Relations: Send + Sync {
 
     /// Reads input rows in order. Touches no database for those of [`Stage::Into`].
     async fn read(&self, task: &ReadTask) -> Result<RowStream, PortError>;
+
+    /// Returns the file of a part, made by copying what is stored; `None` if it has to be encoded. Which of
+    /// them it is follows from task and encoding alone.
+    async fn copy(
+        &self,
+        task: &ReadTask,
+        encoding: &Encoding,
+    ) -> Result<Option<EncodedStream>, PortError>;
 
     /// Removes what holders up to that epoch staged for a run; fine if there is nothing.
     async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError>;

@@ -110,6 +110,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Returns the file once more, to be synced while it is written.
+    pub(super) fn again(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Syncs the file, names it create-only, and syncs the folder.
     pub(super) fn finish(mut self) -> io::Result<Put> {
         self.file.sync_data()?;

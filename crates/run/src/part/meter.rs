@@ -33,11 +33,15 @@ impl<'a> Meter<'a> {
         Self { progress, rows, rows_told: 0, bytes: 0, bytes_told: 0, pace }
     }
 
-    /// Begins a try: counts the rows of that stream from now on.
-    pub(super) fn count(&mut self, rows: RowStream) -> RowStream {
+    /// Begins a try.
+    pub(super) fn begin(&mut self) {
         self.bytes = 0;
-        let counter = Arc::new(AtomicU64::new(0));
-        self.rows = Arc::clone(&counter);
+        self.rows = Arc::default();
+    }
+
+    /// Counts the rows of that stream from now on.
+    pub(super) fn count(&mut self, rows: RowStream) -> RowStream {
+        let counter = Arc::clone(&self.rows);
         Box::pin(rows.inspect(move |rows| {
             if let Ok(rows) = rows {
                 counter.store(rows.read_after, Ordering::Relaxed);

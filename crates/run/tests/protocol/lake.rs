@@ -166,6 +166,7 @@ impl Relations for Handle {
             relation: bound(bind, dataset),
             inputs,
             row_by_row: !shuffles,
+            copies: false,
             reset: Vec::new(),
         })
     }
@@ -196,6 +197,10 @@ impl Relations for Handle {
 
     async fn seal(&self, _: &Bind) -> Result<(), PortError> {
         Ok(())
+    }
+
+    async fn copy(&self, _: &ReadTask, _: &Encoding) -> Result<Option<EncodedStream>, PortError> {
+        Ok(None)
     }
 
     async fn unstage(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {
@@ -256,6 +261,7 @@ impl Encoder for Handle {
             compression: "none".into(),
             encoder: EncoderId(self.0.world.books.lock().unwrap().encoder.clone()),
             extension: ".txt".into(),
+            copies: false,
         })
     }
 
