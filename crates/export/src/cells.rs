@@ -49,7 +49,8 @@ impl Out {
 
     /// Gives back buffers of more than so many bytes.
     pub(crate) fn shrink(&mut self, bytes: usize) {
-        if self.bytes.capacity() + self.scratch.capacity() > bytes {
+        let places = self.places.as_ref().map_or(0, Vec::capacity) * size_of::<Place>();
+        if self.bytes.capacity() + self.scratch.capacity() + places > bytes {
             *self = Self::default();
         }
     }

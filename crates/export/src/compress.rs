@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use libdeflater::{CompressionLvl, Compressor as Deflater, Crc};
-use model::limits::MEMBER_BYTES;
+use model::limits::{CHUNK_BYTES, MEASURED_ROWS, MEMBER_BYTES, MEMBER_ROWS_MAX};
 
 use crate::cells::Place;
 use crate::deflate::{self, Effort};
@@ -134,7 +134,8 @@ impl Codec {
                 (format!("zstd=zstd-{}", zstd::zstd_safe::version_string()), level)
             }
         };
-        format!("{library}/{level};member={MEMBER_BYTES}/rows")
+        let rows = format!("{MEASURED_ROWS}/{MEMBER_ROWS_MAX}/{CHUNK_BYTES}");
+        format!("{library}/{level};member={MEMBER_BYTES}/{rows}")
     }
 
     /// Tells whether the compressor makes use of the places of values.
@@ -149,8 +150,9 @@ impl Codec {
         match self {
             Self::None => Bytes::copy_from_slice(text),
             Self::Gzip(level) => match effort(level) {
-                Some(effort) => guided(text, places, effort),
-                None => gzip(text, level),
+                // A row of 4 GiB is beyond what places can say.
+                Some(effort) if u32::try_from(text.len()).is_ok() => guided(text, places, effort),
+                _ => gzip(text, level),
             },
             Self::Zstd(level) => zstandard(text, level),
         }
@@ -278,19 +280,19 @@ mod tests {
         };
         assert_eq!(
             (Codec::Gzip(1).id().as_str(), sum(Codec::Gzip(1)).as_str()),
-            ("gzip=sluice-1/1;member=1048576/rows", "32d6f496395a5083")
+            ("gzip=sluice-1/1;member=1048576/256/16384/8388608", "32d6f496395a5083")
         );
         assert_eq!(
             (Codec::Gzip(2).id().as_str(), sum(Codec::Gzip(2)).as_str()),
-            ("gzip=sluice-1/2;member=1048576/rows", "ae06eb8a021bc767")
+            ("gzip=sluice-1/2;member=1048576/256/16384/8388608", "ae06eb8a021bc767")
         );
         assert_eq!(
             (Codec::Gzip(4).id().as_str(), sum(Codec::Gzip(4)).as_str()),
-            ("gzip=libdeflate-1.26/4;member=1048576/rows", "d97d46c8b10f04df")
+            ("gzip=libdeflate-1.26/4;member=1048576/256/16384/8388608", "d97d46c8b10f04df")
         );
         assert_eq!(
             (Codec::Zstd(3).id().as_str(), sum(Codec::Zstd(3)).as_str()),
-            ("zstd=zstd-1.5.7/3;member=1048576/rows", "2af9e82eb99ed027")
+            ("zstd=zstd-1.5.7/3;member=1048576/256/16384/8388608", "2af9e82eb99ed027")
         );
     }
 }

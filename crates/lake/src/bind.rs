@@ -9,6 +9,7 @@ mod resolve;
 mod shape;
 mod window;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use futures::TryStreamExt;
-use model::dataset::CommitKind;
+use model::dataset::{CommitKind, Snapshot};
 use model::format::Encoding;
 use model::part::Input;
 use model::ports::{
@@ -44,6 +45,15 @@ const SEAL_TRIES: usize = 20;
 /// Commits asked for at once.
 const COMMITS_PER_PAGE: u32 = 1000;
 
+/// Returns the compression of the files, if all have the same.
+fn codec(snapshot: &Snapshot, inputs: &[Input]) -> Option<String> {
+    let keys: HashSet<_> = inputs.iter().map(|input| &input.key).collect();
+    let files = snapshot.files.iter().filter(|file| keys.contains(&file.key));
+    let mut codecs = files.map(|file| &file.codec);
+    let first = codecs.next()?;
+    codecs.all(|codec| codec == first).then(|| first.clone())
+}
+
 #[async_trait]
 impl Relations for Lake {
     async fn seal(&self, bind: &Bind) -> Result<(), PortError> {
@@ -61,12 +71,7 @@ impl Relations for Lake {
             return Err(Error::Volatile { name: function }.into());
         }
         match (planned.shape()?, &bind.stage) {
-            (Shape::RowByRow, _) => {
-                let (relation, inputs) = self.row_by_row(bind, planned).await?;
-                let mapper = Mapper::compile(&relation, self.limits()).await?;
-                let copies = mapper.passes_columns();
-                Ok(Bound { relation, inputs, row_by_row: true, copies, reset })
-            }
+            (Shape::RowByRow, _) => self.row_by_row(bind, planned, reset).await,
             (Shape::Other(shape), _) if bind.from > CommitNumber(0) => {
                 Err(Error::NotIncremental { shape }.into())
             }
@@ -81,7 +86,13 @@ impl Relations for Lake {
                     }
                 };
                 let relation = crate::stage::relation(output, bind.now);
-                Ok(Bound { relation, inputs, row_by_row: false, copies: true, reset })
+                Ok(Bound {
+                    relation,
+                    inputs,
+                    row_by_row: false,
+                    copies: Some("zstd".into()),
+                    reset,
+                })
             }
         }
     }
@@ -214,7 +225,8 @@ impl Lake {
         &self,
         bind: &Bind,
         planned: Planned,
-    ) -> Result<(BoundRelation, Vec<Input>), PortError> {
+        reset: Vec<CommitNumber>,
+    ) -> Result<Bound, PortError> {
         let output = planned.output()?;
         let plan = planned.session.optimize(&planned.plan).await?;
         let table = planned.resolved.tables.first().expect("rows come from one dataset");
@@ -234,9 +246,10 @@ impl Lake {
             filtered: filters(&plan)?,
         };
         // What the parts will do is tried once here, so that it cannot fail in each of them.
-        Mapper::compile(&relation, self.limits()).await?;
-        let inputs = candidates.into_iter().map(|candidate| candidate.input).collect();
-        Ok((relation, inputs))
+        let mapper = Mapper::compile(&relation, self.limits()).await?;
+        let inputs: Vec<_> = candidates.into_iter().map(|candidate| candidate.input).collect();
+        let copies = mapper.passes_columns().then(|| codec(&table.snapshot, &inputs)).flatten();
+        Ok(Bound { relation, inputs, row_by_row: true, copies, reset })
     }
 
     /// Leaves out the files and row groups in which no row can match.

@@ -7,11 +7,13 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema as ArrowSchema};
+use arrow::datatypes::{DataType, FieldRef, Schema as ArrowSchema, TimeUnit};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use model::PortError;
+use model::digest::hex;
 use model::format::Encoding;
+use model::limits::{COPY_FILES_MAX, COPY_GROUPS_MAX};
 use model::part::Input;
 use model::ports::{Encoded, EncodedChunk, EncodedStream, ReadTask};
 use object_store::path::Path;
@@ -26,6 +28,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
+use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -55,7 +58,11 @@ impl Lake {
         if !mapper.passes_columns() {
             return Ok(None);
         }
+        if task.inputs.len() > COPY_FILES_MAX {
+            return Ok(None);
+        }
         let reader = self.reader_of(&task.inputs).await?;
+        let mut row_groups = 0;
         let mut sources = Vec::with_capacity(task.inputs.len());
         for input in &task.inputs {
             if reader.tail(&input.key).is_some() {
@@ -66,6 +73,10 @@ impl Lake {
             else {
                 return Ok(None);
             };
+            row_groups += source.groups.len();
+            if row_groups > COPY_GROUPS_MAX {
+                return Ok(None);
+            }
             sources.push(source);
         }
         let objects = Arc::clone(&reader.objects);
@@ -159,6 +170,8 @@ fn alike(stored: &DataType, wanted: &DataType) -> bool {
                 _ => false,
             }
         }
+        // Parquet has no seconds: only Arrow readers would know what the numbers mean.
+        (DataType::Timestamp(TimeUnit::Second, _) | DataType::Time32(TimeUnit::Second), _) => false,
         _ => stored == wanted,
     }
 }
@@ -193,15 +206,34 @@ fn whole(objects: Arc<dyn ObjectStore>, source: &Source) -> EncodedStream {
     let end = Encoded { rows_read: rows, rows, uncompressed_bytes, values_lost: 0 };
     let (key, path) = (source.input.key.clone(), Path::from(source.input.key.as_str()));
     let starts = (0..bytes).step_by(usize::try_from(PIECE_BYTES).expect("a small number"));
+    let (changed, sum) = (source.input.clone(), Sha256::new());
     let pieces = futures::stream::iter(starts)
         .map(move |start| {
             let (objects, path) = (Arc::clone(&objects), path.clone());
             async move { objects.get_range(&path, start..bytes.min(start + PIECE_BYTES)).await }
         })
         .buffered(PIECES_AHEAD)
-        .map_ok(EncodedChunk::Bytes)
-        .map_err(move |source| Error::Open { key: key.clone(), source: source.into() }.into());
-    pieces.chain(futures::stream::iter([Ok(EncodedChunk::End(end))])).boxed()
+        .map_err(move |source| Error::Open { key: key.clone(), source: source.into() });
+    let hashed = (pieces.boxed(), sum, Some(end));
+    futures::stream::unfold(hashed, move |(mut pieces, mut sum, end)| {
+        let changed = changed.clone();
+        async move {
+            let end = end?;
+            match pieces.next().await {
+                Some(Ok(piece)) => {
+                    sum.update(&piece);
+                    Some((Ok(EncodedChunk::Bytes(piece)), (pieces, sum, Some(end))))
+                }
+                Some(Err(error)) => Some((Err(error.into()), (pieces, sum, None))),
+                None if hex(&sum.clone().finalize()) == changed.sha256 => {
+                    Some((Ok(EncodedChunk::End(end)), (pieces, sum, None)))
+                }
+                // What is not decoded would not show that it is damaged.
+                None => Some((Err(Error::Sum { key: changed.key }.into()), (pieces, sum, None))),
+            }
+        }
+    })
+    .boxed()
 }
 
 /// Puts the chunks of the columns into a new file.
@@ -235,12 +267,12 @@ fn splice(store: &Store, sources: &[Source], sink: Sink) -> Result<Encoded, Erro
         SerializedFileWriter::new(sink, schema, Arc::new(properties)).map_err(error(first))?;
     let mut end = Encoded::default();
     for source in sources {
-        let object = store.object(source);
         for group in source.row_groups() {
             let mut into = file.next_row_group().map_err(error(source))?;
             for leaf in &source.leaves {
-                append(&object, group.column(*leaf), group.num_rows(), &mut into)
-                    .map_err(error(source))?;
+                let chunk = group.column(*leaf);
+                let object = store.chunk(source, chunk);
+                append(&object, chunk, group.num_rows(), &mut into).map_err(error(source))?;
             }
             into.close().map_err(error(source))?;
         }
@@ -276,9 +308,11 @@ struct Store {
 }
 
 impl Store {
-    fn object<'a>(&'a self, source: &Source) -> Object<'a> {
+    /// The object up to the end of a chunk, so that no more is read.
+    fn chunk<'a>(&'a self, source: &Source, chunk: &ColumnChunkMetaData) -> Object<'a> {
         let path = Path::from(source.input.key.as_str());
-        Object { store: self, path, bytes: source.input.file_bytes }
+        let (start, bytes) = chunk.byte_range();
+        Object { store: self, path, bytes: (start + bytes).min(source.input.file_bytes) }
     }
 }
 

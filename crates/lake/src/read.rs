@@ -3,14 +3,15 @@
 //!
 //! Contract: the rows are exactly those of the plain reading of the files, filtered and projected; every
 //! output row knows how many input rows were read up to it, so a part can be cut behind any of them and
-//! the rest read later gives the rest. Decoding and computing run in tasks of their own, a few batches
-//! ahead of who takes the rows; dropping the stream stops them.
+//! the rest read later gives the rest. Decoding and computing run in tasks of their own, one for each of a
+//! few row groups, ahead of who takes the rows; dropping the stream stops them.
 
 pub(crate) mod adapt;
 pub(crate) mod decode;
 mod file;
 mod mapper;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,74 +23,78 @@ use model::ports::{Positions, ReadTask, RowStream, Rows};
 use model::{Code, Failure, Fault, ObjectKey, PortError};
 use parquet::errors::ParquetError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::Lake;
+use decode::Piece;
 pub(crate) use mapper::Mapper;
 
 /// Batches that wait between two tasks.
 const BATCHES_WAITING: usize = 1;
 
+/// Pieces that are read at the same time: decoding one keeps one core busy.
+const PIECES_AHEAD: usize = 2;
+
 impl Lake {
     /// Reads the rows of a part.
     pub(crate) async fn read_rows(&self, task: &ReadTask) -> Result<RowStream, PortError> {
-        let mapper = Mapper::compile(&task.relation, self.limits()).await?;
-        let columns = mapper.columns();
+        let mapper = Arc::new(Mapper::compile(&task.relation, self.limits()).await?);
         let reader = self.reader_of(&task.inputs).await?;
-        let stored = decode::decode(reader, task.inputs.clone(), columns);
+        let pieces = decode::pieces(reader, task.inputs.clone(), mapper.columns());
         let total = task.inputs.iter().map(|input| input.rows).sum();
-        let (send_stored, take_stored) = channel(BATCHES_WAITING);
-        let (send_rows, take_rows) = channel(BATCHES_WAITING);
-        let decoding = tokio::spawn(forward(stored, send_stored)).abort_handle();
-        let mapping = tokio::spawn(map(mapper, take_stored, send_rows, total)).abort_handle();
-        Ok(Box::pin(Reading { rows: take_rows, tasks: [decoding, mapping], done: false }))
+        let (send, take) = channel(BATCHES_WAITING);
+        let driving = tokio::spawn(drive(mapper, pieces, send, total)).abort_handle();
+        Ok(Box::pin(Reading { rows: take, driving, done: false }))
     }
 }
 
-async fn forward(
-    batches: impl Stream<Item = Result<RecordBatch, Error>> + Send,
-    send: Sender<Result<RecordBatch, Error>>,
-) {
-    let mut batches = std::pin::pin!(batches);
-    while let Some(batch) = batches.next().await {
-        if send.send(batch).await.is_err() {
-            return;
-        }
-    }
-}
+type Mapped = Result<Option<Rows>, PortError>;
 
-/// Maps batch after batch; says `None` when all input rows are done.
-async fn map(
-    mapper: Mapper,
-    mut batches: Receiver<Result<RecordBatch, Error>>,
-    send: Sender<Result<Option<Rows>, PortError>>,
+/// Reads pieces side by side and hands their rows on in order; says `None` when all input rows are done.
+async fn drive(
+    mapper: Arc<Mapper>,
+    pieces: impl Stream<Item = Result<Piece, Error>> + Send,
+    send: Sender<Mapped>,
     total: u64,
 ) {
-    let (mut read, mut told) = (0, 0);
-    while let Some(batch) = batches.recv().await {
-        let rows = batch
-            .map_err(PortError::from)
-            .and_then(|batch| mapper.rows(&batch, read).map_err(PortError::from));
-        match rows {
-            Ok(rows) => {
+    let mut pieces = std::pin::pin!(pieces.fuse());
+    let (mut tasks, mut begun) = (JoinSet::new(), VecDeque::new());
+    let (mut planned, mut read, mut told) = (0, 0, 0);
+    loop {
+        while begun.len() < PIECES_AHEAD && !pieces.is_done() {
+            let Some(piece) = pieces.next().await else { break };
+            let (to, from) = channel(BATCHES_WAITING);
+            match piece {
+                Ok(piece) => {
+                    planned += piece.rows;
+                    let first = planned - piece.rows;
+                    tasks.spawn(map(Arc::clone(&mapper), piece, to, first));
+                }
+                Err(error) => drop(to.send(Err(error.into())).await),
+            }
+            begun.push_back((from, planned));
+        }
+        let Some((mut rows, behind)) = begun.pop_front() else { break };
+        while let Some(next) = rows.recv().await {
+            let failed = next.is_err();
+            if let Ok(rows) = &next {
                 read = rows.read_after;
                 // Where nothing is left of a batch, the next one tells how far reading has come.
                 if rows.batch.num_rows() == 0 {
                     continue;
                 }
                 told = read;
-                if send.send(Ok(Some(rows))).await.is_err() {
-                    return;
-                }
             }
-            Err(error) => {
-                let _ = send.send(Err(error)).await;
+            if send.send(next.map(Some)).await.is_err() || failed {
                 return;
             }
         }
+        if read != behind {
+            break;
+        }
     }
     if read != total {
-        // The decoder stopped without a word: it died.
+        // A task stopped without a word: it died.
         let _ = send.send(Err(Error::Died.into())).await;
         return;
     }
@@ -103,10 +108,31 @@ async fn map(
     let _ = send.send(Ok(None)).await;
 }
 
+/// Maps the batches of a piece that begins after `read` input rows; ends after the first error.
+async fn map(
+    mapper: Arc<Mapper>,
+    mut piece: Piece,
+    send: Sender<Result<Rows, PortError>>,
+    mut read: u64,
+) {
+    while let Some(batch) = piece.batches.next().await {
+        let rows = batch
+            .map_err(PortError::from)
+            .and_then(|batch| mapper.rows(&batch, read).map_err(PortError::from));
+        let failed = rows.is_err();
+        if let Ok(rows) = &rows {
+            read = rows.read_after;
+        }
+        if send.send(rows).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
 /// Rows on their way from the tasks that make them.
 struct Reading {
-    rows: Receiver<Result<Option<Rows>, PortError>>,
-    tasks: [AbortHandle; 2],
+    rows: Receiver<Mapped>,
+    driving: AbortHandle,
     done: bool,
 }
 
@@ -130,9 +156,7 @@ impl Stream for Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.driving.abort();
     }
 }
 
@@ -181,6 +205,15 @@ pub(crate) enum Error {
         /// The cause.
         #[source]
         source: ArrowError,
+    },
+    /// A file has other bytes than the catalog says.
+    #[error(
+        "the lake's file `{key}` has other bytes than were imported; restore it from a backup or \
+         take its batch back"
+    )]
+    Sum {
+        /// The file.
+        key: ObjectKey,
     },
     /// A task died.
     #[error("reading stopped for an unknown reason; the log has more")]

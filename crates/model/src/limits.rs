@@ -11,10 +11,10 @@ pub const CHUNK_ROWS: usize = 4096;
 pub const MEASURED_ROWS: usize = 256;
 
 /// Rows in one member at most.
-pub const MEMBER_ROWS_MAX: usize = 1 << 17;
+pub const MEMBER_ROWS_MAX: usize = 1 << 14;
 
-/// Bytes of strings whose text one file's encoder keeps because dictionaries repeat them; a dictionary of
-/// more than a quarter is not kept.
+/// Bytes of strings whose text one file's encoder keeps because dictionaries repeat them; others are written
+/// one by one.
 pub const DICTIONARY_TEXT_BYTES: usize = 16 << 20;
 
 /// Bytes of decoded rows per chunk at which a chunk ends before it has `CHUNK_ROWS` rows: rows of a
@@ -32,6 +32,16 @@ pub const PART_BYTES_TARGET: u64 = 256 << 20;
 
 /// Bytes of stored files that are copied into one file, unless the first alone has more.
 pub const COPY_BYTES_TARGET: u64 = 32 << 20;
+
+/// Bytes of a stored file up to which a file of the export may be a copy of it; larger ones, which only an
+/// import brings, are cut as usual.
+pub const COPY_BYTES_MAX: u64 = 2 << 30;
+
+/// Stored files that are copied into one file; their footers are held in memory.
+pub const COPY_FILES_MAX: usize = 500;
+
+/// Row groups that are copied into one file; Parquet counts them in 16 bits.
+pub const COPY_GROUPS_MAX: usize = 10_000;
 
 /// Parts of one run; beyond it the plan asks for larger files.
 pub const PARTS_MAX: usize = 1_000_000;

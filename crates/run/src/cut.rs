@@ -6,7 +6,9 @@
 use std::collections::HashSet;
 
 use model::format::FormatSpec;
-use model::limits::{COPY_BYTES_TARGET, FILE_NAME_BYTES_MAX, PART_BYTES_TARGET, PARTS_MAX};
+use model::limits::{
+    COPY_BYTES_TARGET, COPY_FILES_MAX, FILE_NAME_BYTES_MAX, PART_BYTES_TARGET, PARTS_MAX,
+};
 use model::manifest::FILE_NAME;
 use model::part::Input;
 use model::{Code, Failure, Fault};
@@ -34,10 +36,15 @@ pub(crate) fn rows_per_part(spec: &FormatSpec, sample: &Sample, inputs: &[Input]
 
 /// Returns the rows of the inputs and about how many bytes they take in the lake.
 fn stored(inputs: &[Input]) -> (u128, u128) {
-    let bytes = |input: &Input| {
-        u128::from(input.file_bytes) * u128::from(input.rows) / u128::from(input.file_rows.max(1))
-    };
-    (inputs.iter().map(|input| u128::from(input.rows)).sum(), inputs.iter().map(bytes).sum())
+    let rows = inputs.iter().map(|input| u128::from(input.rows)).sum();
+    (rows, inputs.iter().map(|input| u128::from(stored_bytes(input))).sum())
+}
+
+/// Returns about how many bytes the rows of an input take in the lake.
+pub(crate) fn stored_bytes(input: &Input) -> u64 {
+    let (bytes, rows) = (u128::from(input.file_bytes), u128::from(input.rows));
+    let bytes = bytes * rows / u128::from(input.file_rows.max(1));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// How much one part takes.
@@ -94,11 +101,15 @@ impl Cut {
 
     fn by_files(&mut self) -> Vec<Input> {
         let Some(first) = self.inputs.next() else { return Vec::new() };
-        let mut bytes = first.file_bytes;
+        let mut bytes = stored_bytes(&first);
         let mut part = vec![first];
-        let joins = |bytes: u64| move |next: &Input| bytes + next.file_bytes <= COPY_BYTES_TARGET;
-        while let Some(next) = self.inputs.next_if(joins(bytes)) {
-            bytes += next.file_bytes;
+        let joins = |bytes: u64| {
+            move |next: &Input| bytes.saturating_add(stored_bytes(next)) <= COPY_BYTES_TARGET
+        };
+        while part.len() < COPY_FILES_MAX
+            && let Some(next) = self.inputs.next_if(joins(bytes))
+        {
+            bytes += stored_bytes(&next);
             part.push(next);
         }
         part

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use model::format::{Encoding, FormatSpec};
+use model::limits::COPY_BYTES_MAX;
 use model::part::{Input, PartId};
 use model::ports::{Bind, Bound, CatalogError, Encoder, NameContext, Relations};
 use model::relation::BoundRelation;
 use model::{CommitNumber, PortError};
 
-use crate::cut::{Cut, Names, PartSize, check_name, part_count, rows_per_part};
+use crate::cut::{Cut, Names, PartSize, check_name, part_count, rows_per_part, stored_bytes};
 use crate::error::Error;
 use crate::plan::Amount;
 use crate::sample::{Sample, sample};
@@ -58,11 +59,18 @@ async fn once(
     let sample = sample(relations, encoder, &relation, (&inputs, &encoding)).await?;
     let rows = inputs.iter().map(|input| input.rows).sum();
     let size = match format.file_rows {
-        None if copies && encoding.copies => PartSize::Files,
+        None if encoding.copies && fits_copying(&inputs, &encoding, copies.as_deref()) => {
+            PartSize::Files
+        }
         _ => PartSize::Rows(rows_per_part(format, &sample, &inputs)),
     };
     let parts = part_count(&inputs, size)?;
     Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, size })
+}
+
+fn fits_copying(inputs: &[Input], encoding: &Encoding, stored: Option<&str>) -> bool {
+    stored == Some(encoding.compression.as_str())
+        && inputs.iter().all(|input| stored_bytes(input) <= COPY_BYTES_MAX)
 }
 
 fn is_moved(error: &PortError) -> bool {

@@ -3,7 +3,6 @@
 //! All batches of a row group share one dictionary, and they are written by several threads: whoever
 //! comes first makes its text, the others wait for that.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray};
@@ -23,15 +22,26 @@ pub(crate) struct Dictionaries {
 
 #[derive(Default)]
 struct Kept {
-    entries: VecDeque<Arc<Entry>>,
+    entries: Vec<Entry>,
     bytes: usize,
+    /// Times a dictionary was asked for.
+    asked: usize,
 }
 
 struct Entry {
     values: ArrayData,
     bytes: usize,
-    text: OnceLock<Arc<Texts>>,
+    text: Arc<OnceLock<Arc<Texts>>>,
+    /// When it was asked for last.
+    asked: usize,
 }
+
+/// Bytes that a dictionary is counted for besides its values: there are never more than some thousands.
+const ENTRY_BYTES: usize = 4096;
+
+/// Rounds through all dictionaries in which one was not asked for before another may take its place: none of
+/// those that are in use, or each would be made anew for every few rows.
+const IDLE_ROUNDS: usize = 4;
 
 /// The text of each value of a dictionary.
 struct Texts {
@@ -52,8 +62,12 @@ impl Dictionaries {
         let dictionary = array.as_dictionary_opt::<Int32Type>()?;
         let values = dictionary.values();
         let DataType::Utf8 = values.data_type() else { return None };
-        let entry = self.entry(values)?;
-        let texts = entry.text.get_or_init(|| Arc::new(Texts::new(values, write)));
+        if values.is_empty() {
+            // All rows are null, and the reader makes such a dictionary for every batch anew.
+            return None;
+        }
+        let text = self.text(values)?;
+        let texts = text.get_or_init(|| Arc::new(Texts::new(values, write)));
         let place = |key: &i32| {
             let key = usize::try_from(*key).unwrap_or_default();
             texts.places.get(key).copied().unwrap_or_default()
@@ -63,25 +77,30 @@ impl Dictionaries {
         Some(Box::new(Known { places, texts: Arc::clone(texts) }))
     }
 
-    fn entry(&self, values: &ArrayRef) -> Option<Arc<Entry>> {
+    /// Returns the place for the text of a dictionary, or `None` if there is no room for it.
+    fn text(&self, values: &ArrayRef) -> Option<Arc<OnceLock<Arc<Texts>>>> {
         let data = values.to_data();
         // Most values need no escapes.
-        let bytes = values.as_string::<i32>().value_data().len() + values.len() * 8;
+        let bytes = ENTRY_BYTES + values.as_string::<i32>().value_data().len() + values.len() * 8;
         let mut kept = self.kept.lock().expect("nothing panics under the lock");
-        if let Some(entry) = kept.entries.iter().rev().find(|entry| entry.values.ptr_eq(&data)) {
-            return Some(Arc::clone(entry));
+        kept.asked += 1;
+        let asked = kept.asked;
+        if let Some(entry) = kept.entries.iter_mut().find(|entry| entry.values.ptr_eq(&data)) {
+            entry.asked = asked;
+            return Some(Arc::clone(&entry.text));
         }
-        if bytes > DICTIONARY_TEXT_BYTES / 4 {
+        if kept.bytes + bytes > DICTIONARY_TEXT_BYTES {
+            let idle = asked.saturating_sub(IDLE_ROUNDS * kept.entries.len());
+            kept.entries.retain(|entry| entry.asked >= idle);
+            kept.bytes = kept.entries.iter().map(|entry| entry.bytes).sum();
+        }
+        if kept.bytes + bytes > DICTIONARY_TEXT_BYTES {
             return None;
         }
-        while kept.bytes + bytes > DICTIONARY_TEXT_BYTES {
-            let oldest = kept.entries.pop_front()?;
-            kept.bytes -= oldest.bytes;
-        }
-        let entry = Arc::new(Entry { values: data, bytes, text: OnceLock::new() });
-        kept.entries.push_back(Arc::clone(&entry));
+        let text = Arc::default();
+        kept.entries.push(Entry { values: data, bytes, text: Arc::clone(&text), asked });
         kept.bytes += bytes;
-        Some(entry)
+        Some(text)
     }
 }
 
@@ -120,5 +139,56 @@ impl Cell for Known {
             *to = *from;
         }
         out.bytes.advance(length as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, Int32Array, StringArray};
+
+    use super::super::json_string;
+    use super::*;
+
+    fn column(values: &ArrayRef, keys: Vec<Option<i32>>) -> ArrayRef {
+        let keys = Int32Array::from(keys);
+        Arc::new(DictionaryArray::try_new(keys, Arc::clone(values)).expect("keys have values"))
+    }
+
+    fn written(cell: &dyn Cell, rows: &[usize]) -> String {
+        let mut out = Out::default();
+        for row in rows {
+            cell.write(*row, &mut out);
+        }
+        String::from_utf8(out.bytes.into_vec()).expect("UTF-8 stays UTF-8")
+    }
+
+    #[test]
+    fn text_is_made_once_and_found_by_row() {
+        let long = "x".repeat(100) + "\n";
+        let values: ArrayRef = Arc::new(StringArray::from(vec!["a\"b", "", long.as_str()]));
+        let known = Dictionaries::default();
+        let first = column(&values, vec![Some(2), None, Some(0)]);
+        let cell = known.cell(&first, json_string).expect("a small dictionary");
+        let expected = format!("\"a\\\"b\"\"{}\\n\"\"a\\\"b\"", "x".repeat(100));
+        assert_eq!(written(&*cell, &[2, 0, 2]), expected);
+        let again = column(&values, vec![Some(1)]);
+        let cell = known.cell(&again, |_, _| panic!("made before")).expect("kept");
+        assert_eq!(written(&*cell, &[0]), "\"\"");
+    }
+
+    #[test]
+    fn a_dictionary_in_use_keeps_its_place_and_an_idle_one_gives_it_up() {
+        let large = || -> ArrayRef {
+            Arc::new(StringArray::from(vec!["x".repeat(DICTIONARY_TEXT_BYTES * 2 / 3)]))
+        };
+        let (one, other) = (large(), large());
+        let known = Dictionaries::default();
+        let ask = |values| known.cell(&column(values, vec![Some(0)]), json_string).is_some();
+        assert!(ask(&one));
+        assert!(!ask(&other), "no room");
+        assert!(ask(&one));
+        let asked = (0..=IDLE_ROUNDS).filter(|_| ask(&other)).count();
+        assert!(asked > 0, "nobody wants the first any more");
+        assert!(!ask(&one));
     }
 }

@@ -83,10 +83,9 @@ impl Format for Parquet {
         )
     }
 
-    /// Not with a maximum of bytes, which a copy cannot keep, and not where somebody chose how hard to
-    /// compress.
+    /// Not with a maximum, which a copy cannot keep, and not where somebody chose how hard to compress.
     fn copies(&self, spec: &FormatSpec) -> bool {
-        spec.file_bytes.is_none() && spec.options.is_empty()
+        spec.file_bytes.is_none() && spec.file_rows.is_none() && spec.options.is_empty()
     }
 
     fn encode(&self, machine: Arc<Machine>, task: Task, rows: RowStream) -> EncodedStream {

@@ -6,6 +6,7 @@
 //! row, at places that follow from the rows alone, so neither batches nor threads show in the bytes.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -178,7 +179,8 @@ enum Fed {
 /// The members of the file in order; each waits until it is known whether it is the last.
 struct Members {
     fed: mpsc::Receiver<Fed>,
-    ready: std::collections::VecDeque<Member>,
+    /// Members, the last of each chunk with the chunk's memory.
+    ready: VecDeque<(Member, Option<Permit>)>,
     /// Of everything taken so far.
     sum: Encoded,
     over: bool,
@@ -194,9 +196,12 @@ impl Members {
     async fn next(&mut self) -> Result<Option<(Member, Option<Encoded>)>, PortError> {
         while self.ready.len() < 2 && !self.over {
             match self.fed.recv().await {
-                Some(Fed::Chunk(members, _permit)) => {
+                Some(Fed::Chunk(members, permit)) => {
                     for member in members.get().await?? {
                         self.add(member);
+                    }
+                    if let Some((_, last)) = self.ready.back_mut() {
+                        *last = Some(permit);
                     }
                 }
                 Some(Fed::Failed(error)) => return Err(error),
@@ -207,7 +212,7 @@ impl Members {
                 None => return Ok(None),
             }
         }
-        let Some(member) = self.ready.pop_front() else { return Ok(None) };
+        let Some((member, _permit)) = self.ready.pop_front() else { return Ok(None) };
         let last = self.ready.is_empty().then_some(self.sum);
         Ok(Some((member, last)))
     }
@@ -221,7 +226,7 @@ impl Members {
         self.sum.rows += member.sum.rows;
         self.sum.values_lost += member.sum.values_lost;
         self.sum.uncompressed_bytes += member.sum.uncompressed_bytes;
-        self.ready.push_back(member);
+        self.ready.push_back((member, None));
     }
 }
 
@@ -381,7 +386,7 @@ impl Recipe {
             for slice in &chunk.slices {
                 let writer = self.format.writer(&slice.batch)?;
                 for row in 0..slice.batch.num_rows() {
-                    if out.bytes.len() >= MEMBER_BYTES_MOST {
+                    if out.bytes.len() >= MEMBER_BYTES_MOST && rows > rows_before {
                         members.push(self.member(out, rows - rows_before, &mut ends));
                         rows_before = rows;
                     }

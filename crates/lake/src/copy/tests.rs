@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{
     ArrayRef, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray,
+    TimestampSecondArray,
 };
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{Field, Fields};
@@ -74,7 +75,7 @@ async fn decoded(world: &World, bound: &Bound) -> String {
 async fn a_whole_file_is_copied_byte_for_byte() {
     let world = world().await;
     let mut bound = bind(&world, "", "").await;
-    assert!(bound.copies);
+    assert!(bound.copies.is_some());
     bound.inputs.truncate(1);
     let (bytes, end) = copy(&world, &bound, &encoding("none")).await.unwrap();
     let key = Path::from(bound.inputs[0].key.as_str());
@@ -124,7 +125,7 @@ async fn what_is_not_stored_as_it_is_asked_for_is_not_copied() {
         ("", "false"),
     ] {
         let bound = bind(&world, columns, filter).await;
-        assert!(!bound.copies, "{columns} {filter}");
+        assert!(bound.copies.is_none(), "{columns} {filter}");
         assert!(copy(&world, &bound, &encoding("none")).await.is_none(), "{columns} {filter}");
     }
     let bound = bind(&world, "", "").await;
@@ -204,7 +205,7 @@ async fn nested_strings_come_with_their_dictionaries_and_are_copied_as_they_are(
         assert_eq!(columns, &cast(expected, columns.data_type()).unwrap());
     }
     let narrow = bind(&world, "map, list, object", "").await;
-    assert!(narrow.copies);
+    assert!(narrow.copies.is_some());
     let (bytes, _) = copy(&world, &narrow, &encoding("none")).await.unwrap();
     let reader = ParquetRecordBatchReader::try_new(bytes, 1000).unwrap();
     let copied = reader.collect::<Result<Vec<_>, _>>().unwrap();
@@ -212,4 +213,45 @@ async fn nested_strings_come_with_their_dictionaries_and_are_copied_as_they_are(
     for (at, from) in [2, 1, 3].into_iter().enumerate() {
         assert_eq!(copied.column(at), batch.column(from));
     }
+}
+
+#[tokio::test]
+async fn a_file_that_was_damaged_is_not_handed_out_whole() {
+    let world = world().await;
+    let mut bound = bind(&world, "", "").await;
+    bound.inputs.truncate(1);
+    bound.inputs[0].sha256 = "0".repeat(64);
+    let task =
+        ReadTask { relation: Arc::new(bound.relation.clone()), inputs: bound.inputs.clone() };
+    let chunks = world.lake.copy(&task, &encoding("none")).await.unwrap().unwrap();
+    let error = chunks.try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(error.to_string().contains("has other bytes than were imported"), "{error}");
+}
+
+#[tokio::test]
+async fn seconds_are_not_copied_because_parquet_does_not_know_them() {
+    let world = World::new();
+    let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1, 2]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("s", seconds, true)]).unwrap();
+    world.add("sales", &batch, 25).await;
+    let bound = bind(&world, "", "").await;
+    assert!(copy(&world, &bound, &encoding("none")).await.is_none());
+}
+
+/// As other writers make them: the dictionary is in the Arrow schema of the file.
+#[tokio::test]
+async fn a_file_with_dictionaries_of_its_own_can_be_computed_with() {
+    let world = World::new();
+    let words: StringArray = (0..40).map(|row| Some(["x", "y"][row % 2])).collect();
+    let kind = |key: DataType| DataType::Dictionary(key.into(), DataType::Utf8.into());
+    let plain: ArrayRef = Arc::new(words);
+    let narrow = cast(&plain, &kind(DataType::Int8)).unwrap();
+    let usual = cast(&plain, &kind(DataType::Int32)).unwrap();
+    let columns = [("a", narrow, true), ("b", usual, true)];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    world.add("sales", &batch, 25).await;
+    let counted = "SELECT a, b, count(*) FROM sales GROUP BY a, b ORDER BY a";
+    assert_eq!(world.sql(counted).await.unwrap(), "x,x,20;y,y,20");
+    let bound = bind(&world, "a || b AS c, b", "").await;
+    assert!(decoded(&world, &bound).await.starts_with("xx,x;yy,y;"));
 }

@@ -52,7 +52,9 @@ impl Adapt {
             return Ok(Arc::clone(values));
         }
         match (values.data_type(), wanted) {
-            (DataType::Dictionary(_, kind), _) if self.dictionaries && **kind == *wanted => {
+            (DataType::Dictionary(key, kind), DataType::Utf8)
+                if self.dictionaries && **key == DataType::Int32 && **kind == DataType::Utf8 =>
+            {
                 Ok(Arc::clone(values))
             }
             (DataType::Struct(_), DataType::Struct(fields)) => {

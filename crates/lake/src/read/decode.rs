@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use bytes::Bytes;
-use futures::future::Either;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, CommitRun};
 use model::part::Input;
@@ -23,7 +23,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 
 use super::Error;
-use super::adapt::{adapt_but_strings, schema_of};
+use super::adapt::{adapt, adapt_but_strings, schema_of};
 use super::file::LakeFile;
 use crate::files::{batch_bytes, batch_rows};
 use crate::session::BATCH_ROWS;
@@ -52,15 +52,33 @@ impl Columns {
     }
 }
 
+/// Rows that can be read without those before them.
+pub(super) struct Piece {
+    /// How many.
+    pub(super) rows: u64,
+    /// The rows in order, once that is polled.
+    pub(super) batches: BoxStream<'static, Result<RecordBatch, Error>>,
+}
+
 /// Reads rows in order. Batches never cross inputs and add up to exactly the rows asked for.
 pub(crate) fn decode(
     reader: Reader,
     inputs: Vec<Input>,
     columns: Arc<Columns>,
 ) -> impl Stream<Item = Result<RecordBatch, Error>> + Send + 'static {
+    pieces(reader, inputs, columns).map_ok(|piece| piece.batches).try_flatten()
+}
+
+/// Returns the rows in order, in pieces: row groups, as far as they are asked for.
+pub(super) fn pieces(
+    reader: Reader,
+    inputs: Vec<Input>,
+    columns: Arc<Columns>,
+) -> impl Stream<Item = Result<Piece, Error>> + Send + 'static {
     futures::stream::iter(inputs)
-        .map(move |input| decode_one(reader.clone(), input, Arc::clone(&columns)))
+        .map(move |input| pieces_of(reader.clone(), input, Arc::clone(&columns)))
         .buffered(OPEN_FILES)
+        .map_ok(|pieces| futures::stream::iter(pieces.into_iter().map(Ok)))
         .try_flatten()
 }
 
@@ -84,9 +102,6 @@ pub(crate) async fn open(
     }
     Ok((file, footer))
 }
-
-/// Batches that need no waiting.
-type Made = Box<dyn Iterator<Item = Result<RecordBatch, Error>> + Send>;
 
 /// Returns the rows of an input that is in the tail, with all of their columns.
 fn tail_rows(body: &Bytes, input: &Input) -> Result<Vec<RecordBatch>, Error> {
@@ -117,47 +132,49 @@ fn tail_rows(body: &Bytes, input: &Input) -> Result<Vec<RecordBatch>, Error> {
     Ok(rows)
 }
 
-async fn decode_one(
+async fn pieces_of(
     reader: Reader,
     input: Input,
     columns: Arc<Columns>,
-) -> Result<impl Stream<Item = Result<RecordBatch, Error>> + Send, Error> {
+) -> Result<Vec<Piece>, Error> {
+    let rows = input.rows;
     if let Some(body) = reader.tail(&input.key) {
-        let rows = tail_rows(body, &input)?;
+        let stored = tail_rows(body, &input)?;
         let mut shape = Shape { first: input.first_row, input, columns };
-        let batches: Made = Box::new(rows.into_iter().map(move |rows| shape.shape(&rows)));
-        return Ok(Either::Left(futures::stream::iter(batches)));
+        let batches = stored.into_iter().map(move |rows| shape.shape(&rows));
+        return Ok(vec![Piece { rows, batches: futures::stream::iter(batches).boxed() }]);
     }
     let (file, footer) = open(&reader, &input).await?;
     let stored = columns.schema.fields().iter().filter(|field| columns.is_stored(field.name()));
     let roots: Vec<usize> =
         stored.filter_map(|field| footer.schema().index_of(field.name()).ok()).collect();
-    let shape = Shape { first: input.first_row, input, columns };
     if roots.is_empty() {
-        let batches: Made = Box::new(shape.without_file());
-        return Ok(Either::Left(futures::stream::iter(batches)));
+        let shape = Shape { first: input.first_row, input, columns };
+        let batches = futures::stream::iter(shape.without_file()).boxed();
+        return Ok(vec![Piece { rows, batches }]);
     }
-    let groups = select(footer.metadata(), &shape.input);
-    let chosen = groups.iter().map(|(at, _)| footer.metadata().row_group(*at));
+    let groups = select(footer.metadata(), &input);
+    let chosen = groups.iter().map(|group| footer.metadata().row_group(group.at));
     let rows = batch_rows(chosen, BATCH_BYTES);
     let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
-    let key = shape.input.key.clone();
-    let columns = Arc::clone(&shape.columns);
-    let open = move |(at, selection)| {
-        let footer = with_dictionaries(&footer, at, &columns)?;
-        ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
+    let mut first = input.first_row;
+    let piece = |group: Group| {
+        let mut shape = Shape { first, input: input.clone(), columns: Arc::clone(&columns) };
+        first += group.rows;
+        let key = input.key.clone();
+        let error = move |source| Error::Open { key: key.clone(), source };
+        let footer = with_dictionaries(&footer, group.at, &columns).map_err(&error)?;
+        let batches = ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
             .with_projection(mask.clone())
             .with_batch_size(rows)
-            .with_row_groups(vec![at])
-            .with_row_selection(selection)
+            .with_row_groups(vec![group.at])
+            .with_row_selection(group.selection)
             .build()
+            .map_err(&error)?;
+        let batches = batches.map(move |batch| shape.shape(&batch.map_err(&error)?));
+        Ok(Piece { rows: group.rows, batches: batches.boxed() })
     };
-    let mut shape = shape;
-    let batches = futures::stream::iter(groups).map(open).try_flatten().map(move |batch| {
-        let batch = batch.map_err(|source| Error::Open { key: key.clone(), source })?;
-        shape.shape(&batch)
-    });
-    Ok(Either::Right(batches))
+    groups.into_iter().map(piece).collect()
 }
 
 /// Says which strings of a row group come out with a dictionary: those that may and of which every page
@@ -223,22 +240,29 @@ fn has_dictionary(chunk: &ColumnChunkMetaData) -> bool {
     chunk.dictionary_page_offset().is_some() && chunk.page_encoding_stats_mask().is_some_and(only)
 }
 
-/// Returns the row groups that hold the rows, and where in each the rows are.
-fn select(footer: &ParquetMetaData, input: &Input) -> Vec<(usize, RowSelection)> {
+/// A row group and the rows wanted of it.
+struct Group {
+    at: usize,
+    rows: u64,
+    selection: RowSelection,
+}
+
+/// Returns the row groups that hold the rows.
+fn select(footer: &ParquetMetaData, input: &Input) -> Vec<Group> {
     let end = input.first_row + input.rows;
-    let at = |rows: u64| usize::try_from(rows).expect("rows of a row group that fits in memory");
+    let count = |rows: u64| usize::try_from(rows).expect("rows of a row group that fits in memory");
     let mut groups = Vec::new();
     let mut first = 0;
-    for (index, group) in footer.row_groups().iter().enumerate() {
+    for (at, group) in footer.row_groups().iter().enumerate() {
         let behind = first + u64::try_from(group.num_rows()).unwrap_or(0);
         if first < end && behind > input.first_row {
             let (from, upto) = (first.max(input.first_row), behind.min(end));
             let selection = RowSelection::from(vec![
-                RowSelector::skip(at(from - first)),
-                RowSelector::select(at(upto - from)),
-                RowSelector::skip(at(behind - upto)),
+                RowSelector::skip(count(from - first)),
+                RowSelector::select(count(upto - from)),
+                RowSelector::skip(count(behind - upto)),
             ]);
-            groups.push((index, selection));
+            groups.push(Group { at, rows: upto - from, selection });
         }
         first = behind;
     }
@@ -256,17 +280,20 @@ struct Shape {
 impl Shape {
     fn shape(&mut self, file: &RecordBatch) -> Result<RecordBatch, Error> {
         let rows = file.num_rows();
-        let column = |field: &Arc<arrow::datatypes::Field>| {
+        let column = |(at, field): (usize, &FieldRef)| {
             if !self.columns.is_stored(field.name()) {
                 return Ok(self.commits(field.name(), rows));
             }
             match file.column_by_name(field.name()) {
-                Some(values) => adapt_but_strings(values, field.data_type()),
+                Some(values) if self.columns.dictionaries.get(at) == Some(&true) => {
+                    adapt_but_strings(values, field.data_type())
+                }
+                Some(values) => adapt(values, field.data_type()),
                 None => Ok(new_null_array(field.data_type(), rows)),
             }
         };
         let fields = self.columns.schema.fields();
-        let arrays = fields.iter().map(column).collect::<Result<Vec<_>, _>>();
+        let arrays = fields.iter().enumerate().map(column).collect::<Result<Vec<_>, _>>();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let schema = &self.columns.schema;
         let batch = arrays

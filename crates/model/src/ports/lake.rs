@@ -101,8 +101,9 @@ pub struct Bound {
     pub inputs: Vec<Input>,
     /// Whether it maps rows of one dataset one by one, which an incremental export needs.
     pub row_by_row: bool,
-    /// Whether the output is stored columns as they are, of every row, so that Parquet may be copied.
-    pub copies: bool,
+    /// The compression of all files, if the output is stored columns as they are, of every row: then Parquet of
+    /// that compression may be copied.
+    pub copies: Option<String>,
     /// Commits of kind replace or revert in the range.
     pub reset: Vec<CommitNumber>,
 }

@@ -166,7 +166,7 @@ impl Relations for Handle {
             relation: bound(bind, dataset),
             inputs,
             row_by_row: !shuffles,
-            copies: false,
+            copies: None,
             reset: Vec::new(),
         })
     }
