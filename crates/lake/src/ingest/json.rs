@@ -242,10 +242,14 @@ impl<'a> Cursor<'a> {
         if self.at == start { Err(self.invalid("a digit")) } else { Ok(()) }
     }
 
+    /// Skips what stands for itself in a string, whole blocks at once.
     fn plain(&mut self) {
+        let stops = |b: u8| u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20);
         let rest = &self.text.as_bytes()[self.at..];
-        let stop = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
-        self.at += stop.unwrap_or(rest.len());
+        let is_plain = |block: &&[u8; 16]| block.iter().fold(0, |any, b| any | stops(*b)) == 0;
+        let skipped = rest.as_chunks::<16>().0.iter().take_while(is_plain).count() * 16;
+        let stop = rest[skipped..].iter().position(|b| stops(*b) != 0);
+        self.at += stop.map_or(rest.len(), |stop| skipped + stop);
     }
 
     fn escape(&mut self) -> Result<char, Reason> {
