@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::Lake;
-use decode::Piece;
+use decode::{Batches, Group, Piece, Source};
 pub(crate) use mapper::Mapper;
 
 /// Batches that wait between two tasks.
@@ -34,6 +34,10 @@ const BATCHES_WAITING: usize = 1;
 
 /// Pieces that are read at the same time: decoding one keeps one core busy.
 const PIECES_AHEAD: usize = 2;
+
+/// A condition that lets through no more than one in so many rows is looked at first, and only those rows are
+/// decoded.
+const FEW: u64 = 4;
 
 impl Lake {
     /// Reads the rows of a part.
@@ -108,24 +112,106 @@ async fn drive(
     let _ = send.send(Ok(None)).await;
 }
 
-/// Maps the batches of a piece that begins after `read` input rows; ends after the first error.
-async fn map(
+/// Maps the rows of a piece that begins after `read` input rows; ends after the first error.
+async fn map(mapper: Arc<Mapper>, piece: Piece, send: Sender<Result<Rows, PortError>>, read: u64) {
+    let rows = Mapping { mapper, send, read };
+    if let Err(Stop::Failed(error)) = rows.piece(piece).await {
+        // Whoever takes the rows may have gone.
+        drop(rows.send.send(Err(error)).await);
+    }
+}
+
+/// A piece on its way.
+struct Mapping {
     mapper: Arc<Mapper>,
-    mut piece: Piece,
     send: Sender<Result<Rows, PortError>>,
-    mut read: u64,
-) {
-    while let Some(batch) = piece.batches.next().await {
-        let rows = batch
-            .map_err(PortError::from)
-            .and_then(|batch| mapper.rows(&batch, read).map_err(PortError::from));
-        let failed = rows.is_err();
-        if let Ok(rows) = &rows {
+    /// Input rows before the piece.
+    read: u64,
+}
+
+/// Why mapping ended before the piece did.
+enum Stop {
+    Failed(PortError),
+    /// Nobody takes the rows any more.
+    Unwanted,
+}
+
+impl<E: Into<PortError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Mapping {
+    async fn piece(&self, piece: Piece) -> Result<(), Stop> {
+        let group = match piece.source {
+            Source::Made(batches) => return self.all(batches).await,
+            Source::Group(group) => group,
+        };
+        let Some(columns) = self.mapper.early_columns() else {
+            return self.all(group.all()?).await;
+        };
+        let Some(passing) = self.passing(&group, &columns, piece.rows).await? else {
+            return self.all(group.all()?).await;
+        };
+        if !passing.is_empty() {
+            self.some(group.some_rows(&passing)?, &passing).await?;
+        }
+        let batch = RecordBatch::new_empty(Arc::clone(self.mapper.output()));
+        let read_after = self.read + piece.rows;
+        self.send(Rows { batch, read: Positions::Sparse(Vec::new()), read_after }).await
+    }
+
+    async fn send(&self, rows: Rows) -> Result<(), Stop> {
+        self.send.send(Ok(rows)).await.map_err(|_| Stop::Unwanted)
+    }
+
+    async fn all(&self, mut batches: Batches) -> Result<(), Stop> {
+        let mut read = self.read;
+        while let Some(batch) = batches.next().await.transpose()? {
+            let rows = self.mapper.rows(&batch, read)?;
             read = rows.read_after;
+            self.send(rows).await?;
         }
-        if send.send(rows).await.is_err() || failed {
-            return;
+        Ok(())
+    }
+
+    /// Returns which of the rows pass the first conditions, by looking at the columns of those alone; `None` if
+    /// too many do.
+    async fn passing(
+        &self,
+        group: &Group,
+        columns: &[usize],
+        rows: u64,
+    ) -> Result<Option<Vec<u64>>, Stop> {
+        if !group.has_any(columns) {
+            return Ok(None);
         }
+        let mut batches = group.some_columns(columns)?;
+        let (mut passing, mut seen) = (Vec::new(), 0);
+        while let Some(batch) = batches.next().await.transpose()? {
+            let kept = self.mapper.passing(&batch, columns)?;
+            passing.extend(kept.into_iter().map(|row| seen + u64::from(row)));
+            seen += batch.num_rows() as u64;
+            if passing.len() as u64 > rows / FEW {
+                return Ok(None);
+            }
+        }
+        if seen == rows { Ok(Some(passing)) } else { Err(Error::Died.into()) }
+    }
+
+    /// Maps the rows that pass, which are counted from the piece's first.
+    async fn some(&self, mut batches: Batches, passing: &[u64]) -> Result<(), Stop> {
+        let mut left = passing;
+        while let Some(batch) = batches.next().await.transpose()? {
+            let Some((these, rest)) = left.split_at_checked(batch.num_rows()) else {
+                return Err(Error::Died.into());
+            };
+            let read: Vec<u64> = these.iter().map(|row| self.read + row + 1).collect();
+            self.send(self.mapper.passed(&batch, &read)?).await?;
+            left = rest;
+        }
+        if left.is_empty() { Ok(()) } else { Err(Error::Died.into()) }
     }
 }
 

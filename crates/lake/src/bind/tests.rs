@@ -1,7 +1,8 @@
 //! Tests of binding: names, ranges, windows, pruning and staging.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use model::dataset::{CommitRun, Window};
 use model::part::{Part, PartId};
 use model::ports::Rows;
@@ -318,8 +319,7 @@ fn keys(rows: &[Row]) -> Vec<(Option<i64>, Option<&str>, Option<u64>)> {
 }
 
 fn read_keys(rows: &[Rows]) -> Vec<(Option<i64>, Option<String>, Option<u64>)> {
-    use arrow::array::{Array, AsArray};
-    use arrow::datatypes::{Float64Type, Int64Type};
+    use arrow::datatypes::Float64Type;
     let mut out = Vec::new();
     for rows in rows {
         let n = rows.batch.column(0).as_primitive::<Int64Type>();
@@ -403,5 +403,43 @@ async fn what_the_lake_cannot_keep_is_refused_where_it_would_be_staged() {
         let error = world.bind_all(sql(" ORDER BY n"), picked("", "")).await.unwrap_err();
         assert!(error.to_string().contains("column `x` has type"), "{error}");
         assert_eq!(error.fault(), Fault::Request);
+    }
+}
+
+/// Few rows of many, spread and in runs, over row groups of which some have none: only they are decoded.
+#[tokio::test]
+async fn few_rows_of_many_are_those_of_the_whole_and_know_their_places() {
+    let world = World::new();
+    world.add("sales", &numbers(0..1000), 300).await;
+    world.add("sales", &numbers(1000..1100), 30).await;
+    for (filter, passes) in [
+        ("n % 10 = 3", (|n| n % 10 == 3) as fn(i64) -> bool),
+        ("n % 10 = 3 AND \"Text\" = 'a'", |n| n % 10 == 3 && n % 3 == 0),
+        ("n BETWEEN 310 AND 330 OR n = 1099", |n| (310..=330).contains(&n) || n == 1099),
+        ("n < 0", |_| false),
+    ] {
+        for columns in ["", "n, f", "n + 1 AS m, n"] {
+            let bound = world.bind_all(sales(), picked(columns, filter)).await.unwrap();
+            let found = world.read(&bound).await.unwrap();
+            let mut keys = Vec::new();
+            for rows in &found {
+                let n = rows.batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
+                keys.extend((0..n.len()).map(|row| (n.value(row), rows.read.read(row))));
+            }
+            let expected: Vec<i64> = (0..1100).filter(|n| passes(*n)).collect();
+            assert_eq!(keys.iter().map(|key| key.0).collect::<Vec<_>>(), expected, "{filter}");
+            // The place of a row among the input rows says which row of which file it is.
+            for (n, read) in keys {
+                let mut left = read - 1;
+                let input = bound.inputs.iter().find(|input| {
+                    let here = left < input.rows;
+                    left -= if here { 0 } else { input.rows };
+                    here
+                });
+                let base = if input.unwrap().file_rows == 100 { 1000 } else { 0 };
+                let place = input.unwrap().first_row + left;
+                assert_eq!(n, base + i64::try_from(place).unwrap(), "{filter}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Reads rows of Parquet files, in order, as the columns of a table.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::new_null_array;
@@ -8,6 +9,7 @@ use arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -47,6 +49,16 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
+    /// Returns some of the columns.
+    pub(super) fn project(&self, at: &[usize]) -> Result<Self, ArrowError> {
+        let may = |at: &usize| self.dictionaries.get(*at) == Some(&true);
+        Ok(Self {
+            schema: Arc::new(self.schema.project(at)?),
+            virtuals: self.virtuals,
+            dictionaries: at.iter().map(may).collect(),
+        })
+    }
+
     pub(super) fn is_stored(&self, name: &str) -> bool {
         !(self.virtuals && (name == COMMIT_COLUMN || name == COMMIT_TIME_COLUMN))
     }
@@ -56,8 +68,28 @@ impl Columns {
 pub(super) struct Piece {
     /// How many.
     pub(super) rows: u64,
-    /// The rows in order, once that is polled.
-    pub(super) batches: BoxStream<'static, Result<RecordBatch, Error>>,
+    /// Where they are.
+    pub(super) source: Source,
+}
+
+/// Batches in order, once they are polled.
+pub(super) type Batches = BoxStream<'static, Result<RecordBatch, Error>>;
+
+/// Where the rows of a piece are.
+pub(super) enum Source {
+    /// They need no file.
+    Made(Batches),
+    /// In a row group.
+    Group(Box<Group>),
+}
+
+impl Piece {
+    fn batches(self) -> Result<Batches, Error> {
+        match self.source {
+            Source::Made(batches) => Ok(batches),
+            Source::Group(group) => group.all(),
+        }
+    }
 }
 
 /// Reads rows in order. Batches never cross inputs and add up to exactly the rows asked for.
@@ -66,7 +98,7 @@ pub(crate) fn decode(
     inputs: Vec<Input>,
     columns: Arc<Columns>,
 ) -> impl Stream<Item = Result<RecordBatch, Error>> + Send + 'static {
-    pieces(reader, inputs, columns).map_ok(|piece| piece.batches).try_flatten()
+    pieces(reader, inputs, columns).map(|piece| piece?.batches()).try_flatten()
 }
 
 /// Returns the rows in order, in pieces: row groups, as far as they are asked for.
@@ -142,7 +174,8 @@ async fn pieces_of(
         let stored = tail_rows(body, &input)?;
         let mut shape = Shape { first: input.first_row, input, columns };
         let batches = stored.into_iter().map(move |rows| shape.shape(&rows));
-        return Ok(vec![Piece { rows, batches: futures::stream::iter(batches).boxed() }]);
+        let source = Source::Made(futures::stream::iter(batches).boxed());
+        return Ok(vec![Piece { rows, source }]);
     }
     let (file, footer) = open(&reader, &input).await?;
     let stored = columns.schema.fields().iter().filter(|field| columns.is_stored(field.name()));
@@ -150,31 +183,105 @@ async fn pieces_of(
         stored.filter_map(|field| footer.schema().index_of(field.name()).ok()).collect();
     if roots.is_empty() {
         let shape = Shape { first: input.first_row, input, columns };
-        let batches = futures::stream::iter(shape.without_file()).boxed();
-        return Ok(vec![Piece { rows, batches }]);
+        let source = Source::Made(futures::stream::iter(shape.without_file()).boxed());
+        return Ok(vec![Piece { rows, source }]);
     }
-    let groups = select(footer.metadata(), &input);
-    let chosen = groups.iter().map(|group| footer.metadata().row_group(group.at));
-    let rows = batch_rows(chosen, BATCH_BYTES);
-    let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
+    let wanted = select(footer.metadata(), &input);
+    let chosen = wanted.iter().map(|(at, _)| footer.metadata().row_group(*at));
+    let batch_rows = batch_rows(chosen, BATCH_BYTES);
     let mut first = input.first_row;
-    let piece = |group: Group| {
-        let mut shape = Shape { first, input: input.clone(), columns: Arc::clone(&columns) };
-        first += group.rows;
-        let key = input.key.clone();
+    let piece = |(at, rows): (usize, Range<u64>)| {
+        let count = rows.end - rows.start;
+        let (file, footer, input) = (file.clone(), footer.clone(), input.clone());
+        let columns = Arc::clone(&columns);
+        let group = Group { file, footer, at, rows, first, input, columns, batch_rows };
+        first += count;
+        Piece { rows: count, source: Source::Group(Box::new(group)) }
+    };
+    Ok(wanted.into_iter().map(piece).collect())
+}
+
+/// A row group of a file and the rows wanted of it.
+pub(super) struct Group {
+    file: LakeFile,
+    footer: ArrowReaderMetadata,
+    at: usize,
+    /// The rows wanted, counted from the group's start.
+    rows: Range<u64>,
+    /// The first of them, counted from the file's start.
+    first: u64,
+    input: Input,
+    columns: Arc<Columns>,
+    batch_rows: usize,
+}
+
+impl Group {
+    /// Returns all rows wanted.
+    pub(super) fn all(&self) -> Result<Batches, Error> {
+        let all = std::iter::once((0, self.rows.end - self.rows.start));
+        self.read(Arc::clone(&self.columns), all)
+    }
+
+    /// Tells whether the file has any of these columns: it may be older than they are.
+    pub(super) fn has_any(&self, at: &[usize]) -> bool {
+        let fields = self.columns.schema.fields();
+        at.iter().any(|at| self.footer.schema().index_of(fields[*at].name()).is_ok())
+    }
+
+    /// Returns all rows wanted, with some of the columns.
+    pub(super) fn some_columns(&self, at: &[usize]) -> Result<Batches, Error> {
+        let columns = self.columns.project(at);
+        let columns =
+            columns.map_err(|source| Error::Adapt { key: self.input.key.clone(), source })?;
+        let all = std::iter::once((0, self.rows.end - self.rows.start));
+        self.read(Arc::new(columns), all)
+    }
+
+    /// Returns some of the rows wanted, which ascend and are counted from the first; without the virtual
+    /// columns.
+    pub(super) fn some_rows(&self, rows: &[u64]) -> Result<Batches, Error> {
+        let runs = rows.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len() as u64));
+        self.read(Arc::clone(&self.columns), runs)
+    }
+
+    /// Reads runs of rows: where each begins, counted from the first row wanted, and how many it has.
+    fn read(
+        &self,
+        columns: Arc<Columns>,
+        runs: impl Iterator<Item = (u64, u64)>,
+    ) -> Result<Batches, Error> {
+        let key = self.input.key.clone();
         let error = move |source| Error::Open { key: key.clone(), source };
-        let footer = with_dictionaries(&footer, group.at, &columns).map_err(&error)?;
-        let batches = ParquetRecordBatchStreamBuilder::new_with_metadata(file.clone(), footer)
-            .with_projection(mask.clone())
-            .with_batch_size(rows)
-            .with_row_groups(vec![group.at])
-            .with_row_selection(group.selection)
+        let footer = with_dictionaries(&self.footer, self.at, &columns).map_err(&error)?;
+        let stored = columns.schema.fields().iter().filter(|field| columns.is_stored(field.name()));
+        let roots = stored.filter_map(|field| footer.schema().index_of(field.name()).ok());
+        let mask = ProjectionMask::roots(footer.parquet_schema(), roots.collect::<Vec<_>>());
+        let group_rows = footer.metadata().row_group(self.at).num_rows();
+        let selection = selection(u64::try_from(group_rows).unwrap_or(0), self.rows.start, runs);
+        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.file.clone(), footer);
+        let batches = builder
+            .with_projection(mask)
+            .with_batch_size(self.batch_rows)
+            .with_row_groups(vec![self.at])
+            .with_row_selection(selection)
             .build()
             .map_err(&error)?;
-        let batches = batches.map(move |batch| shape.shape(&batch.map_err(&error)?));
-        Ok(Piece { rows: group.rows, batches: batches.boxed() })
-    };
-    groups.into_iter().map(piece).collect()
+        let mut shape = Shape { first: self.first, input: self.input.clone(), columns };
+        Ok(batches.map(move |batch| shape.shape(&batch.map_err(&error)?)).boxed())
+    }
+}
+
+fn selection(group_rows: u64, first: u64, runs: impl Iterator<Item = (u64, u64)>) -> RowSelection {
+    let count = |rows: u64| usize::try_from(rows).expect("rows of a row group that fits in memory");
+    let mut selectors = Vec::new();
+    let mut at = 0;
+    for (start, rows) in runs {
+        let start = first + start;
+        selectors.extend([RowSelector::skip(count(start - at)), RowSelector::select(count(rows))]);
+        at = start + rows;
+    }
+    selectors.push(RowSelector::skip(count(group_rows.saturating_sub(at))));
+    selectors.into()
 }
 
 /// Says which strings of a row group come out with a dictionary: those that may and of which every page
@@ -240,29 +347,15 @@ fn has_dictionary(chunk: &ColumnChunkMetaData) -> bool {
     chunk.dictionary_page_offset().is_some() && chunk.page_encoding_stats_mask().is_some_and(only)
 }
 
-/// A row group and the rows wanted of it.
-struct Group {
-    at: usize,
-    rows: u64,
-    selection: RowSelection,
-}
-
-/// Returns the row groups that hold the rows.
-fn select(footer: &ParquetMetaData, input: &Input) -> Vec<Group> {
+/// Returns the row groups that hold the rows, with the rows wanted counted from the group's start.
+fn select(footer: &ParquetMetaData, input: &Input) -> Vec<(usize, Range<u64>)> {
     let end = input.first_row + input.rows;
-    let count = |rows: u64| usize::try_from(rows).expect("rows of a row group that fits in memory");
     let mut groups = Vec::new();
     let mut first = 0;
     for (at, group) in footer.row_groups().iter().enumerate() {
         let behind = first + u64::try_from(group.num_rows()).unwrap_or(0);
         if first < end && behind > input.first_row {
-            let (from, upto) = (first.max(input.first_row), behind.min(end));
-            let selection = RowSelection::from(vec![
-                RowSelector::skip(count(from - first)),
-                RowSelector::select(count(upto - from)),
-                RowSelector::skip(count(behind - upto)),
-            ]);
-            groups.push(Group { at, rows: upto - from, selection });
+            groups.push((at, first.max(input.first_row) - first..behind.min(end) - first));
         }
         first = behind;
     }

@@ -1,8 +1,11 @@
 //! A bound relation, compiled: filters and projections in the order in which rows pass them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, NullArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
 use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, FieldRef, Schema as ArrowSchema, SchemaRef, UInt32Type};
 use datafusion::error::DataFusionError;
@@ -91,11 +94,71 @@ impl Mapper {
         from.len() == self.output.fields().len() && from.iter().zip(self.output.fields()).all(same)
     }
 
+    /// Returns the columns of the table that the first conditions look at, if it is worth to look at those
+    /// alone first: the rows that pass then say what is read of the others.
+    pub(crate) fn early_columns(&self) -> Option<Vec<usize>> {
+        let table = &self.columns.schema;
+        let mut looked_at = BTreeSet::new();
+        for predicate in self.early() {
+            let Step::Filter(predicate) = predicate else { continue };
+            looked_at.extend(collect_columns(predicate).iter().map(Column::index));
+        }
+        let stored = table.fields().iter().all(|field| self.columns.is_stored(field.name()));
+        let some = !looked_at.is_empty() && looked_at.len() < table.fields().len();
+        (stored && some).then(|| looked_at.into_iter().collect())
+    }
+
+    /// The conditions on the table's own rows.
+    fn early(&self) -> &[Step] {
+        let filters = self.steps.iter().take_while(|step| matches!(step, Step::Filter(_))).count();
+        &self.steps[..filters]
+    }
+
+    /// Returns which rows pass the first conditions, of a batch of the columns that they look at.
+    pub(crate) fn passing(
+        &self,
+        batch: &RecordBatch,
+        columns: &[usize],
+    ) -> Result<Vec<u32>, Error> {
+        let running = |error| Error::running(error, &self.limits);
+        let rows = batch.num_rows();
+        let mut all: Vec<ArrayRef> = Vec::new();
+        all.resize_with(self.columns.schema.fields().len(), || Arc::new(NullArray::new(rows)));
+        for (at, column) in columns.iter().zip(batch.columns()) {
+            all[*at] = Arc::clone(column);
+        }
+        let all = make(&self.columns.schema, all, rows).map_err(running)?;
+        let (_, kept) = self.map(&all, self.early()).map_err(running)?;
+        let count = u32::try_from(rows).expect("no more than a batch");
+        Ok(match kept {
+            Some(kept) => kept.as_primitive::<UInt32Type>().values().to_vec(),
+            None => (0..count).collect(),
+        })
+    }
+
+    /// Maps rows that have passed the first conditions; `read` says for each how many input rows are read up to
+    /// and including it.
+    pub(crate) fn passed(&self, batch: &RecordBatch, read: &[u64]) -> Result<Rows, Error> {
+        let running = |error| Error::running(error, &self.limits);
+        let rest = &self.steps[self.early().len()..];
+        let (batch, kept) = self.map(batch, rest).map_err(running)?;
+        let batch = self.cast(&batch).map_err(running)?;
+        let positions = match kept {
+            Some(kept) => {
+                let rows = kept.as_primitive::<UInt32Type>().values().iter();
+                rows.map(|row| read[*row as usize]).collect()
+            }
+            None => read.to_vec(),
+        };
+        let read_after = read.last().copied().unwrap_or_default();
+        Ok(Rows { batch, read: Positions::Sparse(positions), read_after })
+    }
+
     /// Maps the rows of a batch that comes after `read` input rows.
     pub(crate) fn rows(&self, batch: &RecordBatch, read: u64) -> Result<Rows, Error> {
         let running = |error| Error::running(error, &self.limits);
         let count = batch.num_rows();
-        let (batch, kept) = self.map(batch).map_err(running)?;
+        let (batch, kept) = self.map(batch, &self.steps).map_err(running)?;
         let batch = self.cast(&batch).map_err(running)?;
         let positions = match kept {
             Some(kept) if kept.len() < count => {
@@ -107,10 +170,14 @@ impl Mapper {
         Ok(Rows { batch, read: positions, read_after: read + count as u64 })
     }
 
-    fn map(&self, batch: &RecordBatch) -> Result<(RecordBatch, Option<ArrayRef>), DataFusionError> {
+    fn map(
+        &self,
+        batch: &RecordBatch,
+        steps: &[Step],
+    ) -> Result<(RecordBatch, Option<ArrayRef>), DataFusionError> {
         let mut batch = batch.clone();
         let mut kept: Option<ArrayRef> = None;
-        for step in &self.steps {
+        for step in steps {
             match step {
                 Step::Filter(predicate) => {
                     let rows = batch.num_rows();
