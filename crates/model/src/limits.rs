@@ -17,7 +17,7 @@ pub const MEMBER_ROWS_MAX: usize = 1 << 14;
 /// one by one.
 pub const DICTIONARY_TEXT_BYTES: usize = 16 << 20;
 
-/// Bytes of decoded rows per chunk at which a chunk ends before it has `CHUNK_ROWS` rows: rows of a
+/// Bytes of decoded rows per chunk at which a chunk ends before it has all the rows it may: rows of a
 /// megabyte must not make a chunk of gigabytes.
 pub const CHUNK_BYTES: u64 = 8 << 20;
 

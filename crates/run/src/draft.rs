@@ -56,20 +56,22 @@ async fn once(
     let Bound { relation, inputs, row_by_row, copies, reset } = relations.bind(bind).await?;
     let encoding = encoder.check(format, &relation.output)?;
     let relation = Arc::new(relation);
-    let sample = sample(relations, encoder, &relation, (&inputs, &encoding)).await?;
     let rows = inputs.iter().map(|input| input.rows).sum();
-    let size = match format.file_rows {
-        None if encoding.copies && fits_copying(&inputs, &encoding, copies.as_deref()) => {
-            PartSize::Files
-        }
-        _ => PartSize::Rows(rows_per_part(format, &sample, &inputs)),
+    let (sample, size) = if fits_copying(&inputs, &encoding, copies.as_deref()) {
+        // Nothing is encoded, so there is nothing to learn from a sample.
+        let bytes = inputs.iter().map(stored_bytes).sum();
+        (Sample { rows_read: rows, rows, bytes }, PartSize::Files)
+    } else {
+        let sample = sample(relations, encoder, &relation, (&inputs, &encoding)).await?;
+        (sample, PartSize::Rows(rows_per_part(format, &sample, &inputs)))
     };
     let parts = part_count(&inputs, size)?;
     Ok(Draft { relation, encoding, inputs, reset, row_by_row, rows, parts, sample, size })
 }
 
 fn fits_copying(inputs: &[Input], encoding: &Encoding, stored: Option<&str>) -> bool {
-    stored == Some(encoding.compression.as_str())
+    encoding.copies
+        && stored == Some(encoding.compression.as_str())
         && inputs.iter().all(|input| stored_bytes(input) <= COPY_BYTES_MAX)
 }
 

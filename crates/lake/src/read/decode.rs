@@ -172,7 +172,7 @@ async fn pieces_of(
     let rows = input.rows;
     if let Some(body) = reader.tail(&input.key) {
         let stored = tail_rows(body, &input)?;
-        let mut shape = Shape { first: input.first_row, input, columns };
+        let mut shape = Shape { first: input.first_row, input: Arc::new(input), columns };
         let batches = stored.into_iter().map(move |rows| shape.shape(&rows));
         let source = Source::Made(futures::stream::iter(batches).boxed());
         return Ok(vec![Piece { rows, source }]);
@@ -182,17 +182,19 @@ async fn pieces_of(
     let roots: Vec<usize> =
         stored.filter_map(|field| footer.schema().index_of(field.name()).ok()).collect();
     if roots.is_empty() {
-        let shape = Shape { first: input.first_row, input, columns };
+        let shape = Shape { first: input.first_row, input: Arc::new(input), columns };
         let source = Source::Made(futures::stream::iter(shape.without_file()).boxed());
         return Ok(vec![Piece { rows, source }]);
     }
     let wanted = select(footer.metadata(), &input);
     let chosen = wanted.iter().map(|(at, _)| footer.metadata().row_group(*at));
     let batch_rows = batch_rows(chosen, BATCH_BYTES);
+    // A merged file names very many commits.
+    let input = Arc::new(input);
     let mut first = input.first_row;
     let piece = |(at, rows): (usize, Range<u64>)| {
         let count = rows.end - rows.start;
-        let (file, footer, input) = (file.clone(), footer.clone(), input.clone());
+        let (file, footer, input) = (file.clone(), footer.clone(), Arc::clone(&input));
         let columns = Arc::clone(&columns);
         let group = Group { file, footer, at, rows, first, input, columns, batch_rows };
         first += count;
@@ -210,7 +212,7 @@ pub(super) struct Group {
     rows: Range<u64>,
     /// The first of them, counted from the file's start.
     first: u64,
-    input: Input,
+    input: Arc<Input>,
     columns: Arc<Columns>,
     batch_rows: usize,
 }
@@ -266,7 +268,7 @@ impl Group {
             .with_row_selection(selection)
             .build()
             .map_err(&error)?;
-        let mut shape = Shape { first: self.first, input: self.input.clone(), columns };
+        let mut shape = Shape { first: self.first, input: Arc::clone(&self.input), columns };
         Ok(batches.map(move |batch| shape.shape(&batch.map_err(&error)?)).boxed())
     }
 }
@@ -364,7 +366,7 @@ fn select(footer: &ParquetMetaData, input: &Input) -> Vec<(usize, Range<u64>)> {
 
 /// Makes table rows out of file rows.
 struct Shape {
-    input: Input,
+    input: Arc<Input>,
     columns: Arc<Columns>,
     /// The row of the file that comes next.
     first: u64,
