@@ -1,9 +1,12 @@
 //! Files in: several files become rows of a dataset in one commit, or nothing happens.
 //!
-//! Contract: [`Ingest`]. Every file is looked at whole before a row is written (types are inferred over all
-//! of the input), every data file is durable before the commit, and after an error the data files written
-//! are deleted. Input is streamed: memory is some blocks and one row group. `docs/import.md` says what is
-//! read and how. It replaces, reverts and deletes nothing.
+//! Contract: [`Ingest`]. The columns are those that all of the input has together (types are inferred over every
+//! row), every data file is durable before the commit, and after an error the data files written are deleted.
+//! Input is streamed: memory is some blocks and one row group. `docs/import.md` says what is read and how.
+//! It replaces, reverts and deletes nothing.
+//!
+//! The beginning of each file mostly tells what the rest is, so it is looked at first and the rows are written
+//! by that; if one of them does not fit, what was written is deleted and everything is looked at before it is written again.
 
 mod block;
 mod column;
@@ -24,7 +27,7 @@ mod split;
 mod tests;
 mod time;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -39,8 +42,11 @@ use convert::BadRow;
 use decode::{Decoded, Decoder};
 use error::{IngestError, Place};
 use parquet::ParquetInput;
-use plan::{Base, Input, Plan};
+use plan::{Base, Depth, Input, Plan};
 use rejects::Rejects;
+
+/// What is looked at before rows are written.
+const HEAD: Depth = Depth { blocks: 16, block_bytes: 1 << 20 };
 
 #[async_trait]
 impl Ingest for Lake {
@@ -49,7 +55,8 @@ impl Ingest for Lake {
         import: &Import,
         progress: Arc<dyn Progress>,
     ) -> Result<ImportReport, PortError> {
-        let job = Importing { lake: self, import, progress };
+        let progress = Arc::new(Furthest::new(progress));
+        let job = Importing { lake: self, import, progress, depth: HEAD };
         Box::pin(job.run()).await
     }
 }
@@ -58,7 +65,9 @@ impl Ingest for Lake {
 struct Importing<'a> {
     lake: &'a Lake,
     import: &'a Import,
-    progress: Arc<dyn Progress>,
+    progress: Arc<Furthest>,
+    /// How much is looked at before rows are written.
+    depth: Depth,
 }
 
 impl Importing<'_> {
@@ -73,11 +82,10 @@ impl Importing<'_> {
             // A repeat that was faster may be why its batches have ended.
             return self.used(key.as_ref()).await?.ok_or(error);
         }
-        let plan = Plan::make(self.import, &base, &self.progress).await?;
         let mut rejects = Rejects::new(self.import.rejects.clone());
         let mut written = Vec::new();
-        let outcome = match self.write(&plan, &base, &mut rejects, &mut written).await {
-            Ok(()) => {
+        let outcome = match self.plan_and_write(&base, &mut rejects, &mut written).await {
+            Ok(plan) => {
                 if let Some(key) = &mut key {
                     (key.rejected, key.rejects) = (rejects.count(), rejects.path());
                 }
@@ -203,6 +211,37 @@ impl Importing<'_> {
         }
     }
 
+    /// Writes all inputs as data files; the same comes out however much is looked at before.
+    async fn plan_and_write(
+        &self,
+        base: &Base,
+        rejects: &mut Rejects,
+        written: &mut Vec<Written>,
+    ) -> Result<Plan, PortError> {
+        // What is rejected depends on all that was seen.
+        if self.import.rejects.is_none()
+            && let Ok(Some(plan)) = self.plan(base, self.depth).await
+        {
+            match self.write(&plan, base, rejects, written).await {
+                Ok(()) => return Ok(plan),
+                Err(error) if plan.whole || !is_of_record(&error) => return Err(error),
+                Err(_) => {
+                    self.delete(written).await;
+                    written.clear();
+                }
+            }
+        }
+        self.progress.begin_again();
+        let whole = Depth { blocks: usize::MAX, ..self.depth };
+        let plan = self.plan(base, whole).await?.expect("nothing was left out");
+        self.write(&plan, base, rejects, written).await.map(|()| plan)
+    }
+
+    async fn plan(&self, base: &Base, depth: Depth) -> Result<Option<Plan>, IngestError> {
+        let progress: Arc<dyn Progress> = self.progress.clone();
+        Plan::make(self.import, base, depth, &progress).await
+    }
+
     /// Writes all inputs as data files, in order. What is in `written` is durable, also after an error.
     async fn write(
         &self,
@@ -258,9 +297,10 @@ impl Importing<'_> {
         rejects: &mut Rejects,
     ) -> Result<(), PortError> {
         let Input::Text { source, text, layout } = &plan.inputs[at] else { return Ok(()) };
-        let decoder = Decoder::new(layout.clone(), &plan.schema)?;
+        let decoder = Decoder::new(layout.clone(), &plan.schema, !plan.whole)?;
+        let all = (self.depth.block_bytes, usize::MAX);
         let mut blocks =
-            Box::pin(source::blocks(source, text, move |block| decoder.decode(&block)));
+            Box::pin(source::blocks(source, text, all, move |block| decoder.decode(&block)));
         let name = &plan.names[at];
         while let Some(next) = blocks.next().await {
             let (rows, raw) = next?;
@@ -316,7 +356,41 @@ impl Importing<'_> {
     }
 }
 
-/// Every byte of input is read twice, to look and to take: half of it counts each time.
+/// Progress that does not fall back when an import begins again.
+#[derive(Debug)]
+struct Furthest {
+    of: Arc<dyn Progress>,
+    /// Rows and bytes since it began, and what was told.
+    counts: Mutex<[(u64, u64); 2]>,
+}
+
+impl Furthest {
+    fn new(of: Arc<dyn Progress>) -> Self {
+        Self { of, counts: Mutex::default() }
+    }
+
+    fn begin_again(&self) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)[0] = (0, 0);
+    }
+}
+
+impl Progress for Furthest {
+    fn add(&self, rows: u64, bytes: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let [now, told] = &mut *counts;
+        *now = (now.0 + rows, now.1 + bytes);
+        let new = (now.0.saturating_sub(told.0), now.1.saturating_sub(told.1));
+        *told = (told.0 + new.0, told.1 + new.1);
+        self.of.add(new.0, new.1);
+    }
+}
+
+/// Returns whether a record did not fit, which looking at all of them may change.
+fn is_of_record(error: &PortError) -> bool {
+    matches!(error.downcast_ref::<IngestError>(), Some(IngestError::Record { .. }))
+}
+
+/// Every byte of input is looked at and taken: half of it counts each time.
 fn half(bytes: u64) -> u64 {
     bytes / 2
 }

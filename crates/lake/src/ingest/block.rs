@@ -1,5 +1,7 @@
 //! Records of a text file, some mebibytes at a time: the unit of work of inference and decoding.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::error::Reason;
 use super::shape::Mixing;
 
@@ -9,10 +11,34 @@ const TEXT_CHARS_MAX: usize = 100_000;
 /// Consecutive records of one file.
 #[derive(Debug, Default)]
 pub(super) struct Block {
+    /// The text of the records, and anything.
     pub(super) bytes: Vec<u8>,
     pub(super) spans: Vec<Span>,
     /// Bytes of the file, as stored, read since the block before.
     pub(super) raw_bytes: u64,
+    /// Where the buffer goes back to.
+    pub(super) spare: Arc<Spare>,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.spare.put(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// Buffers of blocks that are done, to be filled again: as many as were in use at once.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    /// Returns a buffer, empty if there is none.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn put(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
 }
 
 /// Where a record lies in its block.

@@ -21,11 +21,15 @@ use model::schema::{Field, Type, Unit};
 
 use super::csv::Cell;
 use super::error::{IngestError, Reason};
+use super::infer;
 use super::json::{Cursor, Kind};
 use super::time;
 
 /// The greatest number of a `float16`.
 const FLOAT16_MAX: f32 = 65_504.0;
+
+/// Columns whose names are tried before a name is looked up.
+const NAMES_AHEAD: usize = 4;
 
 /// Characters of a value shown in a message.
 const SHOWN_CHARS: usize = 40;
@@ -33,6 +37,8 @@ const SHOWN_CHARS: usize = 40;
 /// A column being built.
 pub(super) struct Column {
     name: String,
+    /// The name as JSON mostly writes it; empty if it would need escapes.
+    quoted: String,
     /// The name, with those of the structs around it.
     path: String,
     kind: Type,
@@ -69,6 +75,8 @@ enum Data {
         values: Int64Builder,
         unit: Unit,
         zoned: bool,
+        /// Digits of a second that may be written.
+        digits_max: usize,
     },
     List {
         offsets: Vec<i32>,
@@ -91,6 +99,8 @@ pub(super) struct Record {
     valid: NullBufferBuilder,
     /// For each column the last row that had it, counted from 1.
     last: Vec<usize>,
+    /// Whether a cell must look like its column.
+    exact: bool,
 }
 
 impl Record {
@@ -99,7 +109,18 @@ impl Record {
             fields.iter().map(|field| Column::new(field, path)).collect::<Result<_, _>>()?;
         let index = fields.iter().enumerate().map(|(at, f)| (f.name.clone(), at)).collect();
         let last = vec![0; columns.len()];
-        Ok(Self { columns, index, valid: NullBufferBuilder::new(1024), last })
+        Ok(Self { columns, index, valid: NullBufferBuilder::new(1024), last, exact: false })
+    }
+
+    /// Refuses also what fits a column but would have made another type of it: `007` is no number.
+    pub(super) fn exact(mut self) -> Self {
+        self.exact = true;
+        for column in &mut self.columns {
+            if let Data::Instant { unit: Unit::Us, digits_max, .. } = &mut column.data {
+                *digits_max = infer::MICRO_DIGITS;
+            }
+        }
+        self
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -109,19 +130,23 @@ impl Record {
     /// Takes an object.
     pub(super) fn push_json(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Reason> {
         let row = self.rows() + 1;
-        let mut hint = 0;
-        cursor.object(|cursor, name| {
-            let at = match self.columns.get(hint) {
-                Some(column) if column.name == *name => Some(hint),
-                _ => self.index.get(&*name).copied(),
-            };
-            let Some(at) = at else {
-                return Err(Reason::Changed { column: join(path, &name) });
+        let mut next = 0;
+        cursor.fields(|cursor| {
+            // Mostly the order is that of the columns, with some left out.
+            let near = self.columns.iter().skip(next).take(NAMES_AHEAD);
+            let mut near = near.map(|column| &column.quoted);
+            let near = near.position(|quoted| !quoted.is_empty() && cursor.skip_name(quoted));
+            let at = if let Some(near) = near {
+                next + near
+            } else {
+                let name = cursor.name()?;
+                let known = self.index.get(&*name).copied();
+                known.ok_or_else(|| Reason::Changed { column: join(path, &name) })?
             };
             if std::mem::replace(&mut self.last[at], row) == row {
-                return Err(Reason::Twice { name: name.into_owned() });
+                return Err(Reason::Twice { name: self.columns[at].name.clone() });
             }
-            hint = at + 1;
+            next = at + 1;
             self.columns[at].push_json(cursor)
         })?;
         self.fill(row)
@@ -133,7 +158,11 @@ impl Record {
         let found = super::csv::cells(text, |at, cell| {
             let Some(&place) = places.get(at) else { return Ok(()) };
             self.last[place] = row;
-            self.columns[place].push_cell(&cell)
+            let column = &mut self.columns[place];
+            if self.exact && !infer::looks_like(&cell.text, &column.kind) {
+                return Err(column.not(&cell.text));
+            }
+            column.push_cell(&cell)
         })?;
         if found != places.len() {
             return Err(Reason::FieldCount { expected: places.len(), found });
@@ -169,7 +198,9 @@ impl Column {
         let path = join(parent, &field.name);
         let data = Data::new(&field.kind, &path)?;
         let (name, kind) = (field.name.clone(), field.kind.clone());
-        Ok(Self { name, path, kind, nullable: field.nullable, data })
+        let plain = !name.contains(|c: char| matches!(c, '"' | '\\') || c.is_control());
+        let quoted = if plain { format!("\"{name}\"") } else { String::new() };
+        Ok(Self { name, quoted, path, kind, nullable: field.nullable, data })
     }
 
     fn push_null(&mut self) -> Result<(), Reason> {
@@ -369,8 +400,8 @@ impl Column {
             Data::Time { values, unit } => {
                 time::time_of_day(text, *unit).map(|n| values.append_value(n))
             }
-            Data::Instant { values, unit, zoned } => time::instant(text)
-                .filter(|at| at.zoned == *zoned)
+            Data::Instant { values, unit, zoned, digits_max } => time::instant(text)
+                .filter(|at| at.zoned == *zoned && at.digits <= *digits_max)
                 .and_then(|at| at.count(*unit))
                 .map(|n| values.append_value(n)),
             _ => None,
@@ -458,9 +489,12 @@ impl Data {
             ),
             Type::Date => Self::Date(Date32Builder::new()),
             Type::Time { unit } => Self::Time { values: Int64Builder::new(), unit: *unit },
-            Type::Timestamp { unit, zone } => {
-                Self::Instant { values: Int64Builder::new(), unit: *unit, zoned: zone.is_some() }
-            }
+            Type::Timestamp { unit, zone } => Self::Instant {
+                values: Int64Builder::new(),
+                unit: *unit,
+                zoned: zone.is_some(),
+                digits_max: usize::MAX,
+            },
             Type::Interval => {
                 return Err(IngestError::NotFromText {
                     column: path.into(),

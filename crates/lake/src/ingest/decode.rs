@@ -21,6 +21,8 @@ pub(super) struct Decoder {
     arrow: SchemaRef,
     /// For CSV, the place of each of the file's columns among the dataset's.
     places: Vec<usize>,
+    /// Whether the types were inferred from other records.
+    exact: bool,
 }
 
 /// The rows of a block and what could not be read.
@@ -31,14 +33,15 @@ pub(super) struct Decoded {
 }
 
 impl Decoder {
-    /// Every column of the file is one of the schema's.
-    pub(super) fn new(layout: Layout, schema: &Schema) -> Result<Self, IngestError> {
+    /// Every column of the file is one of the schema's. If it is `exact`, records are also refused that would have
+    /// made another schema.
+    pub(super) fn new(layout: Layout, schema: &Schema, exact: bool) -> Result<Self, IngestError> {
         let place = |name: &String| schema.fields.iter().position(|field| field.name == *name);
         let places = layout.header.iter().flatten().map(place).collect::<Option<Vec<_>>>();
         let places = places.expect("the schema was made from the header");
         // Finds columns that text cannot fill before the first row is read.
         Record::new(&schema.fields, "")?;
-        Ok(Self { layout, schema: schema.clone(), arrow: schema.to_arrow(), places })
+        Ok(Self { layout, schema: schema.clone(), arrow: schema.to_arrow(), places, exact })
     }
 
     /// Decodes a block; where bad records are not passed over, the first one is an error.
@@ -81,7 +84,8 @@ impl Decoder {
     }
 
     fn rows(&self) -> Result<Record, IngestError> {
-        Record::new(&self.schema.fields, "")
+        let rows = Record::new(&self.schema.fields, "")?;
+        Ok(if self.exact { rows.exact() } else { rows })
     }
 
     fn push(&self, rows: &mut Record, line: &Line<'_>) -> Result<(), Reason> {

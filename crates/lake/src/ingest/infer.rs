@@ -1,6 +1,7 @@
 //! Looks at the records of a block and says what is known of its columns.
 
 use model::limits;
+use model::schema::Type;
 
 use super::block::{BadRecord, Block, Layout, Record};
 use super::csv;
@@ -12,6 +13,9 @@ use super::time;
 /// Digits that the shortest text of any 64-bit float has at most; a text with more is a code or an exact
 /// decimal, which a float would change.
 const FLOAT_DIGITS_MAX: usize = 17;
+
+/// Digits of a second that microseconds hold.
+pub(super) const MICRO_DIGITS: usize = 6;
 
 /// Returns the shape of a block's rows and how many there are; the first bad record ends it unless bad
 /// records are passed over.
@@ -69,6 +73,16 @@ pub(super) fn cell_shape(text: &str, seen: Seen, timed: bool) -> Shape {
     text_shape(text, seen, timed)
 }
 
+/// Returns whether a cell leaves a column that was inferred from other cells what it is.
+pub(super) fn looks_like(text: &str, kind: &Type) -> bool {
+    let shape = || cell_shape(text, Seen::default(), false);
+    match kind {
+        Type::Int64 | Type::UInt64 => matches!(shape(), Shape::Null | Shape::Integer(_)),
+        Type::Float64 => matches!(shape(), Shape::Null | Shape::Integer(_) | Shape::Float),
+        _ => true,
+    }
+}
+
 /// Returns whether a float is the number that is written, but for its last bit.
 fn keeps_digits(text: &str) -> bool {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
@@ -119,7 +133,7 @@ fn text_shape(text: &str, seen: Seen, timed: bool) -> Shape {
             not: None,
             zoned: at.zoned.then_some(seen),
             unzoned: (!at.zoned).then_some(seen),
-            nanos: at.digits > 6,
+            nanos: at.digits > MICRO_DIGITS,
         },
     })
 }

@@ -114,6 +114,34 @@ impl<'a> Cursor<'a> {
         &mut self,
         mut field: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Reason>,
     ) -> Result<(), Reason> {
+        self.fields(|cursor| {
+            let name = cursor.name()?;
+            field(cursor, name)
+        })
+    }
+
+    /// Takes a field's name with the colon.
+    pub(super) fn name(&mut self) -> Result<Cow<'a, str>, Reason> {
+        let name = self.string()?;
+        if self.take(b':') { Ok(name) } else { Err(self.invalid("`:`")) }
+    }
+
+    /// Takes a field's name with the colon if it is written so, in its quotes.
+    pub(super) fn skip_name(&mut self, quoted: &str) -> bool {
+        let rest = &self.text.as_bytes()[self.at..];
+        let Some(rest) = rest.strip_prefix(quoted.as_bytes()) else { return false };
+        if rest.first() != Some(&b':') {
+            return false;
+        }
+        self.at += quoted.len() + 1;
+        true
+    }
+
+    /// Takes an object, calling `field` at each name.
+    pub(super) fn fields(
+        &mut self,
+        mut field: impl FnMut(&mut Self) -> Result<(), Reason>,
+    ) -> Result<(), Reason> {
         self.enter(b'{')?;
         if self.take(b'}') {
             self.leave();
@@ -123,11 +151,7 @@ impl<'a> Cursor<'a> {
             if self.peek() != Some(b'"') {
                 return Err(self.invalid("a field name in double quotes"));
             }
-            let name = self.string()?;
-            if !self.take(b':') {
-                return Err(self.invalid("`:`"));
-            }
-            field(self, name)?;
+            field(self)?;
             if self.take(b'}') {
                 self.leave();
                 return Ok(());
@@ -242,14 +266,19 @@ impl<'a> Cursor<'a> {
         if self.at == start { Err(self.invalid("a digit")) } else { Ok(()) }
     }
 
-    /// Skips what stands for itself in a string, whole blocks at once.
+    /// Skips what stands for itself in a string, eight bytes at once.
     fn plain(&mut self) {
-        let stops = |b: u8| u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20);
         let rest = &self.text.as_bytes()[self.at..];
-        let is_plain = |block: &&[u8; 16]| block.iter().fold(0, |any, b| any | stops(*b)) == 0;
-        let skipped = rest.as_chunks::<16>().0.iter().take_while(is_plain).count() * 16;
-        let stop = rest[skipped..].iter().position(|b| stops(*b) != 0);
-        self.at += stop.map_or(rest.len(), |stop| skipped + stop);
+        let (blocks, end) = rest.as_chunks::<8>();
+        for (at, block) in blocks.iter().enumerate() {
+            let stops = stops(u64::from_le_bytes(*block));
+            if stops != 0 {
+                self.at += at * 8 + stops.trailing_zeros() as usize / 8;
+                return;
+            }
+        }
+        let stop = end.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
+        self.at += blocks.len() * 8 + stop.unwrap_or(end.len());
     }
 
     fn escape(&mut self) -> Result<char, Reason> {
@@ -308,6 +337,15 @@ impl<'a> Cursor<'a> {
         let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
         Reason::Json { lines: lines as u64, column: before.len() - line_start + 1, expected }
     }
+}
+
+/// Marks the bytes that do not stand for themselves in a string by their highest bits; above the lowest mark
+/// there may be wrong ones.
+fn stops(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & (ONES << 7);
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    is(b'"') | is(b'\\') | below(word, 0x20)
 }
 
 #[cfg(test)]

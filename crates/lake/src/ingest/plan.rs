@@ -1,8 +1,8 @@
-//! Looks at all of the input and decides what the dataset's columns become.
+//! Looks at the input and decides what the dataset's columns become.
 //!
 //! Contract: nothing is written. The dataset's columns (or those of a given schema) guide: input that has
-//! them takes their types; the rest is inferred over every row of every file. The plan's schema is the
-//! dataset's after the import.
+//! them takes their types; the rest is inferred over the rows looked at. The plan's schema is the
+//! dataset's after the import. A plan that is not whole holds only if no row of the rest would have changed it.
 
 use std::sync::Arc;
 
@@ -54,6 +54,17 @@ pub(super) struct Plan {
     pub(super) bytes: Vec<u64>,
     /// The dataset's columns after the import.
     pub(super) schema: Schema,
+    /// Whether every record was looked at.
+    pub(super) whole: bool,
+}
+
+/// How much of each text file is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depth {
+    /// Blocks of a file.
+    pub(super) blocks: usize,
+    /// Bytes of a block.
+    pub(super) block_bytes: usize,
 }
 
 impl Base {
@@ -107,18 +118,21 @@ impl Base {
 }
 
 impl Plan {
-    /// Looks at every file.
+    /// Looks at every file, so deep; `None` if that does not do.
     pub(super) async fn make(
         import: &Import,
         base: &Base,
+        depth: Depth,
         progress: &Arc<dyn Progress>,
-    ) -> Result<Self, IngestError> {
+    ) -> Result<Option<Self>, IngestError> {
         let names: Vec<String> = import.files.iter().map(|file| file.name.clone()).collect();
         let mut look = Look {
             time_column: base
                 .time_column()
                 .filter(|name| base.schema().field(name).is_none_or(|f| f.kind == Type::Null)),
             lenient: import.rejects.is_some(),
+            depth,
+            whole: true,
             progress,
             cells: Node::default(),
             values: Node::default(),
@@ -126,10 +140,18 @@ impl Plan {
         };
         let (mut inputs, mut bytes) = (Vec::new(), Vec::new());
         for (at, file) in import.files.iter().enumerate() {
+            let size_before = look.values.size();
             let (input, size) = look.input(at, file, import.format).await?;
             inputs.push(input);
             bytes.push(size);
+            // Fields that come first in the rest of an earlier file, or kinds that meet, may give other columns.
+            let both = look.cells != Node::default() && look.values != Node::default();
+            let grown = size_before > 1 && look.values.size() > size_before;
+            if !look.whole && (both || grown) {
+                return Ok(None);
+            }
         }
+        let whole = look.whole;
         let schema = look.schema(&names, &inputs, base)?;
         for input in &mut inputs {
             if let Input::Parquet { file, keep } = input {
@@ -139,7 +161,7 @@ impl Plan {
                 }
             }
         }
-        Ok(Self { inputs, names, bytes, schema })
+        Ok(Some(Self { inputs, names, bytes, schema, whole }))
     }
 }
 
@@ -148,6 +170,9 @@ struct Look<'a> {
     /// The time column, where its type is still open.
     time_column: Option<&'a str>,
     lenient: bool,
+    depth: Depth,
+    /// Whether nothing was left out so far.
+    whole: bool,
     progress: &'a Arc<dyn Progress>,
     /// What CSV files hold.
     cells: Node,
@@ -201,10 +226,12 @@ impl Look<'_> {
         layout: &Layout,
     ) -> Result<(), IngestError> {
         let (of, column) = (layout.clone(), self.time_column.map(str::to_owned));
-        let mut blocks = Box::pin(source::blocks(source, text, move |block| {
+        let Depth { blocks: count, block_bytes } = self.depth;
+        let read = source::blocks(source, text, (block_bytes, count), move |block| {
             (infer(&block, &of, column.as_deref()), block.spans.len())
-        }));
-        let mut records = 0;
+        });
+        let mut blocks = Box::pin(read);
+        let (mut records, mut left, mut told) = (0, count, 0);
         while let Some(next) = blocks.next().await {
             let ((inferred, count), raw) = next?;
             let (node, _) = inferred.map_err(|bad| IngestError::Record {
@@ -214,8 +241,15 @@ impl Look<'_> {
             let into = if layout.header.is_some() { &mut self.cells } else { &mut self.values };
             into.merge(node, layout.mixing());
             records += count;
+            left -= 1;
+            told += half(raw);
             self.progress.add(0, half(raw));
             check_size(into)?;
+        }
+        if left == 0 {
+            self.whole = false;
+            // What is not looked at counts as if it was.
+            self.progress.add(0, half(source.bytes).saturating_sub(told));
         }
         if records == 0 {
             return Err(IngestError::NoRows { file: source.file.name.clone() });

@@ -156,7 +156,7 @@ fn lines_or_values(head: &[u8]) -> Form {
 
 fn read_header(file: &ImportFile, text: &TextContent) -> Result<Vec<String>, IngestError> {
     let reader = open(file, text, &Arc::default())?;
-    let mut splitter = Splitter::with_block_bytes(reader, Form::Csv, HEAD_BYTES);
+    let mut splitter = Splitter::new(reader, Form::Csv, HEAD_BYTES);
     let block = splitter.next_block().map_err(|broken| broken_error(&file.name, text, broken))?;
     let block = block.ok_or_else(|| IngestError::Empty { file: file.name.clone() })?;
     let record = block.records().next().expect("a block has a record");
@@ -205,17 +205,18 @@ impl Read for Counted {
     }
 }
 
-/// Reads a file's records on a thread of their own and runs `job` on each block, on all cores; results
-/// come in the order of the blocks. The header of CSV is left out.
+/// Reads a file's first `count` blocks of records on a thread of their own and runs `job` on each, on all cores;
+/// results come in the order of the blocks. The header of CSV is left out.
 pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'static>(
     source: &Source,
     text: &TextContent,
+    (block_bytes, count): (usize, usize),
     job: J,
 ) -> impl Stream<Item = Result<(R, u64), IngestError>> + use<R, J> {
     let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
     let (file, text) = (source.file.clone(), text.clone());
     // Ends by itself when the receiver is gone.
-    tokio::task::spawn_blocking(move || read_blocks(&file, &text, &sender));
+    tokio::task::spawn_blocking(move || read_blocks(&file, &text, (block_bytes, count), &sender));
     let job = Arc::new(job);
     futures::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|block| (block, receiver))
@@ -235,6 +236,7 @@ pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'stati
 fn read_blocks(
     file: &ImportFile,
     text: &TextContent,
+    (block_bytes, count): (usize, usize),
     sender: &mpsc::Sender<Result<Block, IngestError>>,
 ) {
     let read = Arc::new(AtomicU64::new(0));
@@ -244,8 +246,8 @@ fn read_blocks(
         Ok(reader) => reader,
         Err(error) => return drop(sender.blocking_send(Err(error))),
     };
-    let mut splitter = Splitter::new(reader, text.form);
-    loop {
+    let mut splitter = Splitter::new(reader, text.form, block_bytes);
+    for _ in 0..count {
         let next = match splitter.next_block() {
             Ok(None) => return,
             Ok(Some(mut block)) => {

@@ -6,13 +6,11 @@
 //! What is inside a record is not looked at further than needed to find its end.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use model::limits;
 
-use super::block::{Block, Span};
-
-/// Bytes of text in one block.
-const BLOCK_BYTES: usize = 4 << 20;
+use super::block::{Block, Span, Spare};
 
 /// How records follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +38,18 @@ pub(super) enum Broken {
 /// Cuts a reader's text.
 pub(super) struct Splitter<R> {
     reader: R,
+    /// Text that is in no block yet, and room.
     buffer: Vec<u8>,
+    filled: usize,
+    spare: Arc<Spare>,
     block_bytes: usize,
     ended: bool,
     scan: Scan,
 }
 
 impl<R: Read> Splitter<R> {
-    /// The reader must stand behind a byte order mark.
-    pub(super) fn new(reader: R, form: Form) -> Self {
-        Self::with_block_bytes(reader, form, BLOCK_BYTES)
-    }
-
-    pub(super) fn with_block_bytes(reader: R, form: Form, block_bytes: usize) -> Self {
+    /// Makes blocks of about `block_bytes`. The reader must stand behind a byte order mark.
+    pub(super) fn new(reader: R, form: Form, block_bytes: usize) -> Self {
         let state = if form == Form::Values { State::Begin } else { State::FieldStart };
         let scan = Scan {
             form,
@@ -64,7 +61,8 @@ impl<R: Read> Splitter<R> {
             start_line: 1,
             quote_line: 1,
         };
-        Self { reader, buffer: Vec::new(), block_bytes, ended: false, scan }
+        let (buffer, spare) = (Vec::new(), Arc::default());
+        Self { reader, buffer, filled: 0, spare, block_bytes, ended: false, scan }
     }
 
     /// Returns the next records; `None` at the end.
@@ -72,24 +70,25 @@ impl<R: Read> Splitter<R> {
         loop {
             self.fill().map_err(Broken::Read)?;
             let mut spans = Vec::new();
-            self.scan.run(&self.buffer, &mut spans)?;
+            let text = &self.buffer[..self.filled];
+            self.scan.run(text, &mut spans)?;
             if self.ended {
-                self.scan.finish(&self.buffer, &mut spans)?;
+                self.scan.finish(text, &mut spans)?;
             }
             let too_long = |span: &&Span| span.end - span.start > limits::RECORD_BYTES_MAX;
             if let Some(span) = spans.iter().find(too_long) {
                 return Err(Broken::TooLong { line: span.line });
             }
-            let cut = if self.ended { self.buffer.len() } else { self.scan.start };
-            if self.buffer.len() - cut > limits::RECORD_BYTES_MAX {
+            let cut = if self.ended { self.filled } else { self.scan.start };
+            if self.filled - cut > limits::RECORD_BYTES_MAX {
                 return Err(Broken::TooLong { line: self.scan.start_line });
             }
-            let rest = self.buffer.split_off(cut);
-            let bytes = std::mem::replace(&mut self.buffer, rest);
-            self.scan.start -= cut;
-            self.scan.at -= cut;
             if !spans.is_empty() {
-                return Ok(Some(Block { bytes, spans, raw_bytes: 0 }));
+                return Ok(Some(self.cut(cut, spans)));
+            }
+            if cut > 0 {
+                self.buffer.copy_within(cut..self.filled, 0);
+                self.went(cut);
             }
             if self.ended {
                 return Ok(None);
@@ -97,15 +96,48 @@ impl<R: Read> Splitter<R> {
         }
     }
 
+    /// Makes a block of the text before `cut`.
+    fn cut(&mut self, cut: usize, spans: Vec<Span>) -> Block {
+        let mut rest = self.spare.take();
+        let kept = &self.buffer[cut..self.filled];
+        grow(&mut rest, kept.len());
+        rest[..kept.len()].copy_from_slice(kept);
+        let bytes = std::mem::replace(&mut self.buffer, rest);
+        self.went(cut);
+        Block { bytes, spans, raw_bytes: 0, spare: Arc::clone(&self.spare) }
+    }
+
+    fn went(&mut self, cut: usize) {
+        self.filled -= cut;
+        self.scan.start -= cut;
+        self.scan.at -= cut;
+    }
+
     fn fill(&mut self) -> std::io::Result<()> {
-        if self.ended {
-            return Ok(());
+        let mut left = if self.ended { 0 } else { self.block_bytes };
+        grow(&mut self.buffer, self.filled + left);
+        while left > 0 {
+            match self.reader.read(&mut self.buffer[self.filled..self.filled + left]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(got) => {
+                    self.filled += got;
+                    left -= got;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        let want = self.block_bytes as u64;
-        let mut limited = (&mut self.reader).take(want);
-        let got = limited.read_to_end(&mut self.buffer)?;
-        self.ended = got < self.block_bytes;
         Ok(())
+    }
+}
+
+/// Makes sure that there is room; what is there already is not cleared again.
+fn grow(buffer: &mut Vec<u8>, bytes: usize) {
+    if buffer.len() < bytes {
+        buffer.resize(bytes, 0);
     }
 }
 
@@ -182,7 +214,7 @@ impl Scan {
     }
 
     fn lines(&mut self, bytes: &[u8], spans: &mut Vec<Span>) {
-        while let Some(end) = bytes[self.at..].iter().position(|&b| b == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', &bytes[self.at..]) {
             self.line += 1;
             self.end_line(bytes, self.at + end, spans);
         }
@@ -190,8 +222,18 @@ impl Scan {
     }
 
     fn csv(&mut self, bytes: &[u8], spans: &mut Vec<Span>) {
-        let mut at = self.at;
-        while let Some(&byte) = bytes.get(at) {
+        while let Some(&first) = bytes.get(self.at) {
+            let (at, byte) = match (self.state, first) {
+                (State::AfterQuote, _) | (State::FieldStart, b'"') => (self.at, first),
+                // Between quotes and line ends nothing changes but where a field begins.
+                _ => match memchr::memchr2(b'"', b'\n', &bytes[self.at..]) {
+                    Some(ahead) => (self.at + ahead, bytes[self.at + ahead]),
+                    None => (bytes.len() - 1, bytes[bytes.len() - 1]),
+                },
+            };
+            let begins =
+                if at == self.at { self.state == State::FieldStart } else { bytes[at - 1] == b',' };
+            self.at = at + 1;
             self.line += u64::from(byte == b'\n');
             self.state = match (self.state, byte) {
                 (State::Quoted, b'"') => State::AfterQuote,
@@ -201,15 +243,13 @@ impl Scan {
                     State::FieldStart
                 }
                 (_, b',') => State::FieldStart,
-                (State::FieldStart, b'"') => {
+                (_, b'"') if begins => {
                     self.quote_line = self.line;
                     State::Quoted
                 }
                 _ => State::Unquoted,
             };
-            at += 1;
         }
-        self.at = at;
     }
 
     /// Ends a record before `end`, where the line ends; `self.line` is the next line's number already.
@@ -307,10 +347,12 @@ impl Scan {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn cut(text: &str, form: Form, block: usize) -> Result<Vec<(String, u64)>, Broken> {
-        let mut splitter = Splitter::with_block_bytes(text.as_bytes(), form, block);
+        let mut splitter = Splitter::new(text.as_bytes(), form, block);
         let mut out = Vec::new();
         while let Some(block) = splitter.next_block()? {
             for record in block.records() {
@@ -350,6 +392,39 @@ mod tests {
         check("\"a\"\"\n\"\r\nb", Form::Csv, &[("\"a\"\"\n\"", 1), ("b", 3)]);
         breaks("a\nb,\"c\nd", Form::Csv, "OpenQuote { line: 2 }");
         check("a,b\n\n \n1,2", Form::Csv, &[("a,b", 1), ("1,2", 4)]);
+    }
+
+    proptest! {
+        /// Where records end does not depend on where blocks do, nor on how the text is searched.
+        #[test]
+        fn csv_is_cut_as_byte_by_byte(text in "[a,\"\n\r ]{0,40}", block in 1_usize..9) {
+            let mut want = Vec::new();
+            let (mut start, mut line, mut start_line) = (0, 1, 1);
+            let mut state = State::FieldStart;
+            for (at, byte) in text.bytes().enumerate() {
+                line += u64::from(byte == b'\n');
+                state = match (state, byte) {
+                    (State::Quoted, b'"') => State::AfterQuote,
+                    (State::Quoted, _) | (State::AfterQuote | State::FieldStart, b'"') => State::Quoted,
+                    (_, b'\n' | b',') => State::FieldStart,
+                    _ => State::Unquoted,
+                };
+                if byte == b'\n' && state == State::FieldStart {
+                    want.push((text[start..at].to_owned(), start_line));
+                    (start, start_line) = (at + 1, line);
+                }
+            }
+            want.push((text[start..].to_owned(), start_line));
+            let want: Vec<_> = want.into_iter().filter_map(|(record, line)| {
+                let record = record.strip_suffix('\r').unwrap_or(&record);
+                (!record.trim_ascii().is_empty()).then(|| (record.to_owned(), line))
+            }).collect();
+            match cut(&text, Form::Csv, block) {
+                Ok(got) => prop_assert_eq!(got, want),
+                Err(Broken::OpenQuote { .. }) => prop_assert_eq!(state, State::Quoted),
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
 
 mod bad;
+mod depth;
 mod once;
 mod tables;
 
@@ -19,6 +20,8 @@ use model::dataset::DatasetKind;
 use model::ports::{Catalog, Import, ImportFile, ImportReport, Ingest, InputFormat, Progress};
 use model::schema::Schema;
 
+use super::plan::Depth;
+use super::{Furthest, Importing};
 use crate::Lake;
 use crate::testing::{self, MemoryCatalog, MemoryObjects};
 
