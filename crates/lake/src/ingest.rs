@@ -46,7 +46,7 @@ use plan::{Base, Depth, Input, Plan};
 use rejects::Rejects;
 
 /// What is looked at before rows are written.
-const HEAD: Depth = Depth { blocks: 16, block_bytes: 1 << 20 };
+const HEAD: Depth = Depth { blocks: 4, block_bytes: 4 << 20 };
 
 #[async_trait]
 impl Ingest for Lake {

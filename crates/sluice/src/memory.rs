@@ -9,9 +9,14 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const HEAPS: std::ffi::c_int = 2;
 
-/// Bytes from which a buffer is the system's own, and goes back to it as soon as it is dropped.
+/// Bytes from which a buffer is the system's own, and goes back to it as soon as it is dropped. Pages and columns
+/// are below: the system would clear their memory each time.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const OWN_PAGES_BYTES: std::ffi::c_int = 1 << 20;
+const OWN_PAGES_BYTES: std::ffi::c_int = 32 << 20;
+
+/// Bytes that a heap keeps at its end for what comes next.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KEPT_BYTES: std::ffi::c_int = 64 << 20;
 
 /// Sets the allocator up; to be called before there are other threads.
 pub(crate) fn set_up() {
@@ -25,5 +30,6 @@ pub(crate) fn set_up() {
         // What it refuses stays as it was, which is slower to give back and nothing worse.
         libc::mallopt(libc::M_ARENA_MAX, HEAPS);
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
     }
 }

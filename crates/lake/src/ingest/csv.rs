@@ -64,14 +64,13 @@ pub(super) fn header(record: &str) -> Result<Vec<String>, Reason> {
 
 fn cell(rest: &str) -> Result<(Cell<'_>, Option<&str>), Reason> {
     let Some(quoted) = rest.strip_prefix('"') else {
-        return Ok(match rest.split_once(',') {
-            Some((text, after)) => (Cell { text: Cow::Borrowed(text), quoted: false }, Some(after)),
-            None => (Cell { text: Cow::Borrowed(rest), quoted: false }, None),
-        });
+        let comma = memchr::memchr(b',', rest.as_bytes());
+        let text = Cow::Borrowed(&rest[..comma.unwrap_or(rest.len())]);
+        return Ok((Cell { text, quoted: false }, comma.map(|at| &rest[at + 1..])));
     };
     let mut from = 0;
     let end = loop {
-        let Some(at) = quoted[from..].find('"').map(|at| from + at) else {
+        let Some(at) = memchr::memchr(b'"', &quoted.as_bytes()[from..]).map(|at| from + at) else {
             return Err(Reason::OpenQuote);
         };
         if quoted.as_bytes().get(at + 1) != Some(&b'"') {

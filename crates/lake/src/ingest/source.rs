@@ -230,7 +230,8 @@ pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'stati
             Ok((done.map_err(IngestError::Task)?, raw))
         }
     })
-    .buffered(crate::files::threads())
+    // One more each, so that no thread waits while rows are written.
+    .buffered(2 * crate::files::threads())
 }
 
 fn read_blocks(

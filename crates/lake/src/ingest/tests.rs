@@ -4,6 +4,7 @@
 
 mod bad;
 mod depth;
+mod fuzz;
 mod once;
 mod tables;
 

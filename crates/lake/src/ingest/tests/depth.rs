@@ -111,8 +111,6 @@ async fn outcome(case: &Case, depth: Depth) -> (Result<(String, Vec<String>), St
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn the_same_comes_out_at_any_depth(case in case(), block_bytes in 1_usize..40, blocks in 1_usize..3) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
