@@ -33,8 +33,16 @@ macro_rules! text_id {
 }
 
 text_id! {
+    /// A tenant.
+    OrganizationId,
     /// The isolated unit of a tenant.
     WorkspaceId,
+    /// A person or a program that acts.
+    PrincipalId,
+    /// A key to a workspace; no secret.
+    TokenId,
+    /// An entry of the log of changes; ids sort by the time of the change.
+    AuditId,
     /// A table of a workspace; stays the same when the name changes or is used again.
     DatasetId,
     /// What a client uploads or receives as one unit.
@@ -69,7 +77,10 @@ macro_rules! minted {
     )+};
 }
 
-minted! { DatasetId: "ds_", BatchId: "ba_", FileId: "fi_", ExportId: "ex_" }
+minted! {
+    OrganizationId: "or_", WorkspaceId: "ws_", PrincipalId: "pr_", TokenId: "tk_", DatasetId: "ds_", BatchId: "ba_",
+    FileId: "fi_", ExportId: "ex_",
+}
 
 impl RunId {
     /// Mints a run id that sorts by the time given, so that run folders list in order.
@@ -79,23 +90,37 @@ impl RunId {
     /// assert!(model::RunId::mint(at(1)) < model::RunId::mint(at(2)));
     /// ```
     pub fn mint(at: chrono::DateTime<chrono::Utc>) -> Self {
-        let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
-        let random = *Uuid::new_v4().as_bytes();
-        let mut tail = [0_u8; 10];
-        tail.copy_from_slice(&random[..10]);
-        Self(
-            uuid::Builder::from_unix_timestamp_millis(millis, &tail)
-                .into_uuid()
-                .simple()
-                .to_string(),
-        )
+        Self(sorting(at))
+    }
+}
+
+impl AuditId {
+    /// Mints an id that sorts by the time given.
+    pub fn mint(at: chrono::DateTime<chrono::Utc>) -> Self {
+        Self(format!("au_{}", sorting(at)))
+    }
+}
+
+/// Returns a random text that sorts by a time.
+fn sorting(at: chrono::DateTime<chrono::Utc>) -> String {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    let random = *Uuid::new_v4().as_bytes();
+    let mut tail = [0_u8; 10];
+    tail.copy_from_slice(&random[..10]);
+    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid().simple().to_string()
+}
+
+impl OrganizationId {
+    /// Returns the organization that exists without being created.
+    pub fn default_organization() -> Self {
+        Self(crate::access::DEFAULT.into())
     }
 }
 
 impl WorkspaceId {
     /// Returns the workspace that exists without being created.
     pub fn default_workspace() -> Self {
-        Self("default".into())
+        Self(crate::access::DEFAULT.into())
     }
 }
 

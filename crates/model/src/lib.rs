@@ -5,6 +5,7 @@
 //! follow which, and which traits the other crates implement. It does no I/O and knows no async
 //! runtime, no database and no query engine.
 
+pub mod access;
 pub mod clock;
 pub mod dataset;
 pub mod digest;
@@ -24,5 +25,6 @@ pub mod schema;
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
-    BatchId, CommitNumber, DatasetId, ExportId, FileId, ObjectKey, RunId, SchemaId, WorkspaceId,
+    AuditId, BatchId, CommitNumber, DatasetId, ExportId, FileId, ObjectKey, OrganizationId,
+    PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
 };

@@ -1,16 +1,18 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`] and a [`Ledger`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`] and an [`Access`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
 
+mod access;
 mod catalog;
 mod encoder;
 mod lake;
 mod ledger;
 mod objects;
 
+pub use access::{Access, AccessError};
 pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{

@@ -1,19 +1,19 @@
 //! The parts of Sluice, wired together over one data folder.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use export::Formats;
 use lake::Lake;
 use model::clock::SystemClock;
-use model::ports::Objects;
-use model::{Clock, Code, Fault, PortError, RunId, WorkspaceId};
+use model::ports::{Access, Objects};
+use model::{Clock, Code, Fault, OrganizationId, PortError, RunId, WorkspaceId};
 use object_store::local::LocalFileSystem;
 use objects::Local;
 use run::{Coordinator, Destinations, Guard, Liveness, Ports, Settings, TokioPauses};
 use store::Store;
 
+use crate::cli::Cli;
 use crate::config::Config;
 use crate::failed::Failed;
 use crate::folder::{Folder, Scratch};
@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub(crate) threads: usize,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The tenant.
+    pub(crate) organization: OrganizationId,
     /// Whose data.
     pub(crate) workspace: WorkspaceId,
     /// How results are printed.
@@ -46,15 +48,13 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the data folder and what lies in it.
-    pub(crate) async fn open(
-        dir: &Path,
-        config: Option<&Path>,
-        output: Output,
-    ) -> Result<Self, Failed> {
-        let folder = Folder::open(dir)?;
-        let config = Config::read(config, folder.root())?;
+    pub(crate) async fn open(cli: &Cli, output: Output) -> Result<Self, Failed> {
+        let folder = Folder::open(&cli.dir)?;
+        let config = Config::read(cli.config.as_deref(), folder.root())?;
         let url = config.database.url.clone().unwrap_or_else(|| folder.database_url());
         let store = Arc::new(Store::open(&url).await?);
+        let organization = store.organization(&cli.organization).await?.id;
+        let workspace = store.workspace(&organization, &cli.workspace).await?.id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let reader = LocalFileSystem::new_with_prefix(folder.lake())
             .map_err(|e| Failed::internal(format!("cannot open the lake: {e}")))?;
@@ -78,7 +78,8 @@ impl App {
             formats: Arc::new(Formats::new(threads)),
             threads,
             clock,
-            workspace: WorkspaceId::default_workspace(),
+            organization,
+            workspace,
             output,
         })
     }

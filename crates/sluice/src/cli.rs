@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use model::access::{DEFAULT, Scope};
 
 /// Keeps events, profiles and segments in an open lake of Parquet files and gets them out, whole or
 /// incremental, as files that can be proven complete.
@@ -26,6 +27,28 @@ pub(crate) struct Cli {
     /// The configuration file; DIR/sluice.toml if that is there.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// The organization, by name or id.
+    #[arg(
+        long,
+        global = true,
+        env = "SLUICE_ORGANIZATION",
+        default_value = DEFAULT,
+        value_name = "NAME",
+        hide_default_value = true
+    )]
+    pub(crate) organization: String,
+
+    /// The workspace of it, by name or id.
+    #[arg(
+        long,
+        global = true,
+        env = "SLUICE_WORKSPACE",
+        default_value = DEFAULT,
+        value_name = "NAME",
+        hide_default_value = true
+    )]
+    pub(crate) workspace: String,
 
     /// Print results as JSON.
     #[arg(long, global = true)]
@@ -109,6 +132,26 @@ pub(crate) enum Command {
     /// Make a commit without rows: what is imported later comes after it. Prints its number and time.
     #[command(after_help = "Example: sluice mark")]
     Mark,
+
+    /// Make or list organizations: tenants that know nothing of each other.
+    #[command(subcommand)]
+    Organization(Organization),
+
+    /// Make or list workspaces: each has its own datasets, exports and runs.
+    #[command(subcommand)]
+    Workspace(Workspace),
+
+    /// Make, list or disable principals: who acts.
+    #[command(subcommand)]
+    Principal(Principal),
+
+    /// Make, list or revoke tokens: what opens a workspace over HTTP.
+    #[command(subcommand)]
+    Token(Token),
+
+    /// Show who changed what in the workspace, oldest first.
+    #[command(after_help = "Example: sluice audit --json")]
+    Audit(Audit),
 
     /// Do all that is due for every dataset: seal, merge, remove rows by retention rules, delete what nobody
     /// needs. For a timer.
@@ -370,6 +413,92 @@ pub(crate) enum Window {
     Output,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Organization {
+    /// Make an organization.
+    #[command(after_help = "Example: sluice organization create acme")]
+    Create {
+        /// The name.
+        name: String,
+    },
+    /// List organizations.
+    #[command(after_help = "Example: sluice organization list")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Workspace {
+    /// Make a workspace.
+    #[command(after_help = "Example: sluice workspace create shop")]
+    Create {
+        /// The name.
+        name: String,
+    },
+    /// List workspaces.
+    #[command(after_help = "Example: sluice workspace list")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Principal {
+    /// Make a principal.
+    #[command(after_help = "Example: sluice principal create nightly-export")]
+    Create {
+        /// The name.
+        name: String,
+    },
+    /// List principals.
+    #[command(after_help = "Example: sluice principal list")]
+    List,
+    /// Shut a principal out: none of its tokens opens anything any more.
+    #[command(after_help = "Example: sluice principal disable nightly-export")]
+    Disable {
+        /// The principal, by name or id.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token and print it, this once.
+    #[command(
+        after_help = "Example: sluice token create --principal nightly-export --scope data:read --scope export:run"
+    )]
+    Create(CreateToken),
+    /// List tokens, without what is secret.
+    #[command(after_help = "Example: sluice token list")]
+    List,
+    /// Take a token back.
+    #[command(after_help = "Example: sluice token revoke tk_01a2133489e771d5a92ae20643a2b5b3")]
+    Revoke {
+        /// The token's id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateToken {
+    /// Who will act with it, by name or id.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) principal: String,
+    /// What it allows: data:write, data:read, export:run or admin; more than one if repeated.
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope)]
+    pub(crate) scopes: Vec<Scope>,
+    /// Open every workspace of the organization, instead of the one of --workspace.
+    #[arg(long)]
+    pub(crate) everywhere: bool,
+    /// Days until it opens nothing any more; never without it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
+    pub(crate) days: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Changes of the organization that are in no workspace.
+    #[arg(long)]
+    pub(crate) of_organization: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Sql {
     /// One SELECT.
@@ -390,6 +519,13 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.with_timezone(&Utc))
         .map_err(|e| format!("{e}; write it as 2024-05-01T00:00:00Z"))
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text).ok_or_else(|| {
+        let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        format!("choose from {}", all.join(", "))
+    })
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

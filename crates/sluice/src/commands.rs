@@ -1,5 +1,7 @@
 //! What each command does.
 
+mod access;
+mod audit;
 mod commits;
 mod dataset;
 mod demo;
@@ -25,32 +27,44 @@ use crate::output::Output;
 /// Does what was asked.
 pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
     let output = if cli.json { Output::Json } else { Output::Text };
-    match cli.command {
+    match &cli.command {
         // These two need no data folder and make none.
-        Command::Verify(args) => return verify::verify(&args, output),
-        Command::Completions { shell } => return completions(shell),
+        Command::Verify(args) => return verify::verify(args, output),
+        Command::Completions { shell } => return completions(*shell),
         // It says what is wrong with a folder that cannot be opened.
         Command::Doctor { scrub } => {
-            let how = if scrub { Scrub::Sums } else { Scrub::Sizes };
-            return doctor::doctor(&cli.dir, cli.config.as_deref(), (output, how)).await;
+            let how = if *scrub { Scrub::Sums } else { Scrub::Sizes };
+            return doctor::doctor(&cli, output, how).await;
         }
         _ => {}
     }
-    let app = App::open(&cli.dir, cli.config.as_deref(), output).await?;
-    match cli.command {
-        Command::Demo => demo::demo(&app).await,
-        Command::Dataset(command) => dataset::dataset(&app, command).await,
-        Command::Import(args) => import::import(&app, args).await,
-        Command::Export(command) => export::export(&app, *command).await,
-        Command::Run(command) => run::run(&app, command).await,
-        Command::View(command) => view::view(&app, command).await,
-        Command::Sql(args) => sql::sql(&app, args).await,
-        Command::Revert { batch } => upkeep::revert(&app, &batch).await,
-        Command::Expire { dataset, before } => upkeep::expire(&app, &dataset, before).await,
-        Command::Compact { dataset } => upkeep::compact(&app, &dataset).await,
-        Command::Mark => commits::mark(&app).await,
-        Command::Upkeep => upkeep::upkeep(&app).await,
-        Command::Commits { dataset } => commits::commits(&app, &dataset).await,
+    let app = App::open(&cli, output).await?;
+    let entry = audit::begin(&app, &cli.command).await?;
+    let outcome = work(&app, cli.command).await;
+    audit::end(&app, entry, &outcome).await?;
+    outcome
+}
+
+async fn work(app: &App, command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Demo => demo::demo(app).await,
+        Command::Dataset(command) => dataset::dataset(app, command).await,
+        Command::Import(args) => import::import(app, args).await,
+        Command::Export(command) => export::export(app, *command).await,
+        Command::Run(command) => run::run(app, command).await,
+        Command::View(command) => view::view(app, command).await,
+        Command::Sql(args) => sql::sql(app, args).await,
+        Command::Revert { batch } => upkeep::revert(app, &batch).await,
+        Command::Expire { dataset, before } => upkeep::expire(app, &dataset, before).await,
+        Command::Compact { dataset } => upkeep::compact(app, &dataset).await,
+        Command::Mark => commits::mark(app).await,
+        Command::Organization(command) => access::organization(app, command).await,
+        Command::Workspace(command) => access::workspace(app, command).await,
+        Command::Principal(command) => access::principal(app, command).await,
+        Command::Token(command) => access::token(app, command).await,
+        Command::Audit(args) => audit::audit(app, &args).await,
+        Command::Upkeep => upkeep::upkeep(app).await,
+        Command::Commits { dataset } => commits::commits(app, &dataset).await,
         Command::Verify(_) | Command::Completions { .. } | Command::Doctor { .. } => Ok(()),
     }
 }

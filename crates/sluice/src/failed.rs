@@ -111,6 +111,7 @@ from_failures! {
     export::destinations::Error,
     export::verify::Error,
     model::names::BadName,
+    model::ports::AccessError,
     model::ports::CatalogError,
     model::ports::LedgerError,
     model::schema::Error,

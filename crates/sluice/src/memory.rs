@@ -12,18 +12,18 @@ const HEAPS: std::ffi::c_int = 2;
 /// Bytes from which a buffer is the system's own, and goes back to it as soon as it is dropped. Pages and columns
 /// are below: the system would clear their memory each time.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const OWN_PAGES_BYTES: std::ffi::c_int = 32 << 20;
+const OWN_PAGES_BYTES: std::ffi::c_int = 2 << 20;
 
 /// Bytes that a heap keeps at its end for what comes next.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_BYTES: std::ffi::c_int = 64 << 20;
+const KEPT_BYTES: std::ffi::c_int = 32 << 20;
 
 /// Sets the allocator up; to be called before there are other threads.
 pub(crate) fn set_up() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(
         unsafe_code,
-        reason = "the C library is asked; it takes two numbers and no memory of ours"
+        reason = "the C library is asked; it takes numbers and no memory of ours"
     )]
     // SAFETY: `mallopt` has no requirement but to be called by one thread at a time.
     unsafe {

@@ -1,4 +1,4 @@
-//! The contract of the catalog and the ledger, executed: every implementation passes all of it.
+//! The contract of the catalog, the ledger and access, executed: every implementation passes all of it.
 //!
 //! Each case is a function that takes a [`Rig`] over an empty database and panics where the contract is
 //! broken. [`conformance_tests!`](crate::conformance_tests) makes one test of each. Cases never sleep;
@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![allow(missing_docs, reason = "the names of the cases are sentences")]
 
+pub mod access;
 pub mod catalog;
 pub mod ledger;
 pub mod machine;
@@ -22,7 +23,7 @@ use model::dataset::{
 use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
-use model::ports::{Catalog, Lease, Ledger, Opened};
+use model::ports::{Access, Catalog, Lease, Ledger, Opened};
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
 use model::schema::Schema;
@@ -30,13 +31,15 @@ use model::{
     BatchId, CommitNumber, DatasetId, FileId, ObjectKey, RunId, SchemaId, WorkspaceId, digest,
 };
 
-/// A catalog and a ledger over one empty database that has the default workspace.
+/// A store's ports over one empty database that has the default workspace.
 #[derive(Clone)]
 pub struct Rig {
     /// The catalog.
     pub catalog: Arc<dyn Catalog>,
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
+    /// Who may do what.
+    pub access: Arc<dyn Access>,
 }
 
 /// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
@@ -68,6 +71,10 @@ macro_rules! conformance_tests {
             a_lease_in_force_is_respected, an_older_lease_changes_nothing, cancelling_is_asked_once,
             runs_are_paged, a_predecessor_is_found, unknown_runs_are_not_found,
             an_empty_run_seals, ending_frees_the_export, finishing_in_parallel);
+        $crate::conformance_cases!($on, access:
+            a_new_database_has_one_workspace, workspaces_are_of_their_organization, names_are_unique,
+            tokens_open_what_they_say, a_token_that_is_over_opens_nothing, uses_are_noted_to_a_minute,
+            the_first_token_is_made_once, changes_are_paged);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

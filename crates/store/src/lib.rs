@@ -1,12 +1,13 @@
 //! The metadata database: what the lake holds and what was exported, on SQLite or PostgreSQL.
 //!
-//! [`Store`] is a [`model::ports::Catalog`] and a [`model::ports::Ledger`]; their contracts are written
+//! [`Store`] is a [`model::ports::Catalog`], a [`model::ports::Ledger`] and a [`model::ports::Access`]; their contracts are written
 //! at those traits and executed by the suite in `conformance`, which both databases pass. Every call is
 //! one transaction, durable when it returns and never held across I/O of the caller. Several processes
 //! may use one database. The store reads no clock but the database's own, and that only for leases.
 //!
 //! It does not touch data files, and it does not know what a query or a format is.
 
+mod access;
 mod catalog;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -143,8 +144,9 @@ async fn connect(url: &str) -> Result<Database, OpenError> {
 }
 
 async fn add_workspace(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), Error> {
-    let sql = "INSERT INTO workspace (id) VALUES ($1) ON CONFLICT DO NOTHING";
-    tx.execute(sql, args![workspace.as_str()]).await?;
+    let sql = "INSERT INTO workspace (id, name, organization) VALUES ($1, $1, $2)
+               ON CONFLICT DO NOTHING";
+    tx.execute(sql, args![workspace.as_str(), model::access::DEFAULT]).await?;
     Ok(())
 }
 

@@ -41,6 +41,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0005_retention.sql"),
         postgres: include_str!("../migrations/0005_retention.sql"),
     },
+    Migration {
+        version: 6,
+        sqlite: include_str!("../migrations/0006_access.sql"),
+        postgres: include_str!("../migrations/0006_access.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

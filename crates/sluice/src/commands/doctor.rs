@@ -10,6 +10,7 @@ use model::ports::{Catalog, Damage, Ledger, Pin, PinOwner, Scrub, Upkeep};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::cli::Cli;
 use crate::failed::Failed;
 use crate::output::{Output, bytes, count, counted, table};
 use crate::progress::Bar;
@@ -53,18 +54,15 @@ impl Check {
 }
 
 /// Does the `doctor` command; exit code 1 if something needs mending.
-pub(crate) async fn doctor(
-    dir: &Path,
-    config: Option<&Path>,
-    (output, how): (Output, Scrub),
-) -> Result<(), Failed> {
+pub(crate) async fn doctor(cli: &Cli, output: Output, how: Scrub) -> Result<(), Failed> {
+    let dir = &*cli.dir;
     let mut checks = vec![Check::good("version", env!("CARGO_PKG_VERSION"))];
     // First what does not need the database: a full disk is why it may not open.
     if dir.exists() {
         checks.push(file_system(dir)?);
         checks.push(disk(dir)?);
     }
-    match App::open(dir, config, output).await {
+    match App::open(cli, output).await {
         Ok(app) => look(&app, how, &mut checks).await?,
         Err(failed) => checks.push(Check::bad(
             "opening",

@@ -1,5 +1,6 @@
 //! The real program on a temporary folder, as a user runs it.
 
+mod access;
 mod bad_input;
 mod crash;
 mod demo;

@@ -120,6 +120,12 @@ impl From<DateTime<Utc>> for Value {
     }
 }
 
+impl From<Option<DateTime<Utc>>> for Value {
+    fn from(at: Option<DateTime<Utc>>) -> Self {
+        Self::Int(at.map(micros))
+    }
+}
+
 /// Makes the values of a statement: `args![id, number]`.
 macro_rules! args {
     ($($value:expr),* $(,)?) => { &[$($crate::database::Value::from($value)),*] };

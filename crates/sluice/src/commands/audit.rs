@@ -1,0 +1,101 @@
+//! `audit`, and what the log says of the other commands.
+//!
+//! An entry is written before the change and its outcome after it, so that a change without an outcome is one whose
+//! process ended in between. Imports and runs are not in it: commits and the ledger tell of those.
+
+use model::access::{Actor, NewAudit};
+use model::ports::Access;
+use model::{AuditId, WorkspaceId};
+
+use crate::app::App;
+use crate::cli::{self, Command};
+use crate::failed::Failed;
+use crate::output::table;
+
+/// Entries read at once.
+const PAGE: u32 = 1000;
+
+/// Shows the log.
+pub(crate) async fn audit(app: &App, args: &cli::Audit) -> Result<(), Failed> {
+    let workspace = (!args.of_organization).then_some(&app.workspace);
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().map(|entry: &model::access::Audit| &entry.id);
+        let page = app.store.audits(&app.organization, workspace, (after, PAGE)).await?;
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    let row = |entry: &model::access::Audit| {
+        let actor = match &entry.actor {
+            Actor::Shell(name) => format!("{name} (shell)"),
+            Actor::Token { principal, .. } => principal.to_string(),
+        };
+        let outcome = entry.outcome.clone().unwrap_or_else(|| "unknown".into());
+        let time = entry.time.format("%Y-%m-%d %H:%M:%S").to_string();
+        vec![time, actor, entry.action.clone(), entry.target.clone(), outcome]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    let header = ["time", "who", "what", "of", "outcome"];
+    Ok(app.output.value(&all, |out| table(out, &header, &rows))?)
+}
+
+/// Writes down what a command is about to change, if it changes something of the kind.
+pub(crate) async fn begin(app: &App, command: &Command) -> Result<Option<AuditId>, Failed> {
+    let Some((action, target, workspace)) = change(app, command) else { return Ok(None) };
+    let now = app.clock.now();
+    let new = NewAudit {
+        id: AuditId::mint(now),
+        actor: Actor::Shell(person()),
+        organization: app.organization.clone(),
+        workspace,
+        action: action.into(),
+        target,
+        request: None,
+    };
+    app.store.begin_audit(&new, now).await?;
+    Ok(Some(new.id))
+}
+
+/// Writes down what came of it.
+pub(crate) async fn end(
+    app: &App,
+    entry: Option<AuditId>,
+    outcome: &Result<(), Failed>,
+) -> Result<(), Failed> {
+    let Some(entry) = entry else { return Ok(()) };
+    let outcome = if outcome.is_ok() { "done" } else { "failed" };
+    Ok(app.store.end_audit(&entry, outcome).await?)
+}
+
+/// Returns what a command changes, of what, and in which workspace.
+fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<WorkspaceId>)> {
+    let here = |action, target: &str| Some((action, target.into(), Some(app.workspace.clone())));
+    let outside = |action, target: &str| Some((action, target.into(), None));
+    match command {
+        Command::Dataset(cli::Dataset::Create(args)) => here("dataset.create", &args.name),
+        Command::Dataset(cli::Dataset::Keep { name, .. }) => here("dataset.keep", name),
+        Command::Dataset(cli::Dataset::Drop { name }) => here("dataset.drop", name),
+        Command::View(cli::View::Create(args)) => here("view.create", &args.name),
+        Command::View(cli::View::Drop { name }) => here("view.drop", name),
+        Command::Revert { batch } => here("batch.revert", batch),
+        Command::Expire { dataset, .. } => here("dataset.expire", dataset),
+        Command::Organization(cli::Organization::Create { name }) => {
+            outside("organization.create", name)
+        }
+        Command::Workspace(cli::Workspace::Create { name }) => outside("workspace.create", name),
+        Command::Principal(cli::Principal::Create { name }) => outside("principal.create", name),
+        Command::Principal(cli::Principal::Disable { name }) => outside("principal.disable", name),
+        Command::Token(cli::Token::Create(args)) => outside("token.create", &args.principal),
+        Command::Token(cli::Token::Revoke { id }) => outside("token.revoke", id),
+        _ => None,
+    }
+}
+
+/// Returns the name by which the system knows who types.
+fn person() -> String {
+    std::env::var("SUDO_USER")
+        .or_else(|_| std::env::var("USER"))
+        .unwrap_or_else(|_| "unknown".into())
+}
