@@ -77,7 +77,7 @@ impl World {
             kind: DatasetKind::Event,
             time_column: None,
             schema: None,
-            files: vec![ImportFile { name: "rows".into(), path }],
+            files: vec![ImportFile::at("rows", path)],
             format: InputFormat::Jsonl,
             replace: None,
             key: None,

@@ -16,9 +16,9 @@ pub use access::{Access, AccessError};
 pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{
-    Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportFile, ImportReport, Ingest,
-    InputFormat, Positions, Progress, Query, ReadTask, Relations, Replace, RowStream, Rows, Scrub,
-    Size, SqlStream, Stage, Swept, Upkeep,
+    Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportContent, ImportFile,
+    ImportReport, Ingest, InputFormat, Positions, Progress, Query, ReadTask, Relations, Replace,
+    RowStream, Rows, Scrub, Size, SqlStream, Stage, Swept, Upkeep,
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};

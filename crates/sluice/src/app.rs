@@ -34,6 +34,8 @@ pub(crate) struct App {
     pub(crate) formats: Arc<Formats>,
     /// Which runs this host works on.
     pub(crate) locks: FileLocks,
+    /// Where the server listens.
+    pub(crate) listen: String,
     /// Threads that work at once.
     pub(crate) threads: usize,
     /// The time.
@@ -76,6 +78,7 @@ impl App {
             store,
             lake: Arc::new(lake),
             formats: Arc::new(Formats::new(threads)),
+            listen: config.server.listen,
             threads,
             clock,
             organization,

@@ -153,6 +153,14 @@ pub(crate) enum Command {
     #[command(after_help = "Example: sluice audit --json")]
     Audit(Audit),
 
+    /// Serve the API over HTTP until asked to stop. Prints where it listens.
+    #[command(after_help = "Example: sluice serve --listen 127.0.0.1:8080")]
+    Serve {
+        /// Address and port; `server.listen` of the configuration without it.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+    },
+
     /// Do all that is due for every dataset: seal, merge, remove rows by retention rules, delete what nobody
     /// needs. For a timer.
     #[command(after_help = "Example: sluice upkeep")]

@@ -9,6 +9,7 @@ mod doctor;
 mod export;
 mod import;
 mod run;
+mod serve;
 mod sql;
 mod upkeep;
 mod verify;
@@ -63,6 +64,7 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Principal(command) => access::principal(app, command).await,
         Command::Token(command) => access::token(app, command).await,
         Command::Audit(args) => audit::audit(app, &args).await,
+        Command::Serve { listen } => serve::serve(app, listen).await,
         Command::Upkeep => upkeep::upkeep(app).await,
         Command::Commits { dataset } => commits::commits(app, &dataset).await,
         Command::Verify(_) | Command::Completions { .. } | Command::Doctor { .. } => Ok(()),

@@ -23,6 +23,22 @@ pub(crate) struct Config {
     pub(crate) work: Work,
     /// How rows are kept.
     pub(crate) lake: Lake,
+    /// How the API is served.
+    pub(crate) server: Server,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Server {
+    /// Address and port. There is no TLS: put a proxy before it, or leave it on this host.
+    pub(crate) listen: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into() }
+    }
 }
 
 /// `[database]`

@@ -4,6 +4,7 @@
 //! DIR/VERSION        the layout's number; a newer one is refused
 //! DIR/sluice.toml    settings, if there are any
 //! DIR/meta.sqlite    datasets, commits, runs (unless they are in PostgreSQL)
+//! DIR/admin-token    the token of the first administrator, which the first `serve` makes
 //! DIR/lake/          data files
 //! DIR/locks/         one file per run being worked on
 //! DIR/rejects/       rows that `import --partial` refused
@@ -60,6 +61,11 @@ impl Folder {
     /// Returns the URL of the folder's own database.
     pub(crate) fn database_url(&self) -> String {
         format!("sqlite:{}", self.root.join("meta.sqlite").display())
+    }
+
+    /// Returns where the first administrator's token is kept.
+    pub(crate) fn admin_token(&self) -> PathBuf {
+        self.root.join("admin-token")
     }
 
     /// Returns where data files lie.

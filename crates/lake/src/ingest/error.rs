@@ -150,6 +150,8 @@ pub(crate) enum IngestError {
     },
     #[error("{place}: a record is longer than {} MiB; split it", limits::RECORD_BYTES_MAX >> 20)]
     TooLong { place: Place },
+    #[error("`{file}` unpacks to more than {max} bytes; send less at once")]
+    Unpacked { file: String, max: u64 },
     #[error("{place}: the file ends inside a value that begins here; fetch it again")]
     Unfinished { place: Place },
     #[error("{place}: a quoted field begins here and is never closed")]
@@ -224,6 +226,7 @@ impl Failure for IngestError {
             Self::NoFile { .. } => Code::NotFound,
             Self::TooManyFiles { .. }
             | Self::TooLong { .. }
+            | Self::Unpacked { .. }
             | Self::TooManyColumns
             | Self::TooDeep { .. }
             | Self::TooManyRejected => Code::TooLarge,

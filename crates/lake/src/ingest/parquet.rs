@@ -52,7 +52,7 @@ pub(super) struct ParquetInput {
 impl ParquetInput {
     /// Reads the footer.
     pub(super) fn open(file: &ImportFile) -> Result<Self, IngestError> {
-        let raw = open_raw(&file.path, &file.name)?;
+        let raw = open_raw(file)?;
         let metadata = ArrowReaderMetadata::load(&raw, ArrowReaderOptions::new())
             .map_err(|source| IngestError::Parquet { file: file.name.clone(), source })?;
         let schema = Schema::from_arrow(metadata.schema())
@@ -167,7 +167,7 @@ impl ParquetInput {
         group: Option<usize>,
         column: Option<usize>,
     ) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader, IngestError> {
-        let raw: File = open_raw(&self.file.path, &self.file.name)?;
+        let raw: File = open_raw(&self.file)?;
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(raw, self.metadata.clone())
                 .with_batch_size(self.batch_rows());
@@ -202,7 +202,7 @@ impl ParquetInput {
         let key = ObjectKey::new(format!("{folder}/{id}.parquet"));
         let store = |source| FilesError::Store { key: key.clone(), source };
         let mut upload = objects.upload(&key, id.as_str()).await.map_err(store)?;
-        let mut raw = open_raw(&self.file.path, &self.file.name)?;
+        let mut raw = open_raw(&self.file)?;
         let (mut bytes, mut sum) = (0, Sha256::new());
         loop {
             let name = self.file.name.clone();

@@ -6,12 +6,11 @@
 
 use std::fs::File;
 use std::io::{BufReader, Chain, Cursor, Read};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, StreamExt};
-use model::ports::{ImportFile, InputFormat};
+use model::ports::{ImportContent, ImportFile, InputFormat};
 use tokio::sync::mpsc;
 
 use super::block::Block;
@@ -73,18 +72,11 @@ impl Codec {
 /// Finds out what a file is.
 pub(super) fn look(file: &ImportFile, format: InputFormat) -> Result<Source, IngestError> {
     let name = &file.name;
-    let meta = std::fs::metadata(&file.path).map_err(read_error(name))?;
-    if meta.is_dir() {
-        return Err(IngestError::NotAFile { file: name.clone() });
-    }
-    if !meta.is_file() {
-        return Err(IngestError::Pipe { file: name.clone() });
-    }
+    let bytes = size(file)?;
     let empty = || IngestError::Empty { file: name.clone() };
-    let mut raw = File::open(&file.path).map_err(read_error(name))?;
     let mut head = Vec::new();
-    (&mut raw).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(read_error(name))?;
-    let source = |content| Source { file: file.clone(), content, bytes: meta.len() };
+    raw(file)?.take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(read_error(name))?;
+    let source = |content| Source { file: file.clone(), content, bytes };
     if head.is_empty() {
         return Err(empty());
     }
@@ -123,6 +115,31 @@ pub(super) fn look(file: &ImportFile, format: InputFormat) -> Result<Source, Ing
         text.header = Some(header);
     }
     Ok(source(Content::Text(text)))
+}
+
+/// Returns the bytes of a file that can be read more than once.
+fn size(file: &ImportFile) -> Result<u64, IngestError> {
+    let name = &file.name;
+    let path = match &file.content {
+        ImportContent::Path(path) => path,
+        ImportContent::Text { bytes, .. } => return Ok(bytes.len() as u64),
+    };
+    let meta = std::fs::metadata(path).map_err(read_error(name))?;
+    if meta.is_dir() {
+        return Err(IngestError::NotAFile { file: name.clone() });
+    }
+    if !meta.is_file() {
+        return Err(IngestError::Pipe { file: name.clone() });
+    }
+    Ok(meta.len())
+}
+
+/// Opens the bytes of a file as they are stored.
+fn raw(file: &ImportFile) -> Result<Box<dyn Read + Send>, IngestError> {
+    Ok(match &file.content {
+        ImportContent::Path(path) => Box::new(File::open(path).map_err(read_error(&file.name))?),
+        ImportContent::Text { bytes, .. } => Box::new(Cursor::new(bytes.clone())),
+    })
 }
 
 fn form_of(head: &[u8], name: &str, format: InputFormat) -> Form {
@@ -171,7 +188,7 @@ type Text = Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>;
 
 /// Opens the decompressed text behind a byte order mark; `read` counts the bytes taken from the file.
 fn open(file: &ImportFile, text: &TextContent, read: &Arc<AtomicU64>) -> Result<Text, IngestError> {
-    let raw = File::open(&file.path).map_err(read_error(&file.name))?;
+    let raw = raw(file)?;
     let counted = BufReader::with_capacity(256 << 10, Counted { raw, read: read.clone() });
     let mut reader: Box<dyn Read + Send> = match text.codec {
         Codec::Plain => Box::new(counted),
@@ -189,11 +206,39 @@ fn open(file: &ImportFile, text: &TextContent, read: &Arc<AtomicU64>) -> Result<
     if start == BYTE_ORDER_MARK {
         start.clear();
     }
+    if let ImportContent::Text { text_bytes_max, .. } = file.content {
+        let left = text_bytes_max.saturating_sub(start.len() as u64);
+        reader = Box::new(Limited { reader, max: text_bytes_max, left });
+    }
     Ok(Cursor::new(start).chain(reader))
 }
 
+/// Text that may not be longer than it may: a few bytes unpack to any number.
+struct Limited {
+    reader: Box<dyn Read + Send>,
+    max: u64,
+    left: u64,
+}
+
+/// Text went beyond its limit.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {max} bytes")]
+pub(super) struct Beyond {
+    max: u64,
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.reader.read(buffer)?;
+        let beyond = Beyond { max: self.max };
+        let left = self.left.checked_sub(got as u64);
+        self.left = left.ok_or_else(|| std::io::Error::other(beyond))?;
+        Ok(got)
+    }
+}
+
 struct Counted {
-    raw: File,
+    raw: Box<dyn Read + Send>,
     read: Arc<AtomicU64>,
 }
 
@@ -272,7 +317,7 @@ fn read_blocks(
 /// Returns the SHA-256 of a file as stored.
 pub(super) fn sum(file: &ImportFile) -> Result<[u8; 32], IngestError> {
     use sha2::Digest;
-    let mut raw = File::open(&file.path).map_err(read_error(&file.name))?;
+    let mut raw = raw(file)?;
     let mut sum = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -283,9 +328,12 @@ pub(super) fn sum(file: &ImportFile) -> Result<[u8; 32], IngestError> {
     }
 }
 
-/// Opens a file as it is.
-pub(super) fn open_raw(path: &Path, name: &str) -> Result<File, IngestError> {
-    File::open(path).map_err(read_error(name))
+/// Opens a local file as it is; what is in memory is text.
+pub(super) fn open_raw(file: &ImportFile) -> Result<File, IngestError> {
+    match &file.content {
+        ImportContent::Path(path) => File::open(path).map_err(read_error(&file.name)),
+        ImportContent::Text { .. } => Err(IngestError::NotText { file: file.name.clone() }),
+    }
 }
 
 /// Says that a file cannot be read.
@@ -298,6 +346,9 @@ pub(super) fn read_error(name: &str) -> impl FnOnce(std::io::Error) -> IngestErr
 }
 
 fn text_error(name: &str, codec: Codec, source: std::io::Error) -> IngestError {
+    if let Some(beyond) = source.get_ref().and_then(|error| error.downcast_ref::<Beyond>()) {
+        return IngestError::Unpacked { file: name.to_owned(), max: beyond.max };
+    }
     if codec == Codec::Plain || source.raw_os_error().is_some() {
         return IngestError::Read { file: name.to_owned(), source };
     }

@@ -18,7 +18,9 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use model::WorkspaceId;
 use model::dataset::DatasetKind;
-use model::ports::{Catalog, Import, ImportFile, ImportReport, Ingest, InputFormat, Progress};
+use model::ports::{
+    Catalog, Import, ImportContent, ImportFile, ImportReport, Ingest, InputFormat, Progress,
+};
 use model::schema::Schema;
 
 use super::plan::Depth;
@@ -66,7 +68,7 @@ impl Bench {
     fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> ImportFile {
         let path = self.folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        ImportFile { name: name.into(), path }
+        ImportFile::at(name, path)
     }
 
     fn import(&self, files: &[(&str, &[u8])]) -> Import {

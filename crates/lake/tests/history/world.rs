@@ -256,7 +256,7 @@ impl World {
             let name = format!("{at}.jsonl");
             let path = self.folder.path().join(&name);
             std::fs::write(&path, text).unwrap();
-            files.push(ImportFile { name, path });
+            files.push(ImportFile::at(name, path));
         }
         let import = Import {
             workspace: workspace(),

@@ -69,7 +69,7 @@ pub trait Access: Send + Sync {
     ) -> Result<Token, AccessError>;
 
     /// Makes the first principal with an administrator's token, unless the default organization ever had a principal;
-    /// returns whether it did. With the same token it says so again.
+    /// returns whether it did. Asked again with the same token, by id and text, it says so again.
     async fn create_first_token(
         &self,
         principal: &PrincipalId,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::Stream;
 use serde::Serialize;
@@ -173,8 +174,29 @@ pub enum InputFormat {
 pub struct ImportFile {
     /// What to call it in messages.
     pub name: String,
-    /// Where it is.
-    pub path: PathBuf,
+    /// What it holds.
+    pub content: ImportContent,
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Debug)]
+pub enum ImportContent {
+    /// In a local file of any form and size.
+    Path(PathBuf),
+    /// Here: text, or gzip or zstd of text that comes to so many bytes at most.
+    Text {
+        /// The bytes.
+        bytes: Bytes,
+        /// The most that they may unpack to.
+        text_bytes_max: u64,
+    },
+}
+
+impl ImportFile {
+    /// Names a local file.
+    pub fn at(name: impl Into<String>, path: PathBuf) -> Self {
+        Self { name: name.into(), content: ImportContent::Path(path) }
+    }
 }
 
 /// An import: several files, one commit or none.

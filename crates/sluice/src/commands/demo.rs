@@ -78,7 +78,7 @@ fn import(app: &App, path: PathBuf, name: &str) -> Import {
         time_column: Some("invoice_date".into()),
         schema: None,
         replace: None,
-        files: vec![ImportFile { name: name.into(), path }],
+        files: vec![ImportFile::at(name, path)],
         format: InputFormat::Parquet,
         key: Some(format!("demo/{name}")),
         rejects: None,

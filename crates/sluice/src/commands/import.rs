@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::dataset::DatasetKind;
-use model::ports::{Import, ImportFile, ImportReport, Ingest, InputFormat, Replace, Upkeep};
+use model::ports::{
+    Import, ImportContent, ImportFile, ImportReport, Ingest, InputFormat, Replace, Upkeep,
+};
 use model::{BatchId, names};
 
 use crate::app::App;
@@ -52,7 +54,10 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
 
 /// Imports while a bar shows how far it is.
 pub(crate) async fn import_with_bar(app: &App, import: &Import) -> Result<ImportReport, Failed> {
-    let size = |file: &ImportFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
+    let size = |file: &ImportFile| match &file.content {
+        ImportContent::Path(path) => std::fs::metadata(path).map_or(0, |meta| meta.len()),
+        ImportContent::Text { bytes, .. } => bytes.len() as u64,
+    };
     let bytes = import.files.iter().map(size).sum();
     let bar = Arc::new(Bar::start("importing", Some(Total { bytes })));
     let report = app.lake.import(import, bar.clone()).await?;
@@ -82,5 +87,5 @@ pub(crate) fn sentence(report: &ImportReport) -> String {
 }
 
 fn file(path: &Path) -> ImportFile {
-    ImportFile { name: path.display().to_string(), path: path.to_owned() }
+    ImportFile::at(path.display().to_string(), path.to_owned())
 }

@@ -52,8 +52,8 @@ pub(super) async fn create_first(
         .await?;
     let sql = "SELECT COUNT(*) AS n FROM principal WHERE organization = $1";
     if tx.one(sql, args![DEFAULT]).await?.int("n")? > 0 {
-        let sql = "SELECT id FROM token WHERE sha256 = $1";
-        return Ok(tx.first(sql, args![&new.sha256]).await?.is_some());
+        let sql = "SELECT id FROM token WHERE id = $1 AND sha256 = $2";
+        return Ok(tx.first(sql, args![new.id.as_str(), &new.sha256]).await?.is_some());
     }
     let first = Principal {
         id: principal.clone(),

@@ -128,11 +128,11 @@ async fn broken_containers_are_refused() {
 async fn missing_files_and_folders_are_named() {
     let bench = Bench::new();
     let mut import = bench.import(&[("x.csv", b"a\n1\n")]);
-    import.files[0].path = bench.folder.path().join("absent");
+    import.files[0].content = ImportContent::Path(bench.folder.path().join("absent"));
     let error = bench.run(&import).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), (Code::NotFound, Fault::Source));
     assert_eq!(error.to_string(), "`x.csv` does not exist");
-    import.files[0].path = bench.folder.path().into();
+    import.files[0].content = ImportContent::Path(bench.folder.path().into());
     let error = bench.refuse_import(&import).await;
     assert_eq!(error, "`x.csv` is not a file; name the files inside a folder one by one");
     import.files.clear();

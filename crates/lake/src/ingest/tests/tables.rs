@@ -293,3 +293,29 @@ async fn an_empty_line_of_one_csv_column_is_a_null() {
         [r#"{"name":"bob"}"#, "{}", r#"{"name":""}"#, r#"{"name":" \f"}"#, r#"{"name":"ann"}"#];
     assert_eq!(bench.rows().await, rows);
 }
+
+#[tokio::test]
+async fn text_in_memory_is_taken_up_to_its_limit() {
+    let text = "{\"a\":1}\n".repeat(100);
+    let check = async |bytes: Vec<u8>, text_bytes_max: u64| {
+        let bench = Bench::new();
+        let mut import = bench.import(&[]);
+        let content = ImportContent::Text { bytes: bytes.into(), text_bytes_max };
+        import.files = vec![ImportFile { name: "body".into(), content }];
+        import.format = InputFormat::Jsonl;
+        bench.run(&import).await.map(|report| report.rows).map_err(|error| error.to_string())
+    };
+    let beyond = Err("`body` unpacks to more than 799 bytes; send less at once".to_owned());
+    for bytes in [text.clone().into_bytes(), gzip(text.as_bytes()), zstd(text.as_bytes())] {
+        assert_eq!(check(bytes.clone(), 800).await, Ok(100));
+        assert_eq!(check(bytes, 799).await, beyond);
+    }
+    let table = table_bytes();
+    assert!(check(table, 1 << 20).await.is_err());
+}
+
+fn table_bytes() -> Vec<u8> {
+    let batch =
+        RecordBatch::try_from_iter(vec![("a", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
+    parquet(&batch.unwrap(), Compression::UNCOMPRESSED)
+}

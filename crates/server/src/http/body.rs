@@ -1,0 +1,92 @@
+//! Bodies: read whole up to a limit, then understood or refused as problems.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use model::Code;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// Bytes of a JSON body that describes something.
+const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// A JSON body.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        if media_type(&parts.headers) != "application/json" {
+            return Err(unsupported("send `Content-Type: application/json`"));
+        }
+        let bytes = whole(body, JSON_BYTES_MAX).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let detail = format!("the body is not what is expected: {error}");
+            Problem::new(Code::Invalid, detail).at("body")
+        })
+    }
+}
+
+/// A query string.
+#[derive(Debug)]
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Query::<T>::try_from_uri(&parts.uri).map(|Query(asked)| Self(asked)).map_err(|error| {
+            let detail = format!("the query string is not what is expected: {error}");
+            Problem::new(Code::Invalid, detail).at("query")
+        })
+    }
+}
+
+/// Reads a whole body; more bytes than may be, or half a body, change nothing.
+pub(crate) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let detail = format!("the body has more than {bytes_max} bytes; send less at once");
+            Problem::new(Code::TooLarge, detail).at("body")
+        } else {
+            Problem::new(Code::Invalid, "the body ended too early; send it again").at("body")
+        }
+    })?;
+    Ok(read.to_bytes())
+}
+
+/// Returns the media type without its parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = value.unwrap_or_default().split(';').next().unwrap_or_default();
+    value.trim().to_ascii_lowercase()
+}
+
+/// Refuses a body of the wrong kind.
+pub(crate) fn unsupported(remedy: &str) -> Problem {
+    let detail = format!("the body is of a kind that is not taken here; {remedy}");
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Problem::with_status(status, Code::Invalid, detail).at("Content-Type")
+}
+
+/// The one name or id in a path.
+#[derive(Debug)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::<String>::from_request_parts(parts, state).await;
+        read.map(|Path(text)| Self(text)).map_err(|_| {
+            Problem::new(Code::Invalid, "the address is not UTF-8; write its bytes as `%C3%A9`")
+        })
+    }
+}

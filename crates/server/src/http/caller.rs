@@ -1,0 +1,124 @@
+//! Who is asking, and in which workspace.
+
+use std::fmt;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use model::access::{DEFAULT, Grant, TokenText};
+use model::{Code, WorkspaceId};
+
+use super::Doors;
+use super::problem::Problem;
+
+/// The header in which a token that opens several workspaces names one.
+pub(crate) const WORKSPACE: &str = "sluice-workspace";
+
+/// The name of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    pub(super) fn mint() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whoever asks, after their token was looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// What the token opens.
+    pub(crate) grant: Grant,
+    /// The workspace that is meant.
+    pub(crate) workspace: WorkspaceId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(Problem::broken)
+    }
+}
+
+/// Lets a request through if its token allows the operation.
+pub(super) async fn admit(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match look(&doors, &parts).await {
+        Ok(caller) => {
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let operation = doors.operations.find(&parts.method, path).ok_or_else(Problem::no_method)?;
+    let text = token(&parts.headers)?;
+    let grant = doors.core.access.grant(&text.sha256(), doors.core.clock.now()).await?;
+    let grant = grant.ok_or_else(unknown)?;
+    if !grant.allows(operation.scope) {
+        let detail = format!(
+            "this token does not allow `{}`; use one with the scope `{}`",
+            operation.id,
+            operation.scope.as_str()
+        );
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
+    let workspace = workspace(doors, &grant, &parts.headers).await?;
+    Ok(Caller { grant, workspace })
+}
+
+fn token(headers: &HeaderMap) -> Result<TokenText, Problem> {
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
+        let detail = "this needs a token; send it as `Authorization: Bearer slt_…`";
+        Problem::new(Code::Unauthenticated, detail).at("Authorization")
+    })?;
+    let text = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let text = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    text.and_then(|(_, text)| TokenText::parse(text.trim())).ok_or_else(unknown)
+}
+
+/// Unknown, expired and revoked ones are told alike.
+fn unknown() -> Problem {
+    let detail = "the token opens nothing: it is unknown, expired or revoked; make another one";
+    Problem::new(Code::Unauthenticated, detail).at("Authorization")
+}
+
+async fn workspace(
+    doors: &Doors,
+    grant: &Grant,
+    headers: &HeaderMap,
+) -> Result<WorkspaceId, Problem> {
+    let named = headers.get(WORKSPACE).map(|value| value.to_str().unwrap_or("?"));
+    let found = match (&grant.workspace, named) {
+        (Some(only), None) => return Ok(only.clone()),
+        (_, named) => {
+            let name = named.unwrap_or(DEFAULT);
+            doors.core.access.workspace(&grant.organization, name).await
+        }
+    };
+    let found = found.map_err(|error| Problem::from(error).at(WORKSPACE))?;
+    match &grant.workspace {
+        // As if it was not there.
+        Some(only) if *only != found.id => {
+            let detail = format!("no workspace `{}`", named.unwrap_or(DEFAULT));
+            Err(Problem::new(Code::NotFound, detail).at(WORKSPACE))
+        }
+        _ => Ok(found.id),
+    }
+}

@@ -1,0 +1,54 @@
+//! What each route is, read from the description of the API: so a route that is not described does not open.
+
+use std::collections::HashMap;
+
+use axum::http::Method;
+use model::access::Scope;
+use serde_json::Value;
+
+/// The name of the security scheme in the description.
+pub(crate) const SCHEME: &str = "token";
+
+/// A method at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Operation {
+    /// Its id, which is what the log of changes calls it.
+    pub(crate) id: String,
+    /// What a token must allow.
+    pub(crate) scope: Scope,
+}
+
+/// Every operation of the native API.
+#[derive(Debug)]
+pub(crate) struct Operations(HashMap<(String, String), Operation>);
+
+impl Operations {
+    /// Reads a description.
+    ///
+    /// # Panics
+    ///
+    /// If an operation has no id or not exactly one scope, which is a bug that every start would show.
+    pub(crate) fn of(description: &Value) -> Self {
+        let mut all = HashMap::new();
+        for (path, methods) in description["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in methods.as_object().into_iter().flatten() {
+                let id = operation["operationId"].as_str().expect("every operation has an id");
+                let scopes = operation["security"][0][SCHEME].as_array();
+                let scope = match scopes.map(Vec::as_slice) {
+                    Some([scope]) => scope.as_str().and_then(Scope::parse),
+                    _ => None,
+                };
+                let scope = scope.unwrap_or_else(|| panic!("`{id}` needs one scope"));
+                all.insert((method.clone(), path.clone()), Operation { id: id.into(), scope });
+            }
+        }
+        Self(all)
+    }
+
+    /// Returns what a request to a route is; `HEAD` is asked like `GET`.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&Operation> {
+        let method =
+            if method == Method::HEAD { "get".into() } else { method.as_str().to_lowercase() };
+        self.0.get(&(method, path.to_owned()))
+    }
+}

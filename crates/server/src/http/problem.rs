@@ -1,0 +1,203 @@
+//! Errors as `application/problem+json`.
+//!
+//! Source: RFC 9457. The `type` is always `about:blank`; `code` is what programs decide by.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::ports::{AccessError, CatalogError};
+use model::{Code, Failure, PortError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::caller::RequestId;
+
+/// Why a request was not answered as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: Code,
+    detail: String,
+    field: Option<String>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// Always `about:blank`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What a caller can do about it: `invalid`, `unauthenticated`, `forbidden`, `not_found`, `conflict`, `too_large`,
+    /// `rate_limited`, `timeout`, `unavailable` or `internal`.
+    code: String,
+    /// What is wrong.
+    detail: String,
+    /// The part of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// How to mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    /// The request, as the server's log names it.
+    request_id: String,
+}
+
+impl Problem {
+    /// Makes the answer for a reason; what stands behind the first `; ` of the detail is the remedy.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self::with_status(status(code), code, detail)
+    }
+
+    /// The same with a status of its own.
+    pub(crate) fn with_status(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), field: None }
+    }
+
+    /// Names the part of the request that is wrong.
+    pub(crate) fn at(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+
+    /// Something in the SQL text of a body: what it names and is not there makes the text wrong, not the address.
+    pub(crate) fn in_sql(error: PortError) -> Self {
+        let problem = Self::from(error).at("sql");
+        match problem.code {
+            Code::NotFound => {
+                Self { status: StatusCode::BAD_REQUEST, code: Code::Invalid, ..problem }
+            }
+            _ => problem,
+        }
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(Code::NotFound, "there is nothing at this address; see /v1/openapi.json")
+    }
+
+    pub(crate) fn no_method() -> Self {
+        let detail = "this address does not take that method; see /v1/openapi.json";
+        Self::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, detail)
+    }
+
+    /// A bug.
+    pub(crate) fn broken() -> Self {
+        Self::new(Code::Internal, "the server failed; its log says more under this request's id")
+    }
+
+    /// Returns the code as programs read it.
+    pub(crate) fn code(&self) -> &'static str {
+        word(self.code)
+    }
+
+    /// Writes it down as the answer to a request.
+    pub(super) fn render(self, id: &RequestId) -> Response {
+        let body = ProblemBody {
+            kind: "about:blank".into(),
+            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: self.status.as_u16(),
+            code: word(self.code).into(),
+            remedy: self.detail.split_once("; ").map(|(_, remedy)| remedy.to_owned()),
+            detail: self.detail,
+            field: self.field,
+            request_id: id.to_string(),
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+
+    fn of(code: Code, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            tracing::info!(cause = %error);
+            cause = error.source();
+        }
+        match code {
+            // What went wrong inside is nobody's business outside.
+            Code::Internal => {
+                tracing::error!(%error, "failed");
+                Self::broken()
+            }
+            code => Self::new(code, error.to_string()),
+        }
+    }
+}
+
+/// Rendered by the outermost layer, which knows the request's id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<PortError> for Problem {
+    fn from(error: PortError) -> Self {
+        match error.downcast_ref::<CatalogError>() {
+            Some(CatalogError::KeyReused { .. }) => Self::reused(&error.to_string()),
+            _ => Self::of(error.code(), error.as_error()),
+        }
+    }
+}
+
+impl Problem {
+    /// The same key with another body is an error of its own kind, whatever the state of the dataset.
+    fn reused(detail: &str) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::with_status(status, Code::Conflict, detail).at("Idempotency-Key")
+    }
+}
+
+impl From<CatalogError> for Problem {
+    fn from(error: CatalogError) -> Self {
+        Self::of(error.code(), &error)
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        Self::of(error.code(), &error)
+    }
+}
+
+impl From<model::names::BadName> for Problem {
+    fn from(error: model::names::BadName) -> Self {
+        Self::of(error.code(), &error).at("name")
+    }
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Invalid => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Conflict => StatusCode::CONFLICT,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn word(code: Code) -> &'static str {
+    match code {
+        Code::Invalid => "invalid",
+        Code::Unauthenticated => "unauthenticated",
+        Code::Forbidden => "forbidden",
+        Code::NotFound => "not_found",
+        Code::Conflict => "conflict",
+        Code::TooLarge => "too_large",
+        Code::RateLimited => "rate_limited",
+        Code::Timeout => "timeout",
+        Code::Unavailable => "unavailable",
+        Code::Internal => "internal",
+    }
+}

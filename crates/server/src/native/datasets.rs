@@ -1,0 +1,242 @@
+//! Datasets, their commits and batches.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use model::dataset::{Batch, Commit, Dataset, DatasetKind, NewDataset};
+use model::schema::Schema;
+use model::{BatchId, Code, CommitNumber, DatasetId, names};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Core;
+use crate::http::body::{Asked, JsonBody, Segment};
+use crate::http::caller::Caller;
+use crate::http::page::{Page, Paging};
+use crate::http::problem::{Problem, ProblemBody};
+
+/// A named table.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DatasetBody {
+    /// Never changes.
+    id: String,
+    /// Unique among the workspace's datasets and views.
+    name: String,
+    /// `event` or `record`.
+    kind: &'static str,
+    /// The column that says when a row happened.
+    time_column: Option<String>,
+    /// The columns, as in `{"fields": [{"name": "price", "type": "float64"}]}`.
+    #[schema(value_type = Object)]
+    schema: Schema,
+    /// Days after which rows are removed.
+    keep_days: Option<u32>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+}
+
+impl From<Dataset> for DatasetBody {
+    fn from(dataset: Dataset) -> Self {
+        Self {
+            id: dataset.id.to_string(),
+            name: dataset.name,
+            kind: dataset.kind.as_str(),
+            time_column: dataset.time_column,
+            schema: dataset.schema,
+            keep_days: dataset.keep_days,
+            created_at: dataset.created_at,
+        }
+    }
+}
+
+/// A dataset to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewDatasetBody {
+    /// Letters, digits, `_`, `-` and `.`.
+    name: String,
+    /// `event`, or `record` for fragments of records.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    kind: DatasetKind,
+    /// The column that says when a row happened.
+    time_column: Option<String>,
+    /// The columns; those of the first rows without it.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    schema: Schema,
+}
+
+/// Datasets of the workspace, by name.
+#[utoipa::path(get, path = "/v1/datasets", operation_id = "dataset.list", tag = "datasets",
+    params(Paging), security(("token" = ["data:read"])),
+    responses(
+        (status = 200, body = Page<DatasetBody>),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(core): State<Core>,
+    caller: Caller,
+    Asked(paging): Asked<Paging>,
+) -> Result<Json<Page<DatasetBody>>, Problem> {
+    let all = core.catalog.datasets(&caller.workspace).await?;
+    let all = all.into_iter().map(DatasetBody::from).collect();
+    Ok(Json(paging.cut(all, |dataset| dataset.name.clone())))
+}
+
+/// Makes a dataset without rows.
+#[utoipa::path(post, path = "/v1/datasets", operation_id = "dataset.create", tag = "datasets",
+    request_body = NewDatasetBody, security(("token" = ["data:write"])),
+    responses(
+        (status = 201, body = DatasetBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn create(
+    State(core): State<Core>,
+    caller: Caller,
+    JsonBody(body): JsonBody<NewDatasetBody>,
+) -> Result<(StatusCode, Json<DatasetBody>), Problem> {
+    names::check("a dataset", &body.name)?;
+    body.schema
+        .check_kept()
+        .map_err(|error| Problem::new(Code::Invalid, error.to_string()).at("schema"))?;
+    let new = NewDataset {
+        id: DatasetId::mint(),
+        name: body.name,
+        kind: body.kind,
+        time_column: body.time_column,
+        schema: body.schema,
+    };
+    let made = core.catalog.create_dataset(&caller.workspace, &new, core.clock.now()).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// A dataset.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}", operation_id = "dataset.show", tag = "datasets",
+    params(("dataset" = String, Path, description = "Its name")), security(("token" = ["data:read"])),
+    responses(
+        (status = 200, body = DatasetBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+) -> Result<Json<DatasetBody>, Problem> {
+    Ok(Json(core.catalog.dataset(&caller.workspace, &name).await?.into()))
+}
+
+/// Takes a dataset out of sight; its name is free again.
+#[utoipa::path(delete, path = "/v1/datasets/{dataset}", operation_id = "dataset.drop", tag = "datasets",
+    params(("dataset" = String, Path, description = "Its name")), security(("token" = ["data:write"])),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn drop(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+) -> Result<StatusCode, Problem> {
+    core.catalog.drop_dataset(&caller.workspace, &name, core.clock.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// One change of the workspace.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CommitBody {
+    /// Ascending within the workspace.
+    number: u64,
+    /// When it was made.
+    time: DateTime<Utc>,
+    /// `append`, `replace`, `revert`, `erase`, `compact` or `expire`.
+    kind: &'static str,
+    /// The batches that it closed.
+    batches: Vec<String>,
+    /// Rows added.
+    rows: u64,
+    /// Bytes stored for them.
+    bytes: u64,
+    /// Rows removed.
+    rows_removed: u64,
+}
+
+impl From<Commit> for CommitBody {
+    fn from(commit: Commit) -> Self {
+        Self {
+            number: commit.number.0,
+            time: commit.time,
+            kind: commit.kind.as_str(),
+            batches: commit.batches.iter().map(ToString::to_string).collect(),
+            rows: commit.rows,
+            bytes: commit.bytes,
+            rows_removed: commit.rows_removed,
+        }
+    }
+}
+
+/// Commits of a dataset, oldest first.
+#[utoipa::path(get, path = "/v1/datasets/{dataset}/commits", operation_id = "commit.list", tag = "datasets",
+    params(("dataset" = String, Path, description = "Its name"), Paging),
+    security(("token" = ["data:read"])),
+    responses(
+        (status = 200, body = Page<CommitBody>),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn commits(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+    Asked(paging): Asked<Paging>,
+) -> Result<Json<Page<CommitBody>>, Problem> {
+    let after = paging.after.as_deref().unwrap_or("0").parse().map(CommitNumber);
+    let after = after.map_err(|_| {
+        Problem::new(Code::Invalid, "`after` is not what `next` said; pass that on").at("after")
+    })?;
+    let limit = paging.limit();
+    let mut all = core.catalog.commits(&caller.workspace, &name, after, limit + 1).await?;
+    let more = all.len() > limit as usize;
+    all.truncate(limit as usize);
+    let next = all.last().filter(|_| more).map(|commit| commit.number.to_string());
+    Ok(Json(Page { items: all.into_iter().map(Into::into).collect(), next }))
+}
+
+/// What was sent as one unit.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchBody {
+    /// Never changes.
+    id: String,
+    /// Where its rows went, by the dataset's id.
+    dataset: Option<String>,
+    /// The commit that made its rows visible.
+    commit: Option<u64>,
+    /// The commit that took them back.
+    taken_back: Option<u64>,
+}
+
+impl From<Batch> for BatchBody {
+    fn from(batch: Batch) -> Self {
+        Self {
+            id: batch.id.to_string(),
+            dataset: batch.dataset.map(|id| id.to_string()),
+            commit: batch.commit.map(|commit| commit.0),
+            taken_back: batch.taken_back.map(|commit| commit.0),
+        }
+    }
+}
+
+/// A batch.
+#[utoipa::path(get, path = "/v1/batches/{batch}", operation_id = "batch.show", tag = "datasets",
+    params(("batch" = String, Path, description = "Its id")), security(("token" = ["data:read"])),
+    responses(
+        (status = 200, body = BatchBody),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn batch(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Result<Json<BatchBody>, Problem> {
+    Ok(Json(core.catalog.batch(&caller.workspace, &BatchId::new(id)).await?.into()))
+}

@@ -1,0 +1,146 @@
+//! Rows over HTTP.
+//!
+//! Contract: a body is one commit or none, and the answer comes after the commit is durable. With an
+//! `Idempotency-Key` a repeat is answered like the first time and adds nothing.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use chrono::{DateTime, Utc};
+use model::dataset::DatasetKind;
+use model::ports::{Import, ImportContent, ImportFile, ImportReport, InputFormat, Progress};
+use model::{Code, names};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Core;
+use crate::http::body::{Segment, media_type, unsupported, whole};
+use crate::http::caller::Caller;
+use crate::http::problem::{Problem, ProblemBody};
+
+/// Bytes of a body as it is sent.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes that it may unpack to.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
+
+/// The header that makes a repeat harmless.
+const KEY: &str = "idempotency-key";
+
+/// What became of the rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Added {
+    /// The dataset's name.
+    dataset: String,
+    /// Whether this made the dataset.
+    created: bool,
+    /// The commit that they are in.
+    commit: u64,
+    /// Its time.
+    time: DateTime<Utc>,
+    /// The batch that they are.
+    batch: Option<String>,
+    /// How many there are.
+    rows: u64,
+    /// Whether they were there already, by their key.
+    repeated: bool,
+}
+
+impl From<ImportReport> for Added {
+    fn from(report: ImportReport) -> Self {
+        Self {
+            dataset: report.dataset,
+            created: report.created,
+            commit: report.commit.0,
+            time: report.time,
+            batch: report.batch.map(|id| id.to_string()),
+            rows: report.rows,
+            repeated: report.repeated,
+        }
+    }
+}
+
+/// Adds rows; all of them in one commit, durable before the answer, or none.
+///
+/// A JSON object a line (`application/x-ndjson`) or an array of objects (`application/json`), as it is or packed with gzip or
+/// zstd. The dataset is made by its first rows.
+#[utoipa::path(post, path = "/v1/datasets/{dataset}/rows", operation_id = "rows.add", tag = "datasets",
+    params(("dataset" = String, Path, description = "Its name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the first answer")),
+    request_body(content((String = "application/x-ndjson"), (Vec<Object> = "application/json"))),
+    security(("token" = ["data:write"])),
+    responses(
+        (status = 200, body = Added),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn add(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(dataset): Segment,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Added>), Problem> {
+    names::check("a dataset", &dataset)?;
+    let format = format(&headers)?;
+    let key = key(&headers)?;
+    let bytes = whole(body, BODY_BYTES_MAX).await?;
+    let content = ImportContent::Text { bytes, text_bytes_max: TEXT_BYTES_MAX };
+    let import = Import {
+        workspace: caller.workspace.clone(),
+        dataset,
+        kind: DatasetKind::default(),
+        time_column: None,
+        schema: None,
+        files: vec![ImportFile { name: "body".into(), content }],
+        format,
+        replace: None,
+        key,
+        rejects: None,
+    };
+    let report = core.ingest.import(&import, Arc::new(Unseen)).await?;
+    // They are in, whatever becomes of this.
+    let (upkeep, commit) = (core.upkeep.clone(), report.commit);
+    tokio::spawn(async move {
+        if let Err(error) = upkeep.tend(&import.workspace, &import.dataset, commit).await {
+            tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
+        }
+    });
+    Ok((StatusCode::OK, Json(report.into())))
+}
+
+fn format(headers: &HeaderMap) -> Result<InputFormat, Problem> {
+    let packed = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+    if packed.is_some_and(|packed| !["gzip", "zstd", "identity"].contains(&packed)) {
+        let detail = "the body is packed in a way that is not known; use gzip or zstd";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::with_status(status, Code::Invalid, detail).at("Content-Encoding"));
+    }
+    match &*media_type(headers) {
+        "application/x-ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Ok(InputFormat::Jsonl)
+        }
+        "application/json" => Ok(InputFormat::Json),
+        _ => Err(unsupported("send `application/x-ndjson` or `application/json`")),
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| !text.is_empty());
+    let bad = || {
+        let detail = "the key is not plain text; use letters and digits";
+        Problem::new(Code::Invalid, detail).at("Idempotency-Key")
+    };
+    text.map(|text| Some(text.to_owned())).ok_or_else(bad)
+}
+
+/// Nobody watches.
+#[derive(Debug)]
+struct Unseen;
+
+impl Progress for Unseen {
+    fn add(&self, _: u64, _: u64) {}
+}

@@ -1,0 +1,107 @@
+//! SQL over HTTP.
+//!
+//! Contract: one `SELECT` over the workspace's datasets and views; rows are streamed. What goes wrong before the first
+//! bytes is a problem; after that the answer breaks off, so that no client takes a part for the whole.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, TryStreamExt};
+use model::format::FormatSpec;
+use model::ports::{EncodedChunk, Positions, Rows};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::Core;
+use crate::http::body::JsonBody;
+use crate::http::caller::Caller;
+use crate::http::problem::{Problem, ProblemBody};
+
+/// A question.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    /// One `SELECT`.
+    sql: String,
+    /// How the rows are written; `jsonl` without it.
+    #[serde(default)]
+    format: Form,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Form {
+    /// A JSON object a line.
+    #[default]
+    Jsonl,
+    /// CSV with a header.
+    Csv,
+    /// Parquet.
+    Parquet,
+}
+
+impl Form {
+    /// The name of the format, its media type, and settings that a reader of an answer expects.
+    fn parts(self) -> (&'static str, &'static str, Option<(&'static str, &'static str)>) {
+        match self {
+            Self::Jsonl => ("jsonl", "application/x-ndjson", Some(("jsonl.nulls", "keep"))),
+            Self::Csv => ("csv", "text/csv; charset=utf-8", None),
+            Self::Parquet => ("parquet", "application/vnd.apache.parquet", None),
+        }
+    }
+}
+
+/// Answers one `SELECT` over datasets and views of the workspace.
+#[utoipa::path(post, path = "/v1/sql", operation_id = "sql.query", tag = "sql",
+    request_body = Question, security(("token" = ["data:read"])),
+    responses(
+        (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.parquet"))),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+pub(super) async fn query(
+    State(core): State<Core>,
+    caller: Caller,
+    JsonBody(question): JsonBody<Question>,
+) -> Result<Response, Problem> {
+    let now = core.clock.now();
+    let asked = core.query.sql(&caller.workspace, &question.sql, now).await;
+    let (schema, rows) = asked.map_err(Problem::in_sql)?;
+    let (format, media_type, option) = question.format.parts();
+    let spec = FormatSpec {
+        format: format.into(),
+        compression: None,
+        options: option
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect::<BTreeMap<_, _>>(),
+        file_rows: None,
+        file_bytes: None,
+        name: None,
+    };
+    let encoding = core.encoder.check(&spec, &schema).map_err(Problem::in_sql)?;
+    let mut read = 0;
+    let rows = rows.map_ok(move |batch| {
+        let first = read;
+        read += batch.num_rows() as u64;
+        Rows { batch, read: Positions::Dense { first }, read_after: read }
+    });
+    let encoded = core.encoder.encode(&encoding, &schema, rows.boxed());
+    let mut bytes = Box::pin(encoded.try_filter_map(async |chunk| {
+        Ok(match chunk {
+            EncodedChunk::Bytes(bytes) => Some(bytes),
+            EncodedChunk::End(_) => None,
+        })
+    }));
+    let first = bytes.try_next().await.map_err(Problem::in_sql)?;
+    let rest = bytes.map_err(|error| {
+        tracing::warn!(%error, "an answer broke off");
+        std::io::Error::other(error.to_string())
+    });
+    let all = futures::stream::iter(first.map(Ok)).chain(rest);
+    Ok(([(header::CONTENT_TYPE, media_type)], Body::from_stream(all)).into_response())
+}

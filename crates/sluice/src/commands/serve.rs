@@ -1,0 +1,125 @@
+//! `serve`: the server, until it is asked to stop.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
+use model::ports::Access;
+use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId};
+use server::Core;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::access::mint;
+use crate::app::App;
+use crate::failed::Failed;
+
+/// Does the `serve` command.
+pub(crate) async fn serve(app: &App, listen: Option<String>) -> Result<(), Failed> {
+    let address = listen.unwrap_or_else(|| app.listen.clone());
+    let listener = TcpListener::bind(&address).await.map_err(|e| {
+        Failed::request(format!("cannot listen on `{address}`: {e}; choose another"))
+    })?;
+    if let Some(path) = first_token(app).await? {
+        let path = path.display().to_string();
+        let told = serde_json::json!({ "admin_token": path });
+        app.output.value(&told, |out| {
+            writeln!(out, "the token of the first administrator is in {path}")
+        })?;
+    }
+    let address = listener.local_addr()?.to_string();
+    let told = serde_json::json!({ "listening": address });
+    app.output.value(&told, |out| writeln!(out, "listening on http://{address}"))?;
+    let stop = stop()?;
+    Ok(server::serve(listener, core(app), stop).await?)
+}
+
+fn core(app: &App) -> Core {
+    Core {
+        access: app.store.clone(),
+        catalog: app.store.clone(),
+        ingest: app.lake.clone(),
+        query: app.lake.clone(),
+        upkeep: app.lake.clone(),
+        encoder: app.formats.clone(),
+        secret,
+        clock: app.clock.clone(),
+    }
+}
+
+fn secret() -> Result<[u8; 32], PortError> {
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).map_err(|e| {
+        let message = "the system gives no random bits; try again";
+        PortError::caused(Code::Unavailable, Fault::Own, message, e)
+    })?;
+    Ok(bits)
+}
+
+/// Returns what is ready when the process is asked to stop.
+fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failed> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: requests that came before are answered");
+    })
+}
+
+/// Makes the first administrator's token where nobody may do anything yet; returns the file that it is in, to
+/// whoever made it.
+///
+/// The file comes first, so that no token is known whose text nobody has: a start that dies in between
+/// leaves a file which the next start takes up.
+async fn first_token(app: &App) -> Result<Option<PathBuf>, Failed> {
+    let organization = OrganizationId::default_organization();
+    if !app.store.principals(&organization).await?.is_empty() {
+        return Ok(None);
+    }
+    let path = app.folder.admin_token();
+    let text = kept(&path, &mint()?)
+        .map_err(|e| Failed::internal(format!("cannot write `{}`: {e}", path.display())))?;
+    let text = TokenText::parse(text.trim()).ok_or_else(|| {
+        Failed::request(format!("`{}` holds no token; remove it and start again", path.display()))
+    })?;
+    let new = NewToken {
+        id: TokenId::mint(),
+        principal: FIRST_PRINCIPAL.into(),
+        workspace: None,
+        scopes: vec![Scope::Admin],
+        expires_at: None,
+        sha256: text.sha256(),
+    };
+    let now = app.clock.now();
+    if app.store.create_first_token(&PrincipalId::mint(), &new, now).await? {
+        return Ok(Some(path));
+    }
+    if app.store.grant(&new.sha256, now).await?.is_none() {
+        // Another folder's process was faster: what is in this one opens nothing.
+        fs::remove_file(&path)?;
+    }
+    Ok(None)
+}
+
+/// Returns what the file holds; made with the text, readable by its owner alone, if it is not there.
+fn kept(path: &Path, text: &TokenText) -> io::Result<String> {
+    let unfinished = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{}", text.reveal())?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if let Some(folder) = path.parent() {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    fs::read_to_string(path)
+}

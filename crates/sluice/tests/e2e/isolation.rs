@@ -1,0 +1,201 @@
+//! Nobody sees what is another's: a walk over every operation of the description.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::helper::{Sluice, numbers};
+use crate::server::{Answer, Server};
+
+/// Operations whose name makes a thing of the caller's own if it is not there.
+const MAKES: [&str; 1] = ["rows.add"];
+
+/// Operations that end what the others need, last.
+const ENDS: [&str; 4] = ["view.drop", "dataset.drop", "token.revoke", "principal.disable"];
+
+struct Operation {
+    method: String,
+    path: String,
+    id: String,
+    params: Vec<String>,
+    has_body: bool,
+}
+
+fn operations(description: &Value) -> Vec<Operation> {
+    let mut all = Vec::new();
+    for (path, methods) in description["paths"].as_object().expect("paths") {
+        for (method, one) in methods.as_object().expect("methods") {
+            let params = one["parameters"].as_array().into_iter().flatten();
+            let params = params.filter(|one| one["in"] == "path");
+            let params = params.map(|one| one["name"].as_str().expect("a name").to_owned());
+            all.push(Operation {
+                method: method.to_uppercase(),
+                path: path.clone(),
+                id: one["operationId"].as_str().expect("an id").to_owned(),
+                params: params.collect(),
+                has_body: one.get("requestBody").is_some(),
+            });
+        }
+    }
+    all.sort_by_key(|one| ENDS.iter().position(|id| *id == one.id).map_or(0, |at| at + 1));
+    all
+}
+
+/// A body that the operation takes; what it makes is named by `n`.
+fn body(id: &str, n: u32) -> Vec<u8> {
+    let body = match id {
+        "rows.add" => return numbers(0, 2).into_bytes(),
+        "dataset.create" | "workspace.create" | "principal.create" => {
+            json!({ "name": format!("made{n}") })
+        }
+        "view.create" => json!({ "name": format!("view{n}"), "sql": "SELECT 1 AS one" }),
+        "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
+        "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
+        other => panic!("`{other}` takes a body: give it one here"),
+    };
+    body.to_string().into_bytes()
+}
+
+fn send(
+    server: &Server,
+    one: &Operation,
+    params: &BTreeMap<&str, String>,
+    (token, n): (&str, u32),
+) -> Answer {
+    let mut path = one.path.clone();
+    for name in &one.params {
+        let value = params.get(&**name).unwrap_or_else(|| panic!("`{name}` needs a fixture"));
+        path = path.replace(&format!("{{{name}}}"), value);
+    }
+    let kind = if one.id == "rows.add" { "application/x-ndjson" } else { "application/json" };
+    let body = if one.has_body { body(&one.id, n) } else { Vec::new() };
+    server.send(&one.method, &path, (token, &[("content-type", kind)]), &body)
+}
+
+/// An answer without what differs between two requests.
+fn bare(answer: &Answer, value: &str) -> (u16, String) {
+    let mut body = answer.json();
+    body["request_id"] = Value::Null;
+    (answer.status, body.to_string().replace(value, "…"))
+}
+
+#[test]
+fn every_route_keeps_tenants_apart() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    let description = server.send("GET", "/v1/openapi.json", ("", &[]), b"").ok(200);
+    assert_eq!(description["openapi"], "3.1.0");
+    // Ours: an organization of its own with one of everything. Theirs: another.
+    let token = |organization: &str| {
+        let at = ["--organization", organization];
+        sluice.ok(&["organization", "create", organization]);
+        sluice.ok(&[&at[..], &["principal", "create", "admin"]].concat());
+        sluice.ok(&[
+            &at[..],
+            &["token", "create", "--principal", "admin", "--scope", "admin", "--everywhere"],
+        ]
+        .concat())
+    };
+    let (ours, theirs) = (token("ours"), token("theirs"));
+    let json = [("content-type", "application/json")];
+    let make = |path: &str, body: Value| {
+        server.send("POST", path, (&ours, &json), body.to_string().as_bytes()).ok(201)
+    };
+    let lines = [("content-type", "application/x-ndjson")];
+    let rows = numbers(0, 3);
+    let added =
+        server.send("POST", "/v1/datasets/ledgers/rows", (&ours, &lines), rows.as_bytes()).ok(200);
+    make("/v1/views", json!({ "name": "totals", "sql": "SELECT n FROM ledgers" }));
+    let principal = make("/v1/principals", json!({ "name": "extra" }));
+    let extra = make("/v1/tokens", json!({ "principal": "extra", "scopes": ["data:read"] }));
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let params = BTreeMap::from([
+        ("dataset", "ledgers".to_owned()),
+        ("view", "totals".to_owned()),
+        ("batch", text(&added["batch"])),
+        ("principal", text(&principal["id"])),
+        ("token", text(&extra["id"])),
+    ]);
+    let never: BTreeMap<&str, String> = params
+        .iter()
+        .map(|(name, value)| (*name, value.chars().rev().collect::<String>() + "zz"))
+        .collect();
+    let all = operations(&description);
+    assert!(all.len() >= 20, "{}", all.len());
+    let (makes, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| MAKES.contains(&&*one.id));
+    for one in others.into_iter().chain(makes) {
+        let asked = send(&server, one, &params, (&theirs, 1));
+        let Some(name) = one.params.first().filter(|_| !MAKES.contains(&&*one.id)) else {
+            assert!((200..300).contains(&asked.status), "{}: {asked:?}", one.id);
+            for value in params.values().filter(|_| !MAKES.contains(&&*one.id)) {
+                assert!(!asked.text.contains(value), "{}: {asked:?}", one.id);
+            }
+            continue;
+        };
+        let none = send(&server, one, &never, (&theirs, 1));
+        assert_eq!(bare(&asked, &params[&**name]), bare(&none, &never[&**name]), "{}", one.id);
+        assert_eq!(asked.status, 404, "{}: {asked:?}", one.id);
+    }
+    // Theirs had a dataset of the name by the walk: its rows are its own.
+    let sql = br#"{"sql":"SELECT count(*) AS n FROM ledgers"}"#;
+    let count = |token: &str| server.send("POST", "/v1/sql", (token, &json), sql).text;
+    assert_eq!(count(&ours), "{\"n\":3}\n");
+    for one in &all {
+        let asked = send(&server, one, &params, (&ours, 2));
+        assert!((200..300).contains(&asked.status), "{}: {asked:?}", one.id);
+    }
+}
+
+/// A token of one workspace opens no other, whatever it names.
+#[test]
+fn a_token_of_one_workspace_opens_no_other() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    let make = |path: &str, body: Value| server.post(path, &body).ok(201);
+    let shop = make("/v1/workspaces", json!({ "name": "shop" }));
+    let create = json!({ "principal": "admin", "workspace": "shop", "scopes": ["data:read"] });
+    let bound = make("/v1/tokens", create)["text"].as_str().expect("text").to_owned();
+    let in_workspace = |name: &str| {
+        server.send("GET", "/v1/datasets", (&bound, &[("sluice-workspace", name)]), b"")
+    };
+    in_workspace("shop").ok(200);
+    in_workspace(shop["id"].as_str().expect("text")).ok(200);
+    for name in ["default", "nothing"] {
+        let answer = in_workspace(name).problem(404, "not_found", &["no workspace"]);
+        assert_eq!(answer["detail"], format!("no workspace `{name}`"));
+    }
+    server.send("GET", "/v1/tokens", (&bound, &[]), b"").problem(403, "forbidden", &["admin"]);
+    let lines = [("content-type", "application/x-ndjson")];
+    let wrote = server.send("POST", "/v1/datasets/ledgers/rows", (&bound, &lines), b"{}");
+    wrote.problem(403, "forbidden", &["data:write"]);
+}
+
+#[test]
+fn the_first_token_is_told_once() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    let file = sluice.path("sluice-data/admin-token");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&file).expect("there").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    server.get("/v1/workspaces").ok(200);
+    let tokens = sluice.json(&["token", "list"]);
+    assert_eq!(tokens.as_array().map(Vec::len), Some(1));
+    let before = std::fs::read(&file).expect("there");
+    server.kill();
+    let server = Server::start(&sluice);
+    assert_eq!(std::fs::read(&file).expect("there"), before);
+    let entries = |outcome: &str| {
+        let all = server.get("/v1/audit").ok(200);
+        let all = all["items"].as_array().expect("items").clone();
+        all.into_iter().filter(|one| one["outcome"] == outcome).count()
+    };
+    server.post("/v1/datasets", &json!({ "name": "logged" })).ok(201);
+    server.post("/v1/datasets", &json!({ "name": "logged" })).problem(409, "conflict", &[]);
+    assert_eq!((entries("done"), entries("conflict")), (1, 1));
+    // Taken back, it opens nothing.
+    let id = tokens[0]["id"].as_str().expect("an id").to_owned();
+    server.send("POST", &format!("/v1/tokens/{id}/revoke"), (&server.admin, &[]), b"").ok(200);
+    server.get("/v1/workspaces").problem(401, "unauthenticated", &["revoked"]);
+}
