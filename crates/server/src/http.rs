@@ -29,6 +29,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of a request's path and query.
 const URI_BYTES_MAX: usize = 8 << 10;
 
+/// Bytes of all its headers.
+const HEADER_BYTES_MAX: usize = 32 << 10;
+
 /// What the middleware needs.
 #[derive(Clone)]
 pub(crate) struct Doors {
@@ -73,12 +76,10 @@ async fn name(mut request: Request, next: Next) -> Response {
     let id = RequestId::mint();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let too_long = request.uri().to_string().len() > URI_BYTES_MAX;
     request.extensions_mut().insert(id.clone());
-    let mut response = if too_long {
-        Problem::new(Code::TooLarge, "the address is too long").into_response()
-    } else {
-        next.run(request).await
+    let mut response = match check_head(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = problem.render(&id);
@@ -95,4 +96,20 @@ async fn name(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, bearer);
     }
     response
+}
+
+fn check_head(request: &Request) -> Result<(), Problem> {
+    let too_large = |status, detail| Err(Problem::with_status(status, Code::TooLarge, detail));
+    let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    if uri > URI_BYTES_MAX {
+        return too_large(StatusCode::URI_TOO_LONG, "the address has more than 8 KiB; send less");
+    }
+    let headers = request.headers().iter();
+    if headers.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
+        > HEADER_BYTES_MAX
+    {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return too_large(status, "the headers have more than 32 KiB; send less");
+    }
+    Ok(())
 }

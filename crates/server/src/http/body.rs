@@ -85,8 +85,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Path::<String>::from_request_parts(parts, state).await;
-        read.map(|Path(text)| Self(text)).map_err(|_| {
-            Problem::new(Code::Invalid, "the address is not UTF-8; write its bytes as `%C3%A9`")
-        })
+        read.map(|Path(text)| Self(text)).map_err(|_| Problem::no_text())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Rows are not in it: a commit tells of them.
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
@@ -23,7 +24,7 @@ const TARGET_CHARS: usize = 200;
 pub(super) async fn log(
     State(doors): State<Doors>,
     caller: Caller,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -33,6 +34,7 @@ pub(super) async fn log(
     let Some(operation) = operation.filter(|one| changes && !NOT_LOGGED.contains(&&*one.id)) else {
         return next.run(request).await;
     };
+    let Ok(params) = params else { return Problem::no_text().into_response() };
     let target: Vec<&str> = params.iter().map(|(_, value)| value).collect();
     let now = doors.core.clock.now();
     let in_workspace = operation.scope != model::access::Scope::Admin;

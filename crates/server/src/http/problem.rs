@@ -78,6 +78,10 @@ impl Problem {
         Self::new(Code::NotFound, "there is nothing at this address; see /v1/openapi.json")
     }
 
+    pub(crate) fn no_text() -> Self {
+        Self::new(Code::Invalid, "the address is not UTF-8; write `é` as `%C3%A9`")
+    }
+
     pub(crate) fn no_method() -> Self {
         let detail = "this address does not take that method; see /v1/openapi.json";
         Self::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, detail)

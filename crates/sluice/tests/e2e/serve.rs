@@ -199,7 +199,11 @@ fn bad_requests_change_nothing() {
     assert_eq!(column["field"], "sql");
     let file = json!({"sql": "SELECT * FROM '/etc/passwd'"});
     refused("/v1/sql", file, 400, "invalid", &["passwd"]);
-    server.get("/v1/datasets/e").problem(404, "not_found", &["no dataset `e`", "did you mean"]);
+    server.get("/v1/datasets/e").problem(404, "not_found", &["no dataset `e`"]);
+    server.rows("orders", "{\"n\":1}\n", &[]).ok(200);
+    let near =
+        server.get("/v1/datasets/ordesr").problem(404, "not_found", &["did you mean `orders`"]);
+    assert_eq!(near["remedy"], "did you mean `orders`?");
     server.get("/v1/datasets?limit=x").problem(400, "invalid", &["query string"]);
     server.get("/v1/nothing").problem(404, "not_found", &["openapi.json"]);
     server.get("/v1/../../etc/passwd").problem(404, "not_found", &[]);
@@ -209,10 +213,12 @@ fn bad_requests_change_nothing() {
         server.send("GET", "/v1/datasets", (token, &[]), b"").problem(401, "unauthenticated", &[]);
     }
     let long = [("x-long", &*"x".repeat(100_000))];
-    let answer = server.try_send("GET", "/v1/datasets", (&server.admin, &long), b"");
-    assert!(answer.is_none_or(|answer| answer.status == 431 || answer.status == 400));
+    let answer = server.send("GET", "/v1/datasets", (&server.admin, &long), b"");
+    answer.problem(431, "too_large", &["send less"]);
+    let path = format!("/v1/datasets/{}", "x".repeat(9000));
+    server.get(&path).problem(414, "too_large", &["send less"]);
     let names = server.get("/v1/datasets").ok(200);
-    assert_eq!(names["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(names["items"].as_array().map(Vec::len), Some(2));
     assert_eq!(server.get("/v1/views").ok(200)["items"], json!([]));
 }
 
