@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use model::ports::{AccessError, CatalogError};
 use model::{Code, Failure, PortError};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::caller::RequestId;
 
@@ -45,6 +45,18 @@ pub(crate) struct ProblemBody {
     remedy: Option<String>,
     /// The request, as the server's log names it.
     request_id: String,
+}
+
+/// What every operation may answer instead.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the description alone")]
+pub(crate) enum Problems {
+    /// What was asked cannot be done.
+    #[response(status = "4XX", content_type = "application/problem+json")]
+    Request(ProblemBody),
+    /// The server, or something that it needs, failed.
+    #[response(status = "5XX", content_type = "application/problem+json")]
+    Server(ProblemBody),
 }
 
 impl Problem {

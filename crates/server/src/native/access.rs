@@ -13,7 +13,7 @@ use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
 use crate::http::page::{Page, Paging};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Problem, Problems};
 
 /// The isolated unit of an organization.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,9 +45,7 @@ pub(super) struct Named {
 #[utoipa::path(get, path = "/v1/workspaces", operation_id = "workspace.list", tag = "access",
     params(Paging), security(("token" = ["admin"])),
     responses(
-        (status = 200, body = Page<WorkspaceBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<WorkspaceBody>), Problems))]
 pub(super) async fn workspaces(
     State(core): State<Core>,
     caller: Caller,
@@ -78,9 +76,7 @@ pub(super) fn check_whole(caller: &Caller) -> Result<(), Problem> {
 #[utoipa::path(post, path = "/v1/workspaces", operation_id = "workspace.create", tag = "access",
     request_body = Named, security(("token" = ["admin"])),
     responses(
-        (status = 201, body = WorkspaceBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 201, body = WorkspaceBody), Problems))]
 pub(super) async fn create_workspace(
     State(core): State<Core>,
     caller: Caller,
@@ -122,9 +118,7 @@ impl From<access::Principal> for PrincipalBody {
 #[utoipa::path(get, path = "/v1/principals", operation_id = "principal.list", tag = "access",
     params(Paging), security(("token" = ["admin"])),
     responses(
-        (status = 200, body = Page<PrincipalBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<PrincipalBody>), Problems))]
 pub(super) async fn principals(
     State(core): State<Core>,
     caller: Caller,
@@ -140,9 +134,7 @@ pub(super) async fn principals(
 #[utoipa::path(post, path = "/v1/principals", operation_id = "principal.create", tag = "access",
     request_body = Named, security(("token" = ["admin"])),
     responses(
-        (status = 201, body = PrincipalBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 201, body = PrincipalBody), Problems))]
 pub(super) async fn create_principal(
     State(core): State<Core>,
     caller: Caller,
@@ -166,9 +158,7 @@ pub(super) async fn create_principal(
     tag = "access", params(("principal" = String, Path, description = "Its id or name")),
     security(("token" = ["admin"])),
     responses(
-        (status = 200, body = PrincipalBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = PrincipalBody), Problems))]
 pub(super) async fn disable_principal(
     State(core): State<Core>,
     caller: Caller,
@@ -245,9 +235,7 @@ pub(super) struct ShownToken {
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "token.list", tag = "access",
     params(Paging), security(("token" = ["admin"])),
     responses(
-        (status = 200, body = Page<TokenBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<TokenBody>), Problems))]
 pub(super) async fn tokens(
     State(core): State<Core>,
     caller: Caller,
@@ -264,9 +252,7 @@ pub(super) async fn tokens(
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "token.create", tag = "access",
     request_body = NewTokenBody, security(("token" = ["admin"])),
     responses(
-        (status = 201, body = ShownToken),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 201, body = ShownToken), Problems))]
 pub(super) async fn create_token(
     State(core): State<Core>,
     caller: Caller,
@@ -296,9 +282,7 @@ pub(super) async fn create_token(
 #[utoipa::path(post, path = "/v1/tokens/{token}/revoke", operation_id = "token.revoke", tag = "access",
     params(("token" = String, Path, description = "Its id")), security(("token" = ["admin"])),
     responses(
-        (status = 200, body = TokenBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = TokenBody), Problems))]
 pub(super) async fn revoke_token(
     State(core): State<Core>,
     caller: Caller,

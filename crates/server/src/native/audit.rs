@@ -13,7 +13,7 @@ use crate::Core;
 use crate::http::body::Asked;
 use crate::http::caller::Caller;
 use crate::http::page::{Page, Paging};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Problem, Problems};
 
 /// A change that was asked for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,9 +68,7 @@ pub(super) struct Which {
 #[utoipa::path(get, path = "/v1/audit", operation_id = "audit.list", tag = "access",
     params(Which), security(("token" = ["admin"])),
     responses(
-        (status = 200, body = Page<AuditBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<AuditBody>), Problems))]
 pub(super) async fn list(
     State(core): State<Core>,
     caller: Caller,

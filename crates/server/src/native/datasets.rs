@@ -14,7 +14,7 @@ use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
 use crate::http::page::{Page, Paging};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Problem, Problems};
 
 /// A named table.
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,9 +72,7 @@ pub(super) struct NewDatasetBody {
 #[utoipa::path(get, path = "/v1/datasets", operation_id = "dataset.list", tag = "datasets",
     params(Paging), security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = Page<DatasetBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<DatasetBody>), Problems))]
 pub(super) async fn list(
     State(core): State<Core>,
     caller: Caller,
@@ -89,9 +87,7 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/v1/datasets", operation_id = "dataset.create", tag = "datasets",
     request_body = NewDatasetBody, security(("token" = ["data:write"])),
     responses(
-        (status = 201, body = DatasetBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 201, body = DatasetBody), Problems))]
 pub(super) async fn create(
     State(core): State<Core>,
     caller: Caller,
@@ -116,9 +112,7 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/datasets/{dataset}", operation_id = "dataset.show", tag = "datasets",
     params(("dataset" = String, Path, description = "Its name")), security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = DatasetBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = DatasetBody), Problems))]
 pub(super) async fn show(
     State(core): State<Core>,
     caller: Caller,
@@ -131,9 +125,7 @@ pub(super) async fn show(
 #[utoipa::path(delete, path = "/v1/datasets/{dataset}", operation_id = "dataset.drop", tag = "datasets",
     params(("dataset" = String, Path, description = "Its name")), security(("token" = ["data:write"])),
     responses(
-        (status = 204),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 204), Problems))]
 pub(super) async fn drop(
     State(core): State<Core>,
     caller: Caller,
@@ -181,9 +173,7 @@ impl From<Commit> for CommitBody {
     params(("dataset" = String, Path, description = "Its name"), Paging),
     security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = Page<CommitBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<CommitBody>), Problems))]
 pub(super) async fn commits(
     State(core): State<Core>,
     caller: Caller,
@@ -230,9 +220,7 @@ impl From<Batch> for BatchBody {
 #[utoipa::path(get, path = "/v1/batches/{batch}", operation_id = "batch.show", tag = "datasets",
     params(("batch" = String, Path, description = "Its id")), security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = BatchBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = BatchBody), Problems))]
 pub(super) async fn batch(
     State(core): State<Core>,
     caller: Caller,

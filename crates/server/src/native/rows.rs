@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::Core;
 use crate::http::body::{Segment, media_type, unsupported, whole};
 use crate::http::caller::Caller;
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Problem, Problems};
 
 /// Bytes of a body as it is sent.
 const BODY_BYTES_MAX: usize = 32 << 20;
@@ -73,9 +73,7 @@ impl From<ImportReport> for Added {
     request_body(content((String = "application/x-ndjson"), (Vec<Object> = "application/json"))),
     security(("token" = ["data:write"])),
     responses(
-        (status = 200, body = Added),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Added), Problems))]
 pub(super) async fn add(
     State(core): State<Core>,
     caller: Caller,

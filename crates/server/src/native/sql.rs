@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use crate::Core;
 use crate::http::body::JsonBody;
 use crate::http::caller::Caller;
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Problem, Problems};
 
 /// A question.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -60,9 +60,7 @@ impl Form {
     request_body = Question, security(("token" = ["data:read"])),
     responses(
         (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"),
-            (Vec<u8> = "application/vnd.apache.parquet"))),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+            (Vec<u8> = "application/vnd.apache.parquet"))), Problems))]
 pub(super) async fn query(
     State(core): State<Core>,
     caller: Caller,

@@ -14,7 +14,7 @@ use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
 use crate::http::page::{Page, Paging};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::{Problem, Problems};
 
 /// A named `SELECT`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,9 +59,7 @@ pub(super) struct NewViewBody {
 #[utoipa::path(get, path = "/v1/views", operation_id = "view.list", tag = "views",
     params(Paging), security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = Page<ViewBody>),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = Page<ViewBody>), Problems))]
 pub(super) async fn list(
     State(core): State<Core>,
     caller: Caller,
@@ -76,9 +74,7 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/v1/views", operation_id = "view.create", tag = "views",
     request_body = NewViewBody, security(("token" = ["data:write"])),
     responses(
-        (status = 201, body = ViewBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 201, body = ViewBody), Problems))]
 pub(super) async fn create(
     State(core): State<Core>,
     caller: Caller,
@@ -105,9 +101,7 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/views/{view}", operation_id = "view.show", tag = "views",
     params(("view" = String, Path, description = "Its name")), security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = ViewBody),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 200, body = ViewBody), Problems))]
 pub(super) async fn show(
     State(core): State<Core>,
     caller: Caller,
@@ -120,9 +114,7 @@ pub(super) async fn show(
 #[utoipa::path(delete, path = "/v1/views/{view}", operation_id = "view.drop", tag = "views",
     params(("view" = String, Path, description = "Its name")), security(("token" = ["data:write"])),
     responses(
-        (status = 204),
-        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")))]
+        (status = 204), Problems))]
 pub(super) async fn drop(
     State(core): State<Core>,
     caller: Caller,
