@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use model::dataset::{Commit, IngestKey};
 use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Progress, Replace};
-use model::{Code, PortError, digest, limits};
+use model::{Code, Failure, Fault, PortError, digest, limits};
 
 use crate::Lake;
 use crate::files::{FilesWriter, Written, remove};
@@ -224,7 +224,7 @@ impl Importing<'_> {
         {
             match self.write(&plan, base, rejects, written).await {
                 Ok(()) => return Ok(plan),
-                Err(error) if plan.whole || !is_of_record(&error) => return Err(error),
+                Err(error) if plan.whole || !is_of_input(&error) => return Err(error),
                 Err(_) => {
                     self.delete(written).await;
                     written.clear();
@@ -385,9 +385,9 @@ impl Progress for Furthest {
     }
 }
 
-/// Returns whether a record did not fit, which looking at all of them may change.
-fn is_of_record(error: &PortError) -> bool {
-    matches!(error.downcast_ref::<IngestError>(), Some(IngestError::Record { .. }))
+/// Returns whether the input is to blame: looking at all of it may find other columns, or a worse thing before this one.
+fn is_of_input(error: &PortError) -> bool {
+    error.downcast_ref::<IngestError>().is_some_and(|error| error.fault() == Fault::Source)
 }
 
 /// Every byte of input is looked at and taken: half of it counts each time.

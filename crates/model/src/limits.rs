@@ -204,3 +204,9 @@ pub const VERIFY_EXCESS_BYTES: u64 = 64 << 20;
 
 /// Differences that `verify` describes; the rest is counted.
 pub const VERIFY_DIFFERENCES_MAX: usize = 10_000;
+
+/// Bodies of rows that a server takes at once; each holds its body and some blocks of it.
+pub const IMPORTS_AT_ONCE: usize = 16;
+
+/// Questions in SQL that a server answers at once; each may take the memory of one query.
+pub const QUESTIONS_AT_ONCE: usize = 4;

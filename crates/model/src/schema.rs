@@ -3,6 +3,7 @@
 //! The JSON is small and plain (`{"fields":[{"name":"price","type":"float64"}]}`) and maps one to one
 //! to the Arrow types that the lake keeps. A schema's id is the hash of that JSON.
 
+mod given;
 mod types;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::digest;
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::SchemaId;
 
+pub use given::Given;
 pub use types::{Type, Unit};
 
 /// The columns of a dataset or of an export, in order.

@@ -2,7 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod caller;
-mod change;
+pub(crate) mod change;
 pub(crate) mod operations;
 pub(crate) mod page;
 pub(crate) mod problem;
@@ -17,6 +17,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use model::Code;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
 
 use crate::{Core, native};
 use caller::RequestId;
@@ -55,7 +56,11 @@ pub(crate) fn service(core: Core) -> Router {
         .merge(guarded)
         .fallback(|| std::future::ready(Problem::no_route()))
         .method_not_allowed_fallback(|| std::future::ready(Problem::no_method()))
-        .layer(CatchPanicLayer::custom(|_| Problem::broken().into_response()))
+        .layer(CatchPanicLayer::custom(|_| {
+            // What it said went to stderr.
+            tracing::error!("a request was broken off by a bug");
+            Problem::broken().into_response()
+        }))
         .layer(middleware::from_fn(name))
 }
 
@@ -78,11 +83,17 @@ async fn name(mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     request.extensions_mut().insert(id.clone());
     let mut response = match check_head(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            next.run(request).instrument(tracing::error_span!("request", request.id = %id)).await
+        }
         Err(problem) => problem.into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let allow = response.headers_mut().remove(axum::http::header::ALLOW);
         response = problem.render(&id);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(axum::http::header::ALLOW, allow);
+        }
     }
     let status = response.status().as_u16();
     tracing::info!(request.id = %id, %method, path, status, "answered");

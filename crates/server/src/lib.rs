@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use model::ports::{Access, Catalog, Encoder, Ingest, Query, Upkeep};
-use model::{Clock, PortError};
+use model::{Clock, PortError, limits};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// What the doors call.
 #[derive(Clone)]
@@ -34,6 +35,26 @@ pub struct Core {
     pub secret: fn() -> Result<[u8; 32], PortError>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How much is done at once.
+    pub gates: Gates,
+}
+
+/// Requests of heavy kinds that are worked on at once.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// Bodies of rows; others wait.
+    imports: Arc<Semaphore>,
+    /// Questions in SQL; others are refused.
+    questions: Arc<Semaphore>,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
+            questions: Arc::new(Semaphore::new(limits::QUESTIONS_AT_ONCE)),
+        }
+    }
 }
 
 /// Returns everything that is served.

@@ -42,7 +42,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
     let app = App::open(&cli, output).await?;
     let entry = audit::begin(&app, &cli.command).await?;
     let outcome = work(&app, cli.command).await;
-    audit::end(&app, entry, &outcome).await?;
+    audit::end(&app, entry, &outcome).await;
     outcome
 }
 

@@ -115,6 +115,7 @@ from_failures! {
     model::ports::CatalogError,
     model::ports::LedgerError,
     model::schema::Error,
+    model::schema::Given,
     run::Error,
     store::OpenError,
 }

@@ -107,7 +107,12 @@ impl Access for Store {
         let found = tokens::grant(&mut self.read().await?, sha256, now).await?;
         let Some((grant, is_noted)) = found else { return Ok(None) };
         if !is_noted {
-            transact!(self.database, AccessError, |tx| tokens::note_use(tx, &grant.token, now))?;
+            let noted: Result<(), AccessError> =
+                transact!(self.database, AccessError, |tx| tokens::note_use(tx, &grant.token, now));
+            // A note is no reason to refuse whoever asks.
+            if let Err(error) = noted {
+                tracing::warn!(%error, token.id = %grant.token, "a use was not noted");
+            }
         }
         Ok(Some(grant))
     }
@@ -116,8 +121,13 @@ impl Access for Store {
         transact!(self.database, AccessError, |tx| audits::begin(tx, new, now))
     }
 
-    async fn end_audit(&self, id: &AuditId, outcome: &str) -> Result<(), AccessError> {
-        transact!(self.database, AccessError, |tx| audits::end(tx, id, outcome))
+    async fn end_audit(
+        &self,
+        id: &AuditId,
+        outcome: &str,
+        target: Option<&str>,
+    ) -> Result<(), AccessError> {
+        transact!(self.database, AccessError, |tx| audits::end(tx, id, outcome, target))
     }
 
     async fn audits(

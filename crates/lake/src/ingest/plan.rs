@@ -140,13 +140,13 @@ impl Plan {
         };
         let (mut inputs, mut bytes) = (Vec::new(), Vec::new());
         for (at, file) in import.files.iter().enumerate() {
-            let size_before = look.values.size();
+            let before = (look.values != Node::default()).then(|| look.values.size());
             let (input, size) = look.input(at, file, import.format).await?;
             inputs.push(input);
             bytes.push(size);
             // Fields that come first in the rest of an earlier file, or kinds that meet, may give other columns.
             let both = look.cells != Node::default() && look.values != Node::default();
-            let grown = size_before > 1 && look.values.size() > size_before;
+            let grown = before.is_some_and(|size| look.values.size() > size);
             if !look.whole && (both || grown) {
                 return Ok(None);
             }

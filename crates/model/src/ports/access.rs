@@ -95,8 +95,13 @@ pub trait Access: Send + Sync {
     /// Writes down that a change is asked for, before it is made.
     async fn begin_audit(&self, new: &NewAudit, now: DateTime<Utc>) -> Result<(), AccessError>;
 
-    /// Writes down what came of it.
-    async fn end_audit(&self, id: &AuditId, outcome: &str) -> Result<(), AccessError>;
+    /// Writes down what came of it, and the target if only now it has a name.
+    async fn end_audit(
+        &self,
+        id: &AuditId,
+        outcome: &str,
+        target: Option<&str>,
+    ) -> Result<(), AccessError>;
 
     /// Returns changes of the workspace, or those of the organization in no workspace, oldest first, after the one named.
     async fn audits(

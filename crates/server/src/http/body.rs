@@ -85,6 +85,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Path::<String>::from_request_parts(parts, state).await;
-        read.map(|Path(text)| Self(text)).map_err(|_| Problem::no_text())
+        match read {
+            Ok(Path(text)) if !text.contains(char::is_control) => Ok(Self(text)),
+            _ => Err(Problem::no_text()),
+        }
     }
 }

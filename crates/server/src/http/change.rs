@@ -20,6 +20,10 @@ const NOT_LOGGED: [&str; 2] = ["sql.query", "rows.add"];
 /// Characters of a target that are kept.
 const TARGET_CHARS: usize = 200;
 
+/// What was made, for the log: part of the answer of whatever makes something.
+#[derive(Clone, Debug)]
+pub(crate) struct Target(pub(crate) String);
+
 /// Logs a change around what makes it.
 pub(super) async fn log(
     State(doors): State<Doors>,
@@ -50,14 +54,16 @@ pub(super) async fn log(
     if let Err(error) = doors.core.access.begin_audit(&entry, now).await {
         return Problem::from(error).into_response();
     }
-    let response = next.run(request).await;
-    let outcome = match response.extensions().get::<Problem>() {
-        Some(problem) => problem.code(),
-        None => "done",
-    };
-    if let Err(error) = doors.core.access.end_audit(&entry.id, outcome).await {
-        // The change is made or not, whatever the log says; it says that it does not know.
-        tracing::error!(%error, audit.id = %entry.id, "the outcome of a change was not logged");
-    }
-    response
+    // By itself: whoever hangs up does not stop a change half way, nor keep its outcome out of the log.
+    let task = tokio::spawn(async move {
+        let response = next.run(request).await;
+        let outcome = response.extensions().get::<Problem>().map_or("done", Problem::code);
+        let target = response.extensions().get::<Target>().map(|target| target.0.as_str());
+        if let Err(error) = doors.core.access.end_audit(&entry.id, outcome, target).await {
+            // The change is made or not, whatever the log says; it says that it does not know.
+            tracing::error!(%error, audit.id = %entry.id, "the outcome of a change was not logged");
+        }
+        response
+    });
+    task.await.unwrap_or_else(|_| Problem::broken().into_response())
 }

@@ -91,7 +91,7 @@ impl Problem {
     }
 
     pub(crate) fn no_text() -> Self {
-        Self::new(Code::Invalid, "the address is not UTF-8; write `é` as `%C3%A9`")
+        Self::new(Code::Invalid, "the address is not plain UTF-8; write `é` as `%C3%A9`")
     }
 
     pub(crate) fn no_method() -> Self {
@@ -178,6 +178,12 @@ impl From<CatalogError> for Problem {
 
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
+        Self::of(error.code(), &error)
+    }
+}
+
+impl From<model::schema::Given> for Problem {
+    fn from(error: model::schema::Given) -> Self {
         Self::of(error.code(), &error)
     }
 }

@@ -1,8 +1,8 @@
 //! Workspaces, principals and tokens of the caller's organization.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::access::{self, NewToken, Scope, TokenText};
 use model::{Code, PrincipalId, TokenId, WorkspaceId, names};
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
+use crate::http::change::Target;
 use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
 
@@ -81,7 +82,7 @@ pub(super) async fn create_workspace(
     State(core): State<Core>,
     caller: Caller,
     JsonBody(body): JsonBody<Named>,
-) -> Result<(StatusCode, Json<WorkspaceBody>), Problem> {
+) -> Result<(StatusCode, Extension<Target>, Json<WorkspaceBody>), Problem> {
     check_whole(&caller)?;
     names::check("a workspace", &body.name)?;
     let new = access::Workspace {
@@ -91,7 +92,7 @@ pub(super) async fn create_workspace(
         created_at: core.clock.now(),
     };
     core.access.create_workspace(&new).await?;
-    Ok((StatusCode::CREATED, Json(new.into())))
+    Ok((StatusCode::CREATED, Extension(Target(new.name.clone())), Json(new.into())))
 }
 
 /// A person or a program that acts.
@@ -139,7 +140,7 @@ pub(super) async fn create_principal(
     State(core): State<Core>,
     caller: Caller,
     JsonBody(body): JsonBody<Named>,
-) -> Result<(StatusCode, Json<PrincipalBody>), Problem> {
+) -> Result<(StatusCode, Extension<Target>, Json<PrincipalBody>), Problem> {
     check_whole(&caller)?;
     names::check("a principal", &body.name)?;
     let new = access::Principal {
@@ -150,7 +151,7 @@ pub(super) async fn create_principal(
         disabled_at: None,
     };
     core.access.create_principal(&new).await?;
-    Ok((StatusCode::CREATED, Json(new.into())))
+    Ok((StatusCode::CREATED, Extension(Target(new.name.clone())), Json(new.into())))
 }
 
 /// Shuts a principal out: none of its tokens opens anything any more.
@@ -257,11 +258,16 @@ pub(super) async fn create_token(
     State(core): State<Core>,
     caller: Caller,
     JsonBody(body): JsonBody<NewTokenBody>,
-) -> Result<(StatusCode, Json<ShownToken>), Problem> {
+) -> Result<(StatusCode, Extension<Target>, Json<ShownToken>), Problem> {
     check_whole(&caller)?;
     if body.scopes.is_empty() {
         let detail = "a token without scopes opens nothing; name one of data:write, data:read, export:run, admin";
         return Err(Problem::new(Code::Invalid, detail).at("scopes"));
+    }
+    let now = core.clock.now();
+    if body.expires_at.is_some_and(|expires| expires <= now) {
+        let detail = "the token would have expired already; name a later time";
+        return Err(Problem::new(Code::Invalid, detail).at("expires_at"));
     }
     let text = (core.secret)().map(TokenText::from_random)?;
     let new = NewToken {
@@ -273,9 +279,10 @@ pub(super) async fn create_token(
         sha256: text.sha256(),
     };
     let organization = &caller.grant.organization;
-    let token = core.access.create_token(organization, &new, core.clock.now()).await?;
+    let token = core.access.create_token(organization, &new, now).await?;
+    let target = Target(format!("{}/{}", token.principal, token.id));
     let shown = ShownToken { token: token.into(), text: text.reveal().to_owned() };
-    Ok((StatusCode::CREATED, Json(shown)))
+    Ok((StatusCode::CREATED, Extension(target), Json(shown)))
 }
 
 /// Takes a token back.

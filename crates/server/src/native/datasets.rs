@@ -1,18 +1,20 @@
 //! Datasets, their commits and batches.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::dataset::{Batch, Commit, Dataset, DatasetKind, NewDataset};
 use model::schema::Schema;
 use model::{BatchId, Code, CommitNumber, DatasetId, names};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
+use crate::http::change::Target;
 use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
 
@@ -63,9 +65,8 @@ pub(super) struct NewDatasetBody {
     /// The column that says when a row happened.
     time_column: Option<String>,
     /// The columns; those of the first rows without it.
-    #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    schema: Schema,
+    schema: Option<Value>,
 }
 
 /// Datasets of the workspace, by name.
@@ -92,20 +93,24 @@ pub(super) async fn create(
     State(core): State<Core>,
     caller: Caller,
     JsonBody(body): JsonBody<NewDatasetBody>,
-) -> Result<(StatusCode, Json<DatasetBody>), Problem> {
+) -> Result<(StatusCode, Extension<Target>, Json<DatasetBody>), Problem> {
     names::check("a dataset", &body.name)?;
-    body.schema
-        .check_kept()
-        .map_err(|error| Problem::new(Code::Invalid, error.to_string()).at("schema"))?;
+    let schema = match &body.schema {
+        Some(written) => Schema::given(written).map_err(|e| Problem::from(e).at("schema"))?,
+        None => Schema::default(),
+    };
+    if let Some(column) = &body.time_column {
+        schema.check_time(column).map_err(|e| Problem::from(e).at("time_column"))?;
+    }
     let new = NewDataset {
         id: DatasetId::mint(),
         name: body.name,
         kind: body.kind,
         time_column: body.time_column,
-        schema: body.schema,
+        schema,
     };
     let made = core.catalog.create_dataset(&caller.workspace, &new, core.clock.now()).await?;
-    Ok((StatusCode::CREATED, Json(made.into())))
+    Ok((StatusCode::CREATED, Extension(Target(made.name.clone())), Json(made.into())))
 }
 
 /// A dataset.

@@ -27,6 +27,9 @@ const BODY_BYTES_MAX: usize = 32 << 20;
 /// Bytes that it may unpack to.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
 
+/// Ways in which a body may be packed.
+const CODINGS: [&str; 3] = ["gzip", "zstd", "identity"];
+
 /// The header that makes a repeat harmless.
 const KEY: &str = "idempotency-key";
 
@@ -84,6 +87,8 @@ pub(super) async fn add(
     names::check("a dataset", &dataset)?;
     let format = format(&headers)?;
     let key = key(&headers)?;
+    // Before the body is read: those that wait hold nothing.
+    let permit = core.gates.imports.clone().acquire_owned().await;
     let bytes = whole(body, BODY_BYTES_MAX).await?;
     let content = ImportContent::Text { bytes, text_bytes_max: TEXT_BYTES_MAX };
     let import = Import {
@@ -98,20 +103,28 @@ pub(super) async fn add(
         key,
         rejects: None,
     };
-    let report = core.ingest.import(&import, Arc::new(Unseen)).await?;
-    // They are in, whatever becomes of this.
-    let (upkeep, commit) = (core.upkeep.clone(), report.commit);
+    let (told, telling) = tokio::sync::oneshot::channel();
+    // By itself: whoever hangs up leaves nothing half done.
     tokio::spawn(async move {
-        if let Err(error) = upkeep.tend(&import.workspace, &import.dataset, commit).await {
+        let report = core.ingest.import(&import, Arc::new(Unseen)).await;
+        let commit = report.as_ref().ok().map(|report| report.commit);
+        // Nobody may be waiting any more.
+        drop(told.send(report));
+        // The rows are in, whatever becomes of this.
+        if let Some(commit) = commit
+            && let Err(error) = core.upkeep.tend(&import.workspace, &import.dataset, commit).await
+        {
             tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
         }
+        drop(permit);
     });
+    let report = telling.await.map_err(|_| Problem::broken())??;
     Ok((StatusCode::OK, Json(report.into())))
 }
 
 fn format(headers: &HeaderMap) -> Result<InputFormat, Problem> {
     let packed = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-    if packed.is_some_and(|packed| !["gzip", "zstd", "identity"].contains(&packed)) {
+    if packed.is_some_and(|packed| !CODINGS.iter().any(|one| one.eq_ignore_ascii_case(packed))) {
         let detail = "the body is packed in a way that is not known; use gzip or zstd";
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Problem::with_status(status, Code::Invalid, detail).at("Content-Encoding"));

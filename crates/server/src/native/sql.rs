@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
+use model::Code;
 use model::format::FormatSpec;
 use model::ports::{EncodedChunk, Positions, Rows};
 use serde::Deserialize;
@@ -64,8 +65,18 @@ impl Form {
 pub(super) async fn query(
     State(core): State<Core>,
     caller: Caller,
+    version: Version,
     JsonBody(question): JsonBody<Question>,
 ) -> Result<Response, Problem> {
+    if version == Version::HTTP_10 {
+        let detail = "an answer that breaks off looks whole over HTTP/1.0; use HTTP/1.1";
+        let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+        return Err(Problem::with_status(status, Code::Invalid, detail));
+    }
+    let permit = core.gates.questions.clone().try_acquire_owned().map_err(|_| {
+        let detail = "too many questions are being answered; try again";
+        Problem::new(Code::Unavailable, detail)
+    })?;
     let now = core.clock.now();
     let asked = core.query.sql(&caller.workspace, &question.sql, now).await;
     let (schema, rows) = asked.map_err(Problem::in_sql)?;
@@ -81,7 +92,7 @@ pub(super) async fn query(
         file_bytes: None,
         name: None,
     };
-    let encoding = core.encoder.check(&spec, &schema).map_err(Problem::in_sql)?;
+    let encoding = core.encoder.check(&spec, &schema)?;
     let mut read = 0;
     let rows = rows.map_ok(move |batch| {
         let first = read;
@@ -95,11 +106,14 @@ pub(super) async fn query(
             EncodedChunk::End(_) => None,
         })
     }));
-    let first = bytes.try_next().await.map_err(Problem::in_sql)?;
+    let first = bytes.try_next().await?;
     let rest = bytes.map_err(|error| {
         tracing::warn!(%error, "an answer broke off");
         std::io::Error::other(error.to_string())
     });
-    let all = futures::stream::iter(first.map(Ok)).chain(rest);
+    // Given back when the answer is sent, or nobody reads it any more.
+    let all = futures::stream::iter(first.map(Ok)).chain(rest).inspect(move |_| {
+        let _held = &permit;
+    });
     Ok(([(header::CONTENT_TYPE, media_type)], Body::from_stream(all)).into_response())
 }

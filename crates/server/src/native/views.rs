@@ -1,8 +1,8 @@
 //! Views: named SQL.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::dataset::{View, Window};
 use model::schema::Type;
@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
+use crate::http::change::Target;
 use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
 
@@ -79,7 +80,7 @@ pub(super) async fn create(
     State(core): State<Core>,
     caller: Caller,
     JsonBody(body): JsonBody<NewViewBody>,
-) -> Result<(StatusCode, Json<ViewBody>), Problem> {
+) -> Result<(StatusCode, Extension<Target>, Json<ViewBody>), Problem> {
     names::check("a view", &body.name)?;
     let now = core.clock.now();
     let checked = core.query.check_view(&caller.workspace, &body.name, &body.sql, now).await;
@@ -94,7 +95,7 @@ pub(super) async fn create(
     let NewViewBody { name, sql, time_column, window } = body;
     let view = View { name, sql, time_column, window, created_at: now };
     core.catalog.create_view(&caller.workspace, &view).await?;
-    Ok((StatusCode::CREATED, Json(view.into())))
+    Ok((StatusCode::CREATED, Extension(Target(view.name.clone())), Json(view.into())))
 }
 
 /// A view.

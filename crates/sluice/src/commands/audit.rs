@@ -58,15 +58,13 @@ pub(crate) async fn begin(app: &App, command: &Command) -> Result<Option<AuditId
     Ok(Some(new.id))
 }
 
-/// Writes down what came of it.
-pub(crate) async fn end(
-    app: &App,
-    entry: Option<AuditId>,
-    outcome: &Result<(), Failed>,
-) -> Result<(), Failed> {
-    let Some(entry) = entry else { return Ok(()) };
+/// Writes down what came of it. The command's own result stands whatever becomes of that.
+pub(crate) async fn end(app: &App, entry: Option<AuditId>, outcome: &Result<(), Failed>) {
+    let Some(entry) = entry else { return };
     let outcome = if outcome.is_ok() { "done" } else { "failed" };
-    Ok(app.store.end_audit(&entry, outcome).await?)
+    if let Err(error) = app.store.end_audit(&entry, outcome, None).await {
+        tracing::error!(%error, audit.id = %entry, "the outcome of a change was not logged");
+    }
 }
 
 /// Returns what a command changes, of what, and in which workspace.

@@ -3,14 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use model::dataset::{
-    COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset, DatasetKind, NewDataset, Snapshot,
-};
+use model::dataset::{Dataset, DatasetKind, NewDataset, Snapshot};
 use model::ports::{Catalog, Health, Pin, PinOwner, Upkeep};
-use model::schema::{Schema, Type};
+use model::schema::{Given, Schema};
 use model::{DatasetId, names};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::cli::{self, CreateDataset, Kind};
@@ -55,7 +52,7 @@ async fn create(app: &App, args: CreateDataset) -> Result<(), Failed> {
     names::check("a dataset", &args.name)?;
     let schema = args.schema.as_deref().map(read_schema).transpose()?.unwrap_or_default();
     if let Some(column) = &args.time {
-        check_time(&schema, column)?;
+        schema.check_time(column)?;
     }
     let new = NewDataset {
         id: DatasetId::mint(),
@@ -77,65 +74,9 @@ fn read_schema(path: &Path) -> Result<Schema, Failed> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failed::source(format!("cannot read the schema `{shown}`: {e}")))?;
-    let unusable = |e: serde_json::Error| {
-        Failed::source(format!(
-            "the schema `{shown}` is not usable: {e}; write {{\"fields\": [{{\"name\": \"price\", \"type\": \"float64\"}}]}}"
-        ))
-    };
-    let schema: Schema = serde_json::from_str(&text).map_err(unusable)?;
-    let written: Value = serde_json::from_str(&text).map_err(unusable)?;
-    let understood = serde_json::to_value(&schema).map_err(unusable)?;
-    if let Some(property) = unknown(&written, &understood) {
-        return Err(Failed::source(format!(
-            "the schema `{shown}` has a property `{property}` that means nothing there; mend or remove it"
-        )));
-    }
-    for reserved in [COMMIT_COLUMN, COMMIT_TIME_COLUMN] {
-        if schema.field(reserved).is_some() {
-            return Err(Failed::source(format!(
-                "the column name `{reserved}` in `{shown}` is reserved; use another"
-            )));
-        }
-    }
-    // The same checks as for the columns of an imported file.
-    let schema = Schema::from_arrow(&schema.to_arrow())?;
-    schema.check_kept()?;
-    Ok(schema)
-}
-
-/// Returns a property that reading the schema has passed over.
-fn unknown<'a>(written: &'a Value, understood: &Value) -> Option<&'a str> {
-    match (written, understood) {
-        (Value::Object(written), Value::Object(understood)) => {
-            written.iter().find_map(|(name, value)| match understood.get(name) {
-                Some(understood) => unknown(value, understood),
-                // What it says by default is not written out again.
-                None if name == "nullable" || (name == "zone" && value.is_null()) => None,
-                None => Some(name.as_str()),
-            })
-        }
-        (Value::Array(written), Value::Array(understood)) => {
-            written.iter().zip(understood).find_map(|(one, other)| unknown(one, other))
-        }
-        _ => None,
-    }
-}
-
-fn check_time(schema: &Schema, column: &str) -> Result<(), Failed> {
-    if column.is_empty() {
-        return Err(Failed::request("`--time` names no column; give its name"));
-    }
-    if schema.fields.is_empty() {
-        // The first import brings the columns.
-        return Ok(());
-    }
-    match schema.field(column).map(|field| &field.kind) {
-        Some(Type::Timestamp { .. } | Type::Date) => Ok(()),
-        Some(other) => Err(Failed::request(format!(
-            "the time column `{column}` is `{other}`; it must be a timestamp or a date"
-        ))),
-        None => Err(Failed::request(format!("the schema has no column `{column}`"))),
-    }
+    let unusable = |e: Given| Failed::source(format!("the schema `{shown}`: {e}"));
+    let written = serde_json::from_str(&text).map_err(|e| unusable(Given::Form(e)))?;
+    Schema::given(&written).map_err(unusable)
 }
 
 async fn list(app: &App) -> Result<(), Failed> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
 use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId};
-use server::Core;
+use server::{Core, Gates};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,6 +46,7 @@ fn core(app: &App) -> Core {
         encoder: app.formats.clone(),
         secret,
         clock: app.clock.clone(),
+        gates: Gates::default(),
     }
 }
 
@@ -101,7 +102,10 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, Failed> {
     }
     if app.store.grant(&new.sha256, now).await?.is_none() {
         // Another folder's process was faster: what is in this one opens nothing.
-        fs::remove_file(&path)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
     Ok(None)
 }

@@ -365,7 +365,7 @@ fn schemas_that_no_file_could_hold_are_refused() {
         let schema = sluice.file("s.json", content);
         sluice.fails(&["dataset", "create", "d", "--schema", &schema], 3, &[word]);
     }
-    sluice.fails(&["dataset", "create", "d", "--time", ""], 2, &["--time"]);
+    sluice.fails(&["dataset", "create", "d", "--time", ""], 2, &["time column has no name"]);
     assert_eq!(sluice.json(&["dataset", "list"]), serde_json::json!([]));
 }
 

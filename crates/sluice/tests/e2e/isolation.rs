@@ -194,6 +194,8 @@ fn the_first_token_is_told_once() {
     server.post("/v1/datasets", &json!({ "name": "logged" })).ok(201);
     server.post("/v1/datasets", &json!({ "name": "logged" })).problem(409, "conflict", &[]);
     assert_eq!((entries("done"), entries("conflict")), (1, 1));
+    let first = server.get("/v1/audit").ok(200)["items"][0].clone();
+    assert_eq!((&first["action"], &first["target"]), (&"dataset.create".into(), &"logged".into()));
     // Taken back, it opens nothing.
     let id = tokens[0]["id"].as_str().expect("an id").to_owned();
     server.send("POST", &format!("/v1/tokens/{id}/revoke"), (&server.admin, &[]), b"").ok(200);

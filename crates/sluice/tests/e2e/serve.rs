@@ -194,6 +194,14 @@ fn bad_requests_change_nothing() {
     refused("/v1/datasets", json!({"name": "d"}), 409, "conflict", &["`d` exists already"]);
     refused("/v1/datasets", json!({"name": "a b"}), 400, "invalid", &["a b"]);
     refused("/v1/datasets", json!({"name": "x", "colour": 1}), 400, "invalid", &["colour"]);
+    let columns = |field: serde_json::Value| json!({"name": "x", "schema": {"fields": [field]}});
+    let reserved = columns(json!({"name": "_commit", "type": "int64"}));
+    refused("/v1/datasets", reserved, 400, "invalid", &["`_commit` is reserved"]);
+    let unknown = columns(json!({"name": "a", "type": "int64", "colour": 1}));
+    refused("/v1/datasets", unknown, 400, "invalid", &["`colour`"]);
+    let mut timeless = columns(json!({"name": "a", "type": "int64"}));
+    timeless["time_column"] = json!("a");
+    refused("/v1/datasets", timeless, 400, "invalid", &["`a` is `int64`"]);
     refused("/v1/views", json!({"name": "v", "sql": "DELETE FROM d"}), 400, "invalid", &[]);
     let column = refused("/v1/sql", json!({"sql": "SELECT x FROM d"}), 400, "invalid", &["x"]);
     assert_eq!(column["field"], "sql");
@@ -208,6 +216,7 @@ fn bad_requests_change_nothing() {
     server.get("/v1/nothing").problem(404, "not_found", &["openapi.json"]);
     server.get("/v1/../../etc/passwd").problem(404, "not_found", &[]);
     server.send("PUT", "/v1/datasets", (&server.admin, &[]), b"x").problem(405, "invalid", &[]);
+    server.get("/v1/datasets/a%00b").problem(400, "invalid", &["UTF-8"]);
     server.get("/v1/datasets/%ff").problem(400, "invalid", &["UTF-8"]);
     for token in ["", "slt_1", &format!("slt_{}", "0".repeat(64))] {
         server.send("GET", "/v1/datasets", (token, &[]), b"").problem(401, "unauthenticated", &[]);

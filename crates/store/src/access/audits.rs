@@ -45,8 +45,10 @@ pub(super) async fn end(
     tx: &mut Transaction,
     id: &AuditId,
     outcome: &str,
+    target: Option<&str>,
 ) -> Result<(), AccessError> {
-    tx.execute("UPDATE audit SET outcome = $2 WHERE id = $1", args![id.as_str(), outcome]).await?;
+    let sql = "UPDATE audit SET outcome = $2, target = COALESCE($3, target) WHERE id = $1";
+    tx.execute(sql, args![id.as_str(), outcome, target]).await?;
     Ok(())
 }
 

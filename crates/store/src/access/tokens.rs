@@ -147,7 +147,7 @@ pub(super) async fn note_use(
 
 fn token(row: &Row) -> Result<Token, Error> {
     let scopes = row.text("scopes")?;
-    let parsed = scopes.split(' ').map(Scope::parse).collect::<Option<Vec<_>>>();
+    let parsed = scopes.split_whitespace().map(Scope::parse).collect::<Option<Vec<_>>>();
     Ok(Token {
         id: TokenId::new(row.text("id")?),
         principal: PrincipalId::new(row.text("principal")?),

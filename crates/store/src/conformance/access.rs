@@ -211,7 +211,8 @@ pub async fn changes_are_paged(rig: &Rig) {
         rig.access.begin_audit(&new, at(n)).await.unwrap();
         ids.push(new.id);
     }
-    rig.access.end_audit(&ids[2], "done").await.unwrap();
+    rig.access.end_audit(&ids[2], "done", Some("made")).await.unwrap();
+    rig.access.end_audit(&ids[3], "conflict", None).await.unwrap();
     let here = WorkspaceId::default_workspace();
     let page = async |workspace: Option<&WorkspaceId>, after: Option<&AuditId>| {
         rig.access.audits(&default(), workspace, (after, 3)).await.unwrap()
@@ -221,7 +222,8 @@ pub async fn changes_are_paged(rig: &Rig) {
         first.iter().map(|entry| &entry.id).collect::<Vec<_>>(),
         [&ids[1], &ids[2], &ids[3]]
     );
-    assert_eq!(first[1].outcome.as_deref(), Some("done"));
+    assert_eq!((first[1].outcome.as_deref(), &*first[1].target), (Some("done"), "made"));
+    assert_eq!((first[2].outcome.as_deref(), &*first[2].target), (Some("conflict"), "d3"));
     assert_eq!((first[0].outcome.as_ref(), first[0].time), (None, at(1)));
     let rest = page(Some(&here), Some(&ids[3])).await;
     assert_eq!(rest.iter().map(|entry| &entry.target).collect::<Vec<_>>(), ["d4"]);
