@@ -1,5 +1,7 @@
 //! Bodies: read whole up to a limit, then understood or refused as problems.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -10,6 +12,9 @@ use model::Code;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+
+/// Time in which a body must be there: one that stalls keeps a place that others wait for.
+const BODY_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// Bytes of a JSON body that describes something.
 const JSON_BYTES_MAX: usize = 1 << 20;
@@ -51,7 +56,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 
 /// Reads a whole body; more bytes than may be, or half a body, change nothing.
 pub(crate) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let read = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+    let read = tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, bytes_max).collect());
+    let read = read.await.map_err(|_| {
+        let detail = "the body took too long to come; send less at once";
+        Problem::with_status(StatusCode::REQUEST_TIMEOUT, Code::Timeout, detail).at("body")
+    })?;
+    let read = read.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let detail = format!("the body has more than {bytes_max} bytes; send less at once");
             Problem::new(Code::TooLarge, detail).at("body")

@@ -5,8 +5,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::dataset::{View, Window};
-use model::schema::Type;
-use model::{Code, names};
+use model::names;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -86,11 +85,7 @@ pub(super) async fn create(
     let checked = core.query.check_view(&caller.workspace, &body.name, &body.sql, now).await;
     let columns = checked.map_err(Problem::in_sql)?;
     if let (Some(column), Window::Output) = (&body.time_column, body.window) {
-        let kind = columns.field(column).map(|field| &field.kind);
-        if !matches!(kind, Some(Type::Timestamp { .. } | Type::Date)) {
-            let detail = format!("the view returns no time `{column}`; name a timestamp or a date");
-            return Err(Problem::new(Code::Invalid, detail).at("time_column"));
-        }
+        columns.check_time(column).map_err(|e| Problem::from(e).at("time_column"))?;
     }
     let NewViewBody { name, sql, time_column, window } = body;
     let view = View { name, sql, time_column, window, created_at: now };

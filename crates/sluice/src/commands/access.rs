@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access::{self, NewToken, TokenText};
 use model::ports::Access;
-use model::{OrganizationId, PrincipalId, TokenId, WorkspaceId, names};
+use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId, WorkspaceId, names};
 use serde::Serialize;
 
 use crate::app::App;
@@ -131,12 +131,19 @@ async fn create_token(app: &App, args: CreateToken) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Makes the text of a token from the system's random bits.
+/// Makes the text of a token.
 pub(crate) fn mint() -> Result<TokenText, Failed> {
+    Ok(TokenText::from_random(secret()?))
+}
+
+/// Returns random bits of the system's.
+pub(crate) fn secret() -> Result<[u8; 32], PortError> {
     let mut bits = [0; 32];
-    getrandom::fill(&mut bits)
-        .map_err(|e| Failed::internal(format!("the system gives no random bits: {e}")))?;
-    Ok(TokenText::from_random(bits))
+    getrandom::fill(&mut bits).map_err(|e| {
+        let message = "the system gives no random bits; try again";
+        PortError::caused(Code::Unavailable, Fault::Own, message, e)
+    })?;
+    Ok(bits)
 }
 
 async fn list_tokens(app: &App) -> Result<(), Failed> {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
-use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId};
+use model::{OrganizationId, PrincipalId, TokenId};
 use server::{Core, Gates};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::access::mint;
+use super::access::{mint, secret};
 use crate::app::App;
 use crate::failed::Failed;
 
@@ -48,15 +48,6 @@ fn core(app: &App) -> Core {
         clock: app.clock.clone(),
         gates: Gates::default(),
     }
-}
-
-fn secret() -> Result<[u8; 32], PortError> {
-    let mut bits = [0; 32];
-    getrandom::fill(&mut bits).map_err(|e| {
-        let message = "the system gives no random bits; try again";
-        PortError::caused(Code::Unavailable, Fault::Own, message, e)
-    })?;
-    Ok(bits)
 }
 
 /// Returns what is ready when the process is asked to stop.
