@@ -121,4 +121,15 @@ pub struct NewRun {
     pub now: DateTime<Utc>,
     /// Who opens it: names a process for people, not for locking.
     pub owner: String,
+    /// Makes a repeat of the request find the run of the first time.
+    pub key: Option<RunKey>,
+}
+
+/// What makes a repeat of a request harmless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunKey {
+    /// The client's word, unique in the workspace for [`crate::limits::RUN_KEY_DAYS`].
+    pub key: String,
+    /// A digest of what was asked for.
+    pub fingerprint: String,
 }

@@ -208,5 +208,43 @@ pub const VERIFY_DIFFERENCES_MAX: usize = 10_000;
 /// Bodies of rows that a server takes at once; each holds its body and some blocks of it.
 pub const IMPORTS_AT_ONCE: usize = 16;
 
+/// Runs that a server works on at once; each spreads over the processors by itself.
+pub const RUNS_AT_ONCE: usize = 4;
+
+/// Of these, runs of one workspace while others wait.
+pub const RUNS_AT_ONCE_OF_ONE: usize = 2;
+
+/// Runs of a workspace that may be open; a client that opens more must wait for them.
+pub const RUNS_OPEN_MAX: u64 = 1000;
+
+/// Open runs of one workspace that an executor looks at, at once.
+pub const RUNS_LOOKED_AT: u32 = 16;
+
+/// Seconds after which an executor looks for runs that others left behind.
+pub const RUNS_LOOK_SECONDS: u64 = 5;
+
+/// Seconds after which a run that could not be finished is tried again; doubles each time, up to
+/// [`RUN_AGAIN_SECONDS_MAX`].
+pub const RUN_AGAIN_SECONDS: i64 = 5;
+
+/// See [`RUN_AGAIN_SECONDS`].
+pub const RUN_AGAIN_SECONDS_MAX: i64 = 600;
+
+/// Seconds between two looks at every dataset.
+pub const KEEP_SECONDS: u64 = 30;
+
+/// Hours between two times that files are merged and old rows removed.
+pub const KEEP_HOURS: i64 = 1;
+
+/// Seconds for which one process has the duty of looking after datasets, unless it renews it; longer than any
+/// one dataset should take.
+pub const DUTY_SECONDS: i64 = 600;
+
+/// Datasets looked at together.
+pub const KEEP_PAGE: u32 = 200;
+
+/// Days for which the key of a request for a run is known.
+pub const RUN_KEY_DAYS: i64 = 7;
+
 /// Questions in SQL that a server answers at once; each may take the memory of one query.
 pub const QUESTIONS_AT_ONCE: usize = 4;

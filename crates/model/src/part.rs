@@ -64,6 +64,20 @@ impl PartId {
         Self { sequence, split: 0 }
     }
 
+    /// Returns the id that is written so.
+    ///
+    /// ```
+    /// use model::part::PartId;
+    /// let id = PartId { sequence: 3, split: 1 };
+    /// assert_eq!(PartId::parse(&id.to_string()), Some(id));
+    /// assert_eq!(PartId::parse("00003"), Some(PartId::planned(3)));
+    /// assert_eq!(PartId::parse("3-x"), None);
+    /// ```
+    pub fn parse(text: &str) -> Option<Self> {
+        let (sequence, split) = text.split_once('-').unwrap_or((text, "0"));
+        Some(Self { sequence: sequence.parse().ok()?, split: split.parse().ok()? })
+    }
+
     /// Returns the id of what this part leaves over.
     pub fn remainder(self) -> Self {
         Self { split: self.split + 1, ..self }

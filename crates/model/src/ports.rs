@@ -1,19 +1,22 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`] and an [`Access`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`] and an [`Access`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
 
 mod access;
 mod catalog;
+mod duties;
 mod encoder;
 mod lake;
 mod ledger;
 mod objects;
+mod runs;
 
 pub use access::{Access, AccessError};
 pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
+pub use duties::Duties;
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{
     Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportContent, ImportFile,
@@ -22,3 +25,4 @@ pub use lake::{
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};
+pub use runs::Runs;

@@ -132,6 +132,82 @@ impl Run {
     }
 }
 
+/// A run as it is looked at: without the texts of its plan and manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunStatus {
+    /// Its id.
+    pub id: RunId,
+    /// The saved export's name.
+    pub export_name: Option<String>,
+    /// What it does, as it was when the run was opened.
+    pub definition: Definition,
+    /// Whether it moves a cursor.
+    pub advance: Advance,
+    /// Where it stands.
+    pub state: RunState,
+    /// The exclusive lower end of its range.
+    pub from: CommitNumber,
+    /// The inclusive upper end.
+    pub to: CommitNumber,
+    /// Whether somebody asked it to stop.
+    pub cancel_asked: bool,
+    /// Whether its lease is in force: somebody works on it.
+    pub leased: bool,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+    /// When it reached a final state.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The sums of its manifest, once its bytes are fixed.
+    pub sums: Option<Sums>,
+    /// How far it has come, where that was asked for.
+    pub progress: Option<RunProgress>,
+}
+
+/// What a manifest comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// SHA-256 of its text, bare lower-case hex.
+    pub sha256: String,
+    /// Rows of all files.
+    pub rows: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+}
+
+/// How far a run has come: sums over its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunProgress {
+    /// Parts that there are.
+    pub parts: u64,
+    /// Parts that are written.
+    pub parts_written: u64,
+    /// Input rows of all parts.
+    pub rows_planned: u64,
+    /// Input rows of the written ones.
+    pub rows_read: u64,
+    /// Rows in their files.
+    pub rows: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+}
+
+/// A run that has not ended, for whoever brings it to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// Its id.
+    pub run: RunId,
+    /// The newest lease's epoch.
+    pub epoch: u64,
+    /// Whether that lease is in force, by the database's clock.
+    pub leased: bool,
+}
+
 /// What planning fixed for the whole run, besides the parts themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

@@ -44,7 +44,8 @@ impl Coordinator {
     pub async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Cancelled, Error> {
         let ledger = &self.ports.ledger;
         let found = ledger.run(workspace, run).await?;
-        let objects = self.ports.destinations.open(&found.definition.destination).await?;
+        let objects =
+            self.ports.destinations.open(workspace, &found.definition.destination).await?;
         if !matches!(found.state, RunState::Failed | RunState::Cancelled) {
             let found = ledger.ask_cancel(workspace, run).await?;
             let (opened, _guard) = match self.take_over(&found).await {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use model::export::{Advance, Definition, NewRun};
-use model::ports::{Encoder, Ledger, Relations};
+use model::export::{Advance, Definition, NewRun, RunKey};
+use model::ports::{Encoder, Ledger, Objects, Opened, Relations};
 use model::run::{FrozenManifest, Run};
 use model::{Clock, CommitNumber, ObjectKey, RunId, WorkspaceId, limits};
 
 use crate::error::Error;
 use crate::plan::{Minted, Probe, same};
-use crate::ports::{Destinations, Head, Liveness, Observer, Pauses};
+use crate::ports::{Destinations, Guard, Head, Liveness, Observer, Pauses};
 use crate::retry::patiently;
 use crate::session::Session;
 
@@ -80,6 +80,8 @@ pub struct Request {
     pub from: Option<CommitNumber>,
     /// The inclusive upper end; the head without it.
     pub to: Option<CommitNumber>,
+    /// Makes a repeat of the request find the run of the first time.
+    pub key: Option<RunKey>,
 }
 
 /// A sealed run.
@@ -161,11 +163,38 @@ impl Coordinator {
         Ok(self.ports.ledger.open_run_of(&request.workspace, export).await?)
     }
 
+    /// Opens a run and leaves it to whoever resumes it next. It is in the ledger, with its range pinned, when
+    /// this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Coordinator::start`], and [`LedgerError::Open`] while an interrupted run would move the same cursor.
+    /// A key that a run was opened with before gives [`LedgerError::Repeated`].
+    pub async fn open(&self, request: &Request) -> Result<Run, Error> {
+        let (opened, _, guard) = Box::pin(self.opened(request)).await?;
+        if let Err(error) = self.ports.ledger.release(&opened.lease).await {
+            tracing::warn!(%error, "the lease could not be given back; it will lapse");
+        }
+        drop(guard);
+        Ok(opened.run)
+    }
+
     async fn begin(&self, request: &Request, observer: Arc<dyn Observer>) -> Result<Sealed, Error> {
+        let (opened, objects, guard) = Box::pin(self.opened(request)).await?;
+        let place = (&self.ports, &self.settings);
+        let session = Session::new(place, opened, objects, observer, guard);
+        Box::pin(session.conduct()).await
+    }
+
+    async fn opened(
+        &self,
+        request: &Request,
+    ) -> Result<(Opened, Arc<dyn Objects>, Option<Guard>), Error> {
         let Self { ports, settings } = self;
         let minted = self.mint();
         let Probe { bind, definition, .. } = Box::pin(self.probe(request, &minted)).await?;
-        let objects = ports.destinations.open(&request.definition.destination).await?;
+        let destination = &request.definition.destination;
+        let objects = ports.destinations.open(&request.workspace, destination).await?;
         // Before the head is read, or the next run would find a commit without rows.
         ports.relations.seal(&bind).await?;
         let new = NewRun {
@@ -178,12 +207,12 @@ impl Coordinator {
             to: request.to,
             now: minted.at,
             owner: settings.owner.clone(),
+            key: request.key.clone(),
         };
         // Before the run exists, or it would look dead to others for a moment.
         let guard = ports.liveness.hold(&new.id, FIRST_EPOCH)?;
         let opened = patiently(&*ports.pauses, || ports.ledger.open_run(&new)).await?;
-        let session = Session::new((ports, settings), opened, objects, observer, guard);
-        Box::pin(session.conduct()).await
+        Ok((opened, objects, guard))
     }
 
     pub(crate) fn mint(&self) -> Minted {

@@ -16,8 +16,16 @@ use model::{CommitNumber, ObjectKey, PortError, RunId, WorkspaceId};
 /// Opens the place that a definition names.
 #[async_trait]
 pub trait Destinations: Send + Sync {
-    /// Opens the destination with that URL. Writes nothing.
-    async fn open(&self, url: &str) -> Result<Arc<dyn Objects>, PortError>;
+    /// Returns the one URL of a place as it is named in a request; refuses a place where a workspace may not
+    /// deliver.
+    async fn resolve(&self, workspace: &WorkspaceId, named: &str) -> Result<String, PortError>;
+
+    /// Returns whether a URL is that of the destination that the server keeps for each workspace.
+    fn is_managed(&self, url: &str) -> bool;
+
+    /// Opens the destination of a workspace with that URL. Writes nothing.
+    async fn open(&self, workspace: &WorkspaceId, url: &str)
+    -> Result<Arc<dyn Objects>, PortError>;
 }
 
 /// Held for as long as a run is worked on; dropping it, or the death of the process, lets go.

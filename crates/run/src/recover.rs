@@ -39,7 +39,8 @@ impl Coordinator {
         }
         // Before the lease: what this process cannot do must not end the run.
         self.check_encoder(&found)?;
-        let objects = self.ports.destinations.open(&found.definition.destination).await?;
+        let objects =
+            self.ports.destinations.open(workspace, &found.definition.destination).await?;
         let (opened, guard) = match self.take_over(&found).await {
             Ok(taken) => taken,
             Err(Error::Ledger(LedgerError::State { .. })) => {

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod change;
+pub(crate) mod download;
 pub(crate) mod operations;
 pub(crate) mod page;
 pub(crate) mod problem;
@@ -10,7 +11,7 @@ pub(crate) mod problem;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -32,6 +33,9 @@ const URI_BYTES_MAX: usize = 8 << 10;
 
 /// Bytes of all its headers.
 const HEADER_BYTES_MAX: usize = 32 << 10;
+
+/// Headers that say more about a problem.
+const KEPT: [HeaderName; 2] = [header::ALLOW, header::CONTENT_RANGE];
 
 /// What the middleware needs.
 #[derive(Clone)]
@@ -89,11 +93,9 @@ async fn name(mut request: Request, next: Next) -> Response {
         Err(problem) => problem.into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let allow = response.headers_mut().remove(axum::http::header::ALLOW);
+        let kept = KEPT.map(|name| response.headers_mut().remove(&name).map(|value| (name, value)));
         response = problem.render(&id);
-        if let Some(allow) = allow {
-            response.headers_mut().insert(axum::http::header::ALLOW, allow);
-        }
+        response.headers_mut().extend(kept.into_iter().flatten());
     }
     let status = response.status().as_u16();
     tracing::info!(request.id = %id, %method, path, status, "answered");

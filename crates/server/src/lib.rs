@@ -2,9 +2,12 @@
 //!
 //! Contract: [`service`] makes the routes of the native API, `/v1`, and of the health checks. Every route but those of
 //! health and description needs a token; what a token's workspace does not hold is answered like what never was. It
-//! touches no database, no lake and no clock but by the ports in [`Core`]. It serves no TLS and runs no exports yet.
+//! touches no database, no lake and no clock but by the ports in [`Core`]. Runs that are opened over HTTP are worked on
+//! by the [`Executor`].
 
+mod executor;
 mod http;
+mod keeper;
 mod native;
 
 use std::future::Future;
@@ -12,9 +15,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use model::ports::{Access, Catalog, Encoder, Ingest, Query, Upkeep};
-use model::{Clock, PortError, limits};
+use model::{Clock, Code, PortError, limits};
+use run::Destinations;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+pub use executor::Executor;
+use http::problem::Problem;
+pub use keeper::Keeper;
 
 /// What the doors call.
 #[derive(Clone)]
@@ -29,6 +37,12 @@ pub struct Core {
     pub query: Arc<dyn Query>,
     /// Care of what came in.
     pub upkeep: Arc<dyn Upkeep>,
+    /// Exports and their runs.
+    pub executor: Executor,
+    /// Care of every dataset.
+    pub keeper: Keeper,
+    /// Places where runs deliver.
+    pub destinations: Arc<dyn Destinations>,
     /// Formats of answers.
     pub encoder: Arc<dyn Encoder>,
     /// Where the text of tokens comes from: 256 random bits of the system's.
@@ -46,6 +60,16 @@ pub struct Gates {
     imports: Arc<Semaphore>,
     /// Questions in SQL; others are refused.
     questions: Arc<Semaphore>,
+}
+
+impl Gates {
+    /// Takes a place among the questions that are answered at once.
+    fn question(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.questions).try_acquire_owned().map_err(|_| {
+            let detail = "too many questions are being answered; try again";
+            Problem::new(Code::Unavailable, detail)
+        })
+    }
 }
 
 impl Default for Gates {
@@ -73,5 +97,25 @@ pub async fn serve(
     core: Core,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, service(core)).with_graceful_shutdown(stop).await
+    let (told, stopping) = watch::channel(false);
+    let stopped = async move |mut stopping: watch::Receiver<bool>| {
+        // An error says that nobody can tell any more, which comes to the same.
+        drop(stopping.wait_for(|stop| *stop).await);
+    };
+    let work = (core.executor.clone(), core.keeper.clone());
+    let executor = tokio::spawn(work.0.work(stopped(stopping.clone())));
+    let keeper = tokio::spawn(work.1.work(stopped(stopping.clone())));
+    tokio::spawn(async move {
+        stop.await;
+        // Nobody may be listening any more.
+        let _ = told.send(true);
+    });
+    let served =
+        axum::serve(listener, service(core)).with_graceful_shutdown(stopped(stopping)).await;
+    for (what, task) in [("executor", executor), ("keeper", keeper)] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, what, "work in the background broke off");
+        }
+    }
+    served
 }

@@ -6,7 +6,9 @@
 mod access;
 mod audit;
 mod datasets;
+mod exports;
 mod rows;
+mod runs;
 mod sql;
 mod views;
 
@@ -35,6 +37,15 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(views::list, views::create))
         .routes(routes!(views::show, views::drop))
         .routes(routes!(sql::query))
+        .routes(routes!(exports::list))
+        .routes(routes!(exports::plan))
+        .routes(routes!(exports::show))
+        .routes(routes!(runs::list, runs::create))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::parts))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::manifest))
+        .routes(routes!(runs::file))
         .routes(routes!(audit::list))
         .routes(routes!(access::workspaces, access::create_workspace))
         .routes(routes!(access::principals, access::create_principal))

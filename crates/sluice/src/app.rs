@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use export::Formats;
 use lake::Lake;
 use model::clock::SystemClock;
-use model::ports::{Access, Objects};
+use model::ports::Access;
 use model::{Clock, Code, Fault, OrganizationId, PortError, RunId, WorkspaceId};
 use object_store::local::LocalFileSystem;
 use objects::Local;
-use run::{Coordinator, Destinations, Guard, Liveness, Ports, Settings, TokioPauses};
+use run::{Coordinator, Guard, Liveness, Ports, Settings, TokioPauses};
 use store::Store;
 
 use crate::cli::Cli;
@@ -19,6 +18,7 @@ use crate::failed::Failed;
 use crate::folder::{Folder, Scratch};
 use crate::liveness::FileLocks;
 use crate::output::Output;
+use crate::places::{Places, Who};
 
 /// Everything a command needs.
 pub(crate) struct App {
@@ -89,29 +89,24 @@ impl App {
 }
 
 impl App {
+    /// Returns the places where runs deliver.
+    pub(crate) fn places(&self, who: Who) -> Places {
+        Places::new(self.folder.managed(), who)
+    }
+
     /// Returns what runs exports.
-    pub(crate) fn coordinator(&self) -> Coordinator {
+    pub(crate) fn coordinator(&self, who: Who) -> Coordinator {
         let ports = Ports {
             ledger: self.store.clone(),
             head: self.store.clone(),
             relations: self.lake.clone(),
             encoder: self.formats.clone(),
-            destinations: Arc::new(ByUrl),
+            destinations: Arc::new(self.places(who)),
             clock: self.clock.clone(),
             pauses: Arc::new(TokioPauses),
             liveness: Arc::new(self.locks.clone()),
         };
         Coordinator::new(ports, Settings::new(owner(), self.threads))
-    }
-}
-
-/// Opens destinations by their URL.
-struct ByUrl;
-
-#[async_trait]
-impl Destinations for ByUrl {
-    async fn open(&self, url: &str) -> Result<Arc<dyn Objects>, PortError> {
-        Ok(export::destinations::open(url)?)
     }
 }
 
@@ -130,7 +125,7 @@ impl Liveness for FileLocks {
 }
 
 /// Names this process for people.
-fn owner() -> String {
+pub(crate) fn owner() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let host = host.as_deref().map_or("this host", str::trim);
     format!("{host}, process {}", std::process::id())

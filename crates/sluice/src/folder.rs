@@ -6,6 +6,7 @@
 //! DIR/meta.sqlite    datasets, commits, runs (unless they are in PostgreSQL)
 //! DIR/admin-token    the token of the first administrator, which the first `serve` makes
 //! DIR/lake/          data files
+//! DIR/managed/       files of exports that were asked for over HTTP, a folder for each workspace
 //! DIR/locks/         one file per run being worked on
 //! DIR/rejects/       rows that `import --partial` refused
 //! DIR/scratch/       spilled rows; may be emptied when nothing runs
@@ -21,7 +22,7 @@ use crate::failed::Failed;
 const LAYOUT: u32 = 1;
 
 /// The folders in it that are for Sluice alone.
-const OWN: [&str; 4] = ["lake", "locks", "rejects", "scratch"];
+const OWN: [&str; 5] = ["lake", "managed", "locks", "rejects", "scratch"];
 
 /// A data folder that exists and is ours.
 #[derive(Clone, Debug)]
@@ -71,6 +72,11 @@ impl Folder {
     /// Returns where data files lie.
     pub(crate) fn lake(&self) -> PathBuf {
         self.root.join("lake")
+    }
+
+    /// Returns where managed destinations lie.
+    pub(crate) fn managed(&self) -> PathBuf {
+        self.root.join("managed")
     }
 
     /// Returns where runs are locked.

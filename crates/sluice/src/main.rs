@@ -13,6 +13,7 @@ mod folder;
 mod liveness;
 mod memory;
 mod output;
+mod places;
 mod progress;
 
 use std::process::ExitCode;

@@ -29,6 +29,15 @@ use crate::database::{Error, Row, Transaction, args, transact};
 use crate::names::nearest;
 pub(crate) use group::Queues;
 
+/// Returns datasets of every workspace in the order of their ids, with what of them is in the tail.
+pub(crate) async fn every_dataset(
+    tx: &mut Transaction,
+    after: Option<&DatasetId>,
+    limit: u32,
+) -> Result<Vec<(Dataset, Unsealed)>, Error> {
+    datasets::every(tx, after, limit).await
+}
+
 #[async_trait]
 impl Catalog for Store {
     async fn head(

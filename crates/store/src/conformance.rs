@@ -1,4 +1,4 @@
-//! The contract of the catalog, the ledger and access, executed: every implementation passes all of it.
+//! The contract of what the store is, executed: every implementation passes all of it.
 //!
 //! Each case is a function that takes a [`Rig`] over an empty database and panics where the contract is
 //! broken. [`conformance_tests!`](crate::conformance_tests) makes one test of each. Cases never sleep;
@@ -10,6 +10,7 @@
 pub mod access;
 pub mod catalog;
 pub mod ledger;
+pub mod looking;
 pub mod machine;
 pub mod opening;
 
@@ -23,7 +24,7 @@ use model::dataset::{
 use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
-use model::ports::{Access, Catalog, Lease, Ledger, Opened};
+use model::ports::{Access, Catalog, Duties, Lease, Ledger, Opened, Runs};
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
 use model::schema::Schema;
@@ -40,6 +41,10 @@ pub struct Rig {
     pub ledger: Arc<dyn Ledger>,
     /// Who may do what.
     pub access: Arc<dyn Access>,
+    /// What is read of runs.
+    pub runs: Arc<dyn Runs>,
+    /// Who does what for all.
+    pub duties: Arc<dyn Duties>,
 }
 
 /// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
@@ -71,6 +76,10 @@ macro_rules! conformance_tests {
             a_lease_in_force_is_respected, an_older_lease_changes_nothing, cancelling_is_asked_once,
             runs_are_paged, a_predecessor_is_found, unknown_runs_are_not_found,
             an_empty_run_seals, ending_frees_the_export, finishing_in_parallel);
+        $crate::conformance_cases!($on, looking:
+            a_status_tells_how_far_a_run_has_come, files_are_found_by_their_place,
+            open_runs_are_found_and_ended_ones_are_not, statuses_are_paged, a_key_opens_one_run,
+            keys_are_forgotten_after_days, a_duty_has_one_owner, every_dataset_is_found);
         $crate::conformance_cases!($on, access:
             a_new_database_has_one_workspace, workspaces_are_of_their_organization, names_are_unique,
             tokens_open_what_they_say, a_token_that_is_over_opens_nothing, uses_are_noted_to_a_minute,
@@ -279,6 +288,7 @@ fn format() -> FormatSpec {
 
 pub(crate) fn incremental(export: &str) -> NewRun {
     NewRun {
+        key: None,
         id: RunId::mint(at(5)),
         workspace: workspace(),
         export: Some(export.into()),

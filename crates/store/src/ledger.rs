@@ -6,6 +6,7 @@
 
 mod exports;
 mod intents;
+mod keys;
 mod lease;
 mod open;
 mod parts;
@@ -13,6 +14,7 @@ mod pins;
 mod range;
 mod runs;
 mod seal;
+mod status;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -46,6 +46,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0006_access.sql"),
         postgres: include_str!("../migrations/0006_access.sql"),
     },
+    Migration {
+        version: 7,
+        sqlite: include_str!("../migrations/0007_runs_over_http.sql"),
+        postgres: include_str!("../migrations/0007_runs_over_http.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

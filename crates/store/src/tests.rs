@@ -39,7 +39,13 @@ async fn on_postgres(case: impl AsyncFnOnce(Rig)) {
 
 fn rig(store: &Store) -> Rig {
     let store = Arc::new(store.clone());
-    Rig { catalog: store.clone(), ledger: store.clone(), access: store }
+    Rig {
+        catalog: store.clone(),
+        ledger: store.clone(),
+        access: store.clone(),
+        runs: store.clone(),
+        duties: store,
+    }
 }
 
 fn file(folder: &TempDir) -> String {
@@ -100,9 +106,9 @@ async fn a_newer_database_is_refused_and_not_touched() {
         run(&store, "INSERT INTO schema_version (version) VALUES (99)").await;
         run(&store, "DELETE FROM workspace").await;
         let error = Store::open(&url).await.unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 6 }));
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 7 }));
         let text = error.to_string();
-        assert!(text.contains("99") && text.contains("up to 6"), "{text}");
+        assert!(text.contains("99") && text.contains("up to 7"), "{text}");
         assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 0);
         store.close().await;
     })
@@ -119,7 +125,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 6);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 7);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -211,7 +217,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 6));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 7));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -225,7 +231,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 6));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 7));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

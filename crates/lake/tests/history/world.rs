@@ -403,6 +403,7 @@ impl World {
         let from = dice.below(to + 1);
         let bind = self.bind(from, to);
         let new = NewRun {
+            key: None,
             id: RunId::mint(self.clock.now()),
             workspace: workspace(),
             export: None,

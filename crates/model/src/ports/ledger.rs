@@ -46,7 +46,8 @@ pub trait Ledger: Send + Sync {
     /// within what was delivered (`to` at most the cursor, and the cursor is the default for `to`, 0 for
     /// `from`). A `to` beyond the head is `NoCommit`. A definition that differs from the saved one is
     /// `Differs`, unless no run of that export was ever sealed and none is open: then it takes its place.
-    /// An open run of the same export that moves its cursor is `Open`.
+    /// An open run of the same export that moves its cursor is `Open`. A key that another run was opened with is
+    /// `Repeated`, or `KeyReused` if something else was asked for.
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError>;
 
     /// Takes the run over: epoch + 1. Fails with [`LedgerError::Leased`] while the lease is in force by
@@ -254,6 +255,18 @@ pub enum LedgerError {
         /// The open run.
         run: RunId,
     },
+    /// The run of this request was opened before.
+    #[error("the run {run} was opened with this key")]
+    Repeated {
+        /// The run.
+        run: RunId,
+    },
+    /// The key belongs to another request.
+    #[error("the key `{key}` was used for another run; use a new key")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
     /// Somebody else holds the run.
     #[error("the run {run} is being worked on by {owner}")]
     Leased {
@@ -315,6 +328,8 @@ impl Failure for LedgerError {
             | Self::NotDelivered { .. }
             | Self::Differs { .. }
             | Self::Open { .. }
+            | Self::Repeated { .. }
+            | Self::KeyReused { .. }
             | Self::Leased { .. }
             | Self::Fenced { .. }
             | Self::Cancelling { .. }

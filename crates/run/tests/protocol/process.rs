@@ -220,7 +220,15 @@ impl Head for Handle {
 
 #[async_trait]
 impl Destinations for Handle {
-    async fn open(&self, url: &str) -> Result<Arc<dyn Objects>, PortError> {
+    async fn resolve(&self, _: &WorkspaceId, named: &str) -> Result<String, PortError> {
+        Ok(named.to_owned())
+    }
+
+    fn is_managed(&self, _: &str) -> bool {
+        false
+    }
+
+    async fn open(&self, _: &WorkspaceId, url: &str) -> Result<Arc<dyn Objects>, PortError> {
         if url == "test://place" {
             return Ok(Arc::new(self.clone()));
         }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use model::Code;
+use model::limits::KEY_CHARS_MAX;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -86,6 +87,25 @@ pub(crate) fn unsupported(remedy: &str) -> Problem {
     Problem::with_status(status, Code::Invalid, detail).at("Content-Type")
 }
 
+/// The header that makes a repeat harmless.
+pub(crate) const KEY: &str = "idempotency-key";
+
+/// Returns the key of a request, if it has one.
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    let bad = |detail: String| Problem::new(Code::Invalid, detail).at("Idempotency-Key");
+    match value.to_str() {
+        Ok("") => Err(bad("the key is empty; leave it out".into())),
+        Ok(text) if text.len() > KEY_CHARS_MAX => {
+            let detail =
+                format!("the key has more than {KEY_CHARS_MAX} characters; use a shorter one");
+            Err(bad(detail))
+        }
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(bad("the key is not plain text; use letters and digits".into())),
+    }
+}
+
 /// The one name or id in a path.
 #[derive(Debug)]
 pub(crate) struct Segment(pub(crate) String);
@@ -94,10 +114,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let read = Path::<String>::from_request_parts(parts, state).await;
-        match read {
-            Ok(Path(text)) if !text.contains(char::is_control) => Ok(Self(text)),
-            _ => Err(Problem::no_text()),
+        let Segments([one]) = Segments::from_request_parts(parts, state).await?;
+        Ok(Self(one))
+    }
+}
+
+/// The names or ids in a path, in order.
+#[derive(Debug)]
+pub(crate) struct Segments<const N: usize>(pub(crate) [String; N]);
+
+impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Segments<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = RawPathParams::from_request_parts(parts, state).await;
+        let read = read.map_err(|_| Problem::no_text())?;
+        let all: Vec<String> = read.iter().map(|(_, text)| text.to_owned()).collect();
+        if all.iter().any(|text| text.contains(char::is_control)) {
+            return Err(Problem::no_text());
         }
+        all.try_into().map(Self).map_err(|_| Problem::no_text())
     }
 }

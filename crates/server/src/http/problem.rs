@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::ports::{AccessError, CatalogError};
+use model::ports::{AccessError, CatalogError, LedgerError};
 use model::{Code, Failure, PortError};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -75,15 +75,17 @@ impl Problem {
         Self { field: Some(field.into()), ..self }
     }
 
-    /// Something in the SQL text of a body: what it names and is not there makes the text wrong, not the address.
-    pub(crate) fn in_sql(error: PortError) -> Self {
-        let problem = Self::from(error).at("sql");
-        match problem.code {
-            Code::NotFound => {
-                Self { status: StatusCode::BAD_REQUEST, code: Code::Invalid, ..problem }
-            }
-            _ => problem,
+    /// Something in a body: what it names and is not there makes the body wrong, not the address.
+    pub(crate) fn in_body(self) -> Self {
+        match self.code {
+            Code::NotFound => Self { status: StatusCode::BAD_REQUEST, code: Code::Invalid, ..self },
+            _ => self,
         }
+    }
+
+    /// Something in the SQL text of a body.
+    pub(crate) fn in_sql(error: PortError) -> Self {
+        Self::from(error).at("sql").in_body()
     }
 
     pub(crate) fn no_route() -> Self {
@@ -173,6 +175,24 @@ impl Problem {
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         Self::of(error.code(), &error)
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::KeyReused { .. } => Self::reused(&error.to_string()),
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
+impl From<run::Error> for Problem {
+    fn from(error: run::Error) -> Self {
+        match error {
+            run::Error::Ledger(error) => error.into(),
+            error => Self::of(error.code(), &error),
+        }
     }
 }
 

@@ -11,13 +11,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use chrono::{DateTime, Utc};
 use model::dataset::DatasetKind;
-use model::ports::{Import, ImportContent, ImportFile, ImportReport, InputFormat, Progress};
+use model::ports::{Import, ImportContent, ImportFile, ImportReport, InputFormat};
 use model::{Code, names};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Core;
-use crate::http::body::{Segment, media_type, unsupported, whole};
+use crate::http::body::{Segment, key, media_type, unsupported, whole};
 use crate::http::caller::Caller;
 use crate::http::problem::{Problem, Problems};
 
@@ -29,9 +29,6 @@ const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 /// Ways in which a body may be packed.
 const CODINGS: [&str; 3] = ["gzip", "zstd", "identity"];
-
-/// The header that makes a repeat harmless.
-const KEY: &str = "idempotency-key";
 
 /// What became of the rows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,7 +103,7 @@ pub(super) async fn add(
     let (told, telling) = tokio::sync::oneshot::channel();
     // By itself: whoever hangs up leaves nothing half done.
     tokio::spawn(async move {
-        let report = core.ingest.import(&import, Arc::new(Unseen)).await;
+        let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;
         let commit = report.as_ref().ok().map(|report| report.commit);
         // Nobody may be waiting any more.
         drop(told.send(report));
@@ -136,22 +133,4 @@ fn format(headers: &HeaderMap) -> Result<InputFormat, Problem> {
         "application/json" => Ok(InputFormat::Json),
         _ => Err(unsupported("send `application/x-ndjson` or `application/json`")),
     }
-}
-
-fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(KEY) else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| !text.is_empty());
-    let bad = || {
-        let detail = "the key is not plain text; use letters and digits";
-        Problem::new(Code::Invalid, detail).at("Idempotency-Key")
-    };
-    text.map(|text| Some(text.to_owned())).ok_or_else(bad)
-}
-
-/// Nobody watches.
-#[derive(Debug)]
-struct Unseen;
-
-impl Progress for Unseen {
-    fn add(&self, _: u64, _: u64) {}
 }

@@ -73,10 +73,7 @@ pub(super) async fn query(
         let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
         return Err(Problem::with_status(status, Code::Invalid, detail));
     }
-    let permit = core.gates.questions.clone().try_acquire_owned().map_err(|_| {
-        let detail = "too many questions are being answered; try again";
-        Problem::new(Code::Unavailable, detail)
-    })?;
+    let permit = core.gates.question()?;
     let now = core.clock.now();
     let asked = core.query.sql(&caller.workspace, &question.sql, now).await;
     let (schema, rows) = asked.map_err(Problem::in_sql)?;

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::cli::{self, ExportArgs};
 use crate::failed::Failed;
 use crate::output::{Output, bytes, count, counted, say, table};
+use crate::places::Who;
 use crate::progress::RunBar;
 
 /// An export as it was asked for.
@@ -61,9 +62,9 @@ pub(crate) async fn export(app: &App, command: cli::Export) -> Result<(), Failed
 pub(crate) async fn deliver(app: &App, asked: Asked) -> Result<Vec<Delivered>, Failed> {
     let request = asked.request(app)?;
     let bar = Arc::new(RunBar::start());
-    let sealed = app.coordinator().start(&request, bar.clone()).await;
+    let sealed = app.coordinator(Who::Operator).start(&request, bar.clone()).await;
     bar.finish();
-    sealed?.into_iter().map(Delivered::of).collect()
+    sealed?.into_iter().map(|sealed| Delivered::of(app, sealed)).collect()
 }
 
 async fn run(app: &App, asked: Asked) -> Result<(), Failed> {
@@ -87,8 +88,8 @@ pub(crate) fn print(app: &App, delivered: &Delivered) -> Result<(), Failed> {
 
 impl Delivered {
     /// Reads a sealed run.
-    pub(crate) fn of(sealed: Sealed) -> Result<Self, Failed> {
-        let manifest = manifest_path(&sealed.run)?;
+    pub(crate) fn of(app: &App, sealed: Sealed) -> Result<Self, Failed> {
+        let manifest = manifest_path(app, &sealed.run)?;
         let Sealed { run, sha256, rows, bytes, files, .. } = sealed;
         Ok(Self {
             id: run.id.to_string(),
@@ -113,8 +114,9 @@ impl Delivered {
 }
 
 /// Returns where a run's manifest is or will be.
-pub(crate) fn manifest_path(run: &Run) -> Result<PathBuf, Failed> {
-    let root = destinations::local_path(&run.definition.destination)?;
+pub(crate) fn manifest_path(app: &App, run: &Run) -> Result<PathBuf, Failed> {
+    let places = app.places(Who::Operator);
+    let root = places.local_path(&run.workspace, &run.definition.destination)?;
     Ok(root.join(run.manifest_key().as_str()))
 }
 
@@ -141,7 +143,7 @@ struct PlannedPart {
 
 async fn plan(app: &App, asked: Asked) -> Result<(), Failed> {
     let request = asked.request(app)?;
-    let forecast = app.coordinator().plan(&request).await?;
+    let forecast = app.coordinator(Who::Operator).plan(&request).await?;
     let (rows, size) = (amount(forecast.rows, count), amount(forecast.bytes, bytes));
     let planned = Planned::of(forecast);
     let lines: Vec<Vec<String>> =
@@ -269,6 +271,7 @@ impl Asked {
         let destination = destinations::canonical(&self.to, &here)?;
         app.folder.check_outside(&destinations::local_path(&destination)?)?;
         Ok(Request {
+            key: None,
             workspace: app.workspace.clone(),
             export: self.export,
             definition: Definition {

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::cli;
 use crate::failed::Failed;
 use crate::output::{bytes, count, say, table};
+use crate::places::Who;
 use crate::progress::RunBar;
 
 /// Runs or parts asked for at once.
@@ -136,13 +137,13 @@ async fn show(app: &App, id: &RunId) -> Result<(), Failed> {
 
 async fn resume(app: &App, id: &RunId) -> Result<(), Failed> {
     let bar = Arc::new(RunBar::start());
-    let sealed = app.coordinator().resume(&app.workspace, id, bar.clone()).await;
+    let sealed = app.coordinator(Who::Operator).resume(&app.workspace, id, bar.clone()).await;
     bar.finish();
-    print(app, &Delivered::of(sealed?)?)
+    print(app, &Delivered::of(app, sealed?)?)
 }
 
 async fn cancel(app: &App, id: &RunId) -> Result<(), Failed> {
-    let (run, left) = match app.coordinator().cancel(&app.workspace, id).await? {
+    let (run, left) = match app.coordinator(Who::Operator).cancel(&app.workspace, id).await? {
         Cancelled::Asked(run) => (run, Vec::new()),
         Cancelled::Ended { run, left } => (run, left),
     };
@@ -165,7 +166,7 @@ async fn cancel(app: &App, id: &RunId) -> Result<(), Failed> {
 impl Shown {
     fn of(app: &App, run: Run) -> Result<Self, Failed> {
         let manifest = match run.state {
-            RunState::Sealed => Some(manifest_path(&run)?.display().to_string()),
+            RunState::Sealed => Some(manifest_path(app, &run)?.display().to_string()),
             _ => None,
         };
         let sums = run.manifest.as_ref().filter(|_| run.state == RunState::Sealed);

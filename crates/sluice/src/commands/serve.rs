@@ -4,17 +4,20 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
 use model::{OrganizationId, PrincipalId, TokenId};
-use server::{Core, Gates};
+use run::TokioPauses;
+use server::{Core, Executor, Gates, Keeper};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::access::{mint, secret};
-use crate::app::App;
+use crate::app::{App, owner};
 use crate::failed::Failed;
+use crate::places::Who;
 
 /// Does the `serve` command.
 pub(crate) async fn serve(app: &App, listen: Option<String>) -> Result<(), Failed> {
@@ -37,7 +40,27 @@ pub(crate) async fn serve(app: &App, listen: Option<String>) -> Result<(), Faile
 }
 
 fn core(app: &App) -> Core {
+    let executor = Executor {
+        coordinator: app.coordinator(Who::Tenant),
+        runs: app.store.clone(),
+        ledger: app.store.clone(),
+        liveness: Arc::new(app.locks.clone()),
+        pauses: Arc::new(TokioPauses),
+        clock: app.clock.clone(),
+        wake: Arc::default(),
+        ended: Arc::default(),
+    };
+    let keeper = Keeper {
+        duties: app.store.clone(),
+        upkeep: app.lake.clone(),
+        pauses: Arc::new(TokioPauses),
+        clock: app.clock.clone(),
+        owner: format!("{}, {}", owner(), uuid::Uuid::new_v4().simple()),
+    };
     Core {
+        executor,
+        keeper,
+        destinations: Arc::new(app.places(Who::Tenant)),
         access: app.store.clone(),
         catalog: app.store.clone(),
         ingest: app.lake.clone(),

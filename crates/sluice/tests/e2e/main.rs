@@ -8,6 +8,7 @@ mod durability;
 mod helper;
 mod isolation;
 mod postgres;
+mod runs;
 mod serve;
 mod server;
 mod tour;

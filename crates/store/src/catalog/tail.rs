@@ -101,6 +101,11 @@ pub(super) async fn unsealed(
         let name = dataset.to_string();
         return Err(CatalogError::NotFound { what: "dataset", name, nearest: None });
     };
+    Ok(of(&row)?)
+}
+
+/// Reads what of a dataset is in the tail.
+pub(super) fn of(row: &Row) -> Result<Unsealed, Error> {
     let files = row.count("tail_files")?;
     let since = row.at_or_null("tail_since")?.filter(|_| files > 0);
     Ok(Unsealed { files, rows: row.count("tail_rows")?, bytes: row.count("tail_bytes")?, since })

@@ -57,6 +57,17 @@ pub(super) async fn by_name(
     Err(LedgerError::NotFound { what: "export", name: name.into(), nearest })
 }
 
+/// Returns every saved export of a workspace by name.
+pub(super) async fn all(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+) -> Result<Vec<Export>, Error> {
+    let sql = "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at
+               FROM export WHERE workspace = $1 ORDER BY name";
+    let rows = tx.all(sql, args![workspace.as_str()]).await?;
+    rows.iter().map(read).collect()
+}
+
 /// Moves the cursor from exactly `from` to `to`; returns where it was instead if it was not there.
 pub(super) async fn advance(
     tx: &mut Transaction,

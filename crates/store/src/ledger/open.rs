@@ -9,7 +9,7 @@ use model::run::{Run, RunState};
 use model::{CommitNumber, ExportId};
 
 use super::range::{self, Position};
-use super::{exports, lease, pins, runs};
+use super::{exports, keys, lease, pins, runs};
 use crate::database::{Error, Transaction, args, truncate, word};
 
 pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, LedgerError> {
@@ -17,6 +17,9 @@ pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, L
     if let Some(run) = runs::find(tx, &new.workspace, &new.id).await? {
         tx.undo();
         return repeated(new, run);
+    }
+    if let Some(key) = &new.key {
+        keys::take(tx, new, key).await?;
     }
     let saved = match &new.export {
         Some(name) => exports::hold(tx, &new.workspace, name).await?,

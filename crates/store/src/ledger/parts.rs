@@ -1,9 +1,9 @@
 //! Parts: one row each, so that a run of a million is never held whole.
 
-use model::ObjectKey;
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{Lease, LedgerError};
 use model::run::RunState;
+use model::{ObjectKey, RunId};
 
 use super::lease::{self, Held};
 use crate::database::{Error, Row, Transaction, Value, args};
@@ -203,7 +203,7 @@ pub(super) struct Sums {
     pub(super) bytes: u64,
 }
 
-pub(super) async fn sums(tx: &mut Transaction, held: &Held) -> Result<Sums, Error> {
+pub(super) async fn sums(tx: &mut Transaction, run: &RunId) -> Result<Sums, Error> {
     let sql = "SELECT COUNT(*) AS parts,
                    CAST(COALESCE(SUM(written), 0) AS BIGINT) AS written,
                    COUNT(CASE WHEN rows_out > 0 THEN 1 END) AS files,
@@ -212,7 +212,7 @@ pub(super) async fn sums(tx: &mut Transaction, held: &Held) -> Result<Sums, Erro
                    CAST(COALESCE(SUM(rows_out), 0) AS BIGINT) AS rows_out,
                    CAST(COALESCE(SUM(bytes_out), 0) AS BIGINT) AS bytes_out
                FROM part WHERE run = $1";
-    let row = tx.one(sql, args![held.run.as_str()]).await?;
+    let row = tx.one(sql, args![run.as_str()]).await?;
     Ok(Sums {
         parts: row.count("parts")?,
         written: row.count("written")?,

@@ -95,19 +95,26 @@ pub(super) async fn no_run(
     Ok(LedgerError::NotFound { what: "run", name: id.to_string(), nearest })
 }
 
+/// Returns a run's place in the order of opening; behind every one without a run.
+pub(super) async fn opened(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    id: Option<&RunId>,
+) -> Result<i64, LedgerError> {
+    let sql = "SELECT opened FROM run WHERE workspace = $1 AND id = $2";
+    match id {
+        None => Ok(i64::MAX),
+        Some(id) => present(tx, workspace, id, sql.into()).await,
+    }
+}
+
 pub(super) async fn page(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     before: Option<&RunId>,
     limit: u32,
 ) -> Result<Vec<Run>, LedgerError> {
-    let before = match before {
-        None => i64::MAX,
-        Some(id) => {
-            let sql = "SELECT opened FROM run WHERE workspace = $1 AND id = $2";
-            present(tx, workspace, id, sql.into()).await?
-        }
-    };
+    let before = opened(tx, workspace, before).await?;
     let sql = select!("WHERE r.workspace = $1 AND r.opened < $2 ORDER BY r.opened DESC LIMIT $3");
     let rows = tx.all(sql, args![workspace.as_str(), before, limit]).await?;
     Ok(read_all(tx, &rows).await?)

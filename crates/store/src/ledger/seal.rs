@@ -23,7 +23,7 @@ pub(super) async fn planned(
         return if run.plan.as_ref() == Some(plan) { Ok(()) } else { Err(held.refuse(wanted)) };
     }
     held.require(RunState::Planning, wanted)?;
-    let sums = parts::sums(tx, &held).await?;
+    let sums = parts::sums(tx, &held.run).await?;
     if (sums.parts, sums.rows_planned) != (plan.parts, plan.rows) {
         return Err(held.unbalanced(format!(
             "the plan says {} parts and {} rows, the ledger has {} and {}",
@@ -56,7 +56,7 @@ pub(super) async fn freeze(
     }
     held.go_on()?;
     let planned = run.plan.as_ref().map_or(0, |plan| plan.rows);
-    check_sums(&held, planned, &parts::sums(tx, &held).await?, manifest)?;
+    check_sums(&held, planned, &parts::sums(tx, &held.run).await?, manifest)?;
     let sql = "INSERT INTO run_manifest (run, body, sha256, row_count, byte_count, file_count,
                    sidecar_name, sidecar_body)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";

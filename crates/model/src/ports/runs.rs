@@ -1,0 +1,56 @@
+//! What the doors and the executor read of runs. Nothing here writes.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::export::Export;
+use crate::ids::{RunId, WorkspaceId};
+use crate::part::Receipt;
+use crate::ports::LedgerError;
+use crate::run::{RunStatus, Unfinished};
+
+/// Runs as they are looked at, without the texts of plans and manifests, which may be long.
+#[async_trait]
+pub trait Runs: Send + Sync {
+    /// Returns a run and how far it has come.
+    async fn status(&self, workspace: &WorkspaceId, run: &RunId) -> Result<RunStatus, LedgerError>;
+
+    /// Returns a run; how far it has come is left out.
+    async fn brief(&self, workspace: &WorkspaceId, run: &RunId) -> Result<RunStatus, LedgerError>;
+
+    /// Returns runs, newest first, up to `limit`, opened before `before` if given; how far they have come
+    /// is left out.
+    async fn statuses(
+        &self,
+        workspace: &WorkspaceId,
+        before: Option<&RunId>,
+        limit: u32,
+    ) -> Result<Vec<RunStatus>, LedgerError>;
+
+    /// Returns the saved exports by name.
+    async fn exports(&self, workspace: &WorkspaceId) -> Result<Vec<Export>, LedgerError>;
+
+    /// Returns runs that have not ended, `of_one` of each workspace at most: the ones that nobody works on first,
+    /// then by the time of opening; the first of each workspace before the second of any.
+    async fn unfinished(&self, of_one: u32) -> Result<Vec<Unfinished>, LedgerError>;
+
+    /// Returns how many runs of a workspace have not ended.
+    async fn unfinished_count(&self, workspace: &WorkspaceId) -> Result<u64, LedgerError>;
+
+    /// Returns the receipt of a run's file by its place among the files, from 1; `None` if it has fewer.
+    async fn file(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        number: u64,
+    ) -> Result<Option<Receipt>, LedgerError>;
+
+    /// Returns the fingerprint and the run of a key, unless that is longer ago than
+    /// [`crate::limits::RUN_KEY_DAYS`].
+    async fn keyed(
+        &self,
+        workspace: &WorkspaceId,
+        key: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(String, RunId)>, LedgerError>;
+}

@@ -1,0 +1,442 @@
+//! Runs: opened here, worked on by the executor, looked at and fetched.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::{Extension, Json};
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use model::export::{Advance, Definition, RunKey};
+use model::format::FormatSpec;
+use model::limits::RUNS_OPEN_MAX;
+use model::part::{Part, PartId};
+use model::ports::LedgerError;
+use model::relation::Relation;
+use model::run::{RunProgress, RunState, RunStatus};
+use model::{Code, RunId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::exports::ExportBody;
+use crate::Core;
+use crate::http::body::{Asked, JsonBody, Segment, Segments, key};
+use crate::http::caller::Caller;
+use crate::http::change::Target;
+use crate::http::download::{Content, Download, serve};
+use crate::http::page::{Page, Paging};
+use crate::http::problem::{Problem, Problems};
+
+/// Seconds that a request waits for a run at most.
+const WAIT_SECONDS_MAX: u32 = 60;
+
+/// One execution of an export.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RunBody {
+    /// Never changes.
+    id: String,
+    /// `planning`, `running`, `sealing`, `sealed`, `failed` or `cancelled`.
+    state: &'static str,
+    /// Whether somebody works on it.
+    active: bool,
+    /// Whether it was asked to stop.
+    cancel_asked: bool,
+    /// The saved export that it belongs to.
+    export: Option<String>,
+    /// Whether its seal moves the cursor of that export.
+    moves_cursor: bool,
+    /// What is exported.
+    #[schema(value_type = Object)]
+    relation: Relation,
+    /// As what.
+    #[schema(value_type = Object)]
+    format: FormatSpec,
+    /// Where to.
+    destination: String,
+    /// Rows after this commit,
+    from_commit: u64,
+    /// up to this one.
+    to_commit: u64,
+    /// What its manifest says, once that is fixed.
+    manifest: Option<SumsBody>,
+    /// How far it has come; not in lists.
+    metrics: Option<MetricsBody>,
+    /// Why it failed.
+    error: Option<String>,
+    /// When it was opened.
+    created_at: DateTime<Utc>,
+    /// When it ended.
+    ended_at: Option<DateTime<Utc>>,
+}
+
+/// What a manifest says.
+#[derive(Debug, Serialize, ToSchema)]
+struct SumsBody {
+    /// SHA-256 of the manifest.
+    sha256: String,
+    /// Rows of all files.
+    rows: u64,
+    /// Bytes of all files.
+    bytes: u64,
+    /// Files.
+    files: u64,
+}
+
+/// How far a run has come.
+#[derive(Debug, Serialize, ToSchema)]
+struct MetricsBody {
+    /// Parts that there are; each makes one file.
+    parts: u64,
+    /// Parts that are written.
+    parts_written: u64,
+    /// Rows that are to be read.
+    rows_planned: u64,
+    /// Rows that were read for the parts that are written.
+    rows_read: u64,
+    /// Rows in their files.
+    rows: u64,
+    /// Bytes of their files.
+    bytes: u64,
+    /// Milliseconds since it was opened, until it ended.
+    duration_ms: u64,
+}
+
+impl RunBody {
+    fn of(status: RunStatus, now: DateTime<Utc>) -> Self {
+        let Definition { relation, format, destination, .. } = status.definition;
+        let until = status.ended_at.unwrap_or(now);
+        let took = until.signed_duration_since(status.created_at).num_milliseconds();
+        let metrics = |progress: RunProgress| MetricsBody {
+            parts: progress.parts,
+            parts_written: progress.parts_written,
+            rows_planned: progress.rows_planned,
+            rows_read: progress.rows_read,
+            rows: progress.rows,
+            bytes: progress.bytes,
+            duration_ms: took.max(0).unsigned_abs(),
+        };
+        Self {
+            id: status.id.to_string(),
+            state: status.state.as_str(),
+            active: status.leased,
+            cancel_asked: status.cancel_asked,
+            export: status.export_name,
+            moves_cursor: status.advance == Advance::Cursor,
+            relation,
+            format,
+            destination,
+            from_commit: status.from.0,
+            to_commit: status.to.0,
+            manifest: status.sums.map(|sums| SumsBody {
+                sha256: sums.sha256,
+                rows: sums.rows,
+                bytes: sums.bytes,
+                files: sums.files,
+            }),
+            metrics: status.progress.map(metrics),
+            error: status.error,
+            created_at: status.created_at,
+            ended_at: status.ended_at,
+        }
+    }
+}
+
+/// What making a run answers: where it is, and what.
+type Made = (StatusCode, [(HeaderName, HeaderValue); 1], Extension<Target>, Json<RunBody>);
+
+/// Opens a run; it is worked on by the server, also after a restart.
+///
+/// The answer comes when the run is in the ledger, with its range of commits pinned. With an `Idempotency-Key` a
+/// repeat finds the run of the first time.
+#[utoipa::path(post, path = "/v1/runs", operation_id = "run.create", tag = "runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat find the first run")),
+    request_body = ExportBody, security(("token" = ["export:run"])),
+    responses(
+        (status = 201, body = RunBody), Problems))]
+pub(super) async fn create(
+    State(core): State<Core>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<ExportBody>,
+) -> Result<Made, Problem> {
+    let key = key(&headers)?.map(|key| RunKey { key, fingerprint: body.fingerprint() });
+    let (runs, workspace) = (&core.executor.runs, &caller.workspace);
+    if let Some(key) = &key
+        && let Some((used, run)) = runs.keyed(workspace, &key.key, core.clock.now()).await?
+    {
+        if used == key.fingerprint {
+            return made(&core, &caller, &run).await;
+        }
+        return Err(LedgerError::KeyReused { key: key.key.clone() }.into());
+    }
+    if runs.unfinished_count(workspace).await? >= RUNS_OPEN_MAX {
+        let detail = format!("the workspace has {RUNS_OPEN_MAX} open runs; wait for some to end");
+        return Err(Problem::new(Code::RateLimited, detail));
+    }
+    let request = body.request(&core, &caller, key).await?;
+    match Box::pin(core.executor.coordinator.open(&request)).await {
+        Ok(run) => {
+            core.executor.wake.notify_one();
+            made(&core, &caller, &run.id).await
+        }
+        Err(run::Error::Ledger(LedgerError::Repeated { run })) => made(&core, &caller, &run).await,
+        Err(error) => Err(Problem::from(error).in_body()),
+    }
+}
+
+async fn made(core: &Core, caller: &Caller, run: &RunId) -> Result<Made, Problem> {
+    let status = core.executor.runs.status(&caller.workspace, run).await?;
+    let place = format!("/v1/runs/{run}");
+    let place = HeaderValue::from_str(&place).expect("an id is plain text");
+    let body = RunBody::of(status, core.clock.now());
+    let target = Extension(Target(run.to_string()));
+    Ok((StatusCode::CREATED, [(header::LOCATION, place)], target, Json(body)))
+}
+
+/// Runs of the workspace, newest first.
+#[utoipa::path(get, path = "/v1/runs", operation_id = "run.list", tag = "runs",
+    params(Paging), security(("token" = ["export:run"])),
+    responses(
+        (status = 200, body = Page<RunBody>), Problems))]
+pub(super) async fn list(
+    State(core): State<Core>,
+    caller: Caller,
+    Asked(paging): Asked<Paging>,
+) -> Result<Json<Page<RunBody>>, Problem> {
+    let before = paging.after.as_deref().map(RunId::new);
+    let limit = paging.limit();
+    let runs = &core.executor.runs;
+    let found = runs.statuses(&caller.workspace, before.as_ref(), limit + 1).await;
+    let mut found = found.map_err(|error| match error {
+        LedgerError::NotFound { .. } => {
+            let detail = "`after` is not what `next` said; pass that on";
+            Problem::new(Code::Invalid, detail).at("after")
+        }
+        error => error.into(),
+    })?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more).map(|run| run.id.to_string());
+    let now = core.clock.now();
+    let items = found.into_iter().map(|status| RunBody::of(status, now)).collect();
+    Ok(Json(Page { items, next }))
+}
+
+/// How long to wait for a run's end.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Waiting {
+    /// Seconds to wait for its end before it is shown as it is, up to 60; 0 without it.
+    #[param(minimum = 0, maximum = 60)]
+    wait: Option<u32>,
+}
+
+/// A run, and how far it has come.
+#[utoipa::path(get, path = "/v1/runs/{run}", operation_id = "run.show", tag = "runs",
+    params(("run" = String, Path, description = "Its id"), Waiting), security(("token" = ["export:run"])),
+    responses(
+        (status = 200, body = RunBody), Problems))]
+pub(super) async fn show(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(id): Segment,
+    Asked(waiting): Asked<Waiting>,
+) -> Result<Json<RunBody>, Problem> {
+    let (workspace, run) = (&caller.workspace, RunId::new(id));
+    let seconds = i64::from(waiting.wait.unwrap_or_default().min(WAIT_SECONDS_MAX));
+    let until = core.clock.now() + TimeDelta::seconds(seconds);
+    while core.clock.now() < until {
+        if core.executor.runs.brief(workspace, &run).await?.state.is_final() {
+            break;
+        }
+        core.executor.wait().await;
+    }
+    let status = core.executor.runs.status(workspace, &run).await?;
+    Ok(Json(RunBody::of(status, core.clock.now())))
+}
+
+/// A part of a run: one file, unless no rows come out of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PartBody {
+    /// Its place in the run.
+    id: String,
+    /// The file's name, relative to the run's folder.
+    name: String,
+    /// Rows that it reads.
+    rows_planned: u64,
+    /// What became of it, once it is written.
+    receipt: Option<ReceiptBody>,
+}
+
+/// What became of a part.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReceiptBody {
+    /// Rows that came out.
+    rows: u64,
+    /// Bytes of the file.
+    bytes: u64,
+    /// Bytes before compression.
+    uncompressed_bytes: u64,
+    /// SHA-256 of the file.
+    sha256: String,
+    /// The least commit among the rows read.
+    first_commit: Option<u64>,
+    /// The greatest commit among them.
+    last_commit: Option<u64>,
+    /// Values that the format cannot hold, written as null.
+    values_lost: u64,
+    /// Milliseconds that it took.
+    duration_ms: u64,
+}
+
+impl From<Part> for PartBody {
+    fn from(part: Part) -> Self {
+        let rows_planned = part.rows_planned();
+        let receipt = part.receipt.map(|receipt| ReceiptBody {
+            rows: receipt.rows,
+            bytes: receipt.bytes,
+            uncompressed_bytes: receipt.uncompressed_bytes,
+            sha256: receipt.sha256,
+            first_commit: receipt.first_commit.map(|commit| commit.0),
+            last_commit: receipt.last_commit.map(|commit| commit.0),
+            values_lost: receipt.values_lost,
+            duration_ms: receipt.duration_ms,
+        });
+        Self { id: part.id.to_string(), name: part.name, rows_planned, receipt }
+    }
+}
+
+/// Parts of a run, in order.
+#[utoipa::path(get, path = "/v1/runs/{run}/parts", operation_id = "run.parts", tag = "runs",
+    params(("run" = String, Path, description = "Its id"), Paging), security(("token" = ["export:run"])),
+    responses(
+        (status = 200, body = Page<PartBody>), Problems))]
+pub(super) async fn parts(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(id): Segment,
+    Asked(paging): Asked<Paging>,
+) -> Result<Json<Page<PartBody>>, Problem> {
+    let after = paging.after.as_deref().map(|text| PartId::parse(text).ok_or(text)).transpose();
+    let after = after.map_err(|_| {
+        let detail = "`after` is not what `next` said; pass that on";
+        Problem::new(Code::Invalid, detail).at("after")
+    })?;
+    let (limit, run) = (paging.limit(), RunId::new(id));
+    let ledger = &core.executor.ledger;
+    let mut found = ledger.parts(&caller.workspace, &run, after, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more).map(|part| part.id.to_string());
+    Ok(Json(Page { items: found.into_iter().map(PartBody::from).collect(), next }))
+}
+
+/// Stops a run and takes away what it wrote; one that is sealed or being sealed stays.
+#[utoipa::path(post, path = "/v1/runs/{run}/cancel", operation_id = "run.cancel", tag = "runs",
+    params(("run" = String, Path, description = "Its id")), security(("token" = ["export:run"])),
+    responses(
+        (status = 200, body = RunBody), Problems))]
+pub(super) async fn cancel(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Result<Json<RunBody>, Problem> {
+    let (workspace, run) = (&caller.workspace, RunId::new(id));
+    Box::pin(core.executor.coordinator.cancel(workspace, &run)).await?;
+    let status = core.executor.runs.status(workspace, &run).await?;
+    Ok(Json(RunBody::of(status, core.clock.now())))
+}
+
+/// The manifest of a sealed run, byte by byte as it was delivered.
+#[utoipa::path(get, path = "/v1/runs/{run}/manifest", operation_id = "run.manifest", tag = "runs",
+    params(("run" = String, Path, description = "Its id")), security(("token" = ["export:run"])),
+    responses(
+        (status = 200, content_type = "application/json", body = Object),
+        (status = 206, content_type = "application/json", body = Vec<u8>), (status = 304), Problems))]
+pub(super) async fn manifest(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let run = core.executor.ledger.run(&caller.workspace, &RunId::new(id)).await?;
+    let Some(frozen) = run.manifest.filter(|_| run.state == RunState::Sealed) else {
+        return Err(not_sealed(&run.id, run.state));
+    };
+    let file = Download {
+        name: "manifest.json".into(),
+        kind: "application/json",
+        bytes: frozen.text.len() as u64,
+        sha256: frozen.sha256,
+        content: Content::Memory(Bytes::from(frozen.text)),
+    };
+    serve(file, &headers).await
+}
+
+/// A file of a sealed run in the workspace's managed destination, whole or in part (`Range`).
+///
+/// Files are numbered from 1, in the manifest's order.
+#[utoipa::path(get, path = "/v1/runs/{run}/files/{number}", operation_id = "run.file", tag = "runs",
+    params(("run" = String, Path, description = "Its id"),
+        ("number" = u64, Path, description = "Its place in the manifest, from 1"),
+        ("Range" = Option<String>, Header, description = "Bytes that are wanted")),
+    security(("token" = ["export:run"])),
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 206, content_type = "application/octet-stream", body = Vec<u8>), (status = 304), Problems))]
+pub(super) async fn file(
+    State(core): State<Core>,
+    caller: Caller,
+    Segments([id, number]): Segments<2>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let (workspace, run) = (&caller.workspace, RunId::new(id));
+    let status = core.executor.runs.brief(workspace, &run).await?;
+    if status.state != RunState::Sealed {
+        return Err(not_sealed(&run, status.state));
+    }
+    let destination = &status.definition.destination;
+    if !core.destinations.is_managed(destination) {
+        let detail = "the files of this run went to a destination of their own; fetch them there";
+        return Err(Problem::new(Code::Conflict, detail));
+    }
+    let number: u64 = number.parse().map_err(|_| {
+        Problem::new(Code::Invalid, "the number of a file is a whole number from 1").at("number")
+    })?;
+    let found = core.executor.runs.file(workspace, &run, number).await?;
+    let receipt = found.ok_or_else(|| {
+        let files = status.sums.map_or(0, |sums| sums.files);
+        let detail = format!("the run {run} has no file {number}; it has {files}");
+        Problem::new(Code::NotFound, detail)
+    })?;
+    let objects = core.destinations.open(workspace, destination).await?;
+    let name = receipt.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+    let file = Download {
+        kind: media_type(&name),
+        name,
+        bytes: receipt.bytes,
+        sha256: receipt.sha256,
+        content: Content::Stored(objects, receipt.key),
+    };
+    serve(file, &headers).await
+}
+
+fn not_sealed(run: &RunId, state: RunState) -> Problem {
+    let state = state.as_str();
+    let detail = format!("the run {run} is {state}; there are files once it is sealed");
+    Problem::new(Code::Conflict, detail)
+}
+
+/// Returns what a file is by its name; a packed one is what it is packed as, since its bytes are what was summed.
+fn media_type(name: &str) -> &'static str {
+    let kinds = [
+        (".gz", "application/gzip"),
+        (".zst", "application/zstd"),
+        (".jsonl", "application/x-ndjson"),
+        (".csv", "text/csv"),
+        (".parquet", "application/vnd.apache.parquet"),
+    ];
+    let kind = kinds.into_iter().find(|(end, _)| name.ends_with(end));
+    kind.map_or("application/octet-stream", |(_, kind)| kind)
+}
