@@ -138,7 +138,7 @@ fn bad_requests_open_no_run() {
     refused(json!({ "dataset": "d", "again": true }), &["export"]);
     refused(json!({ "dataset": "d", "export": "a b" }), &["cannot be the name"]);
     refused(json!({ "dataset": "d", "compress": "gzip" }), &["compress"]);
-    refused(json!({ "dataset": "d", "to_commit": 9 }), &["no commit 9"]);
+    refused(json!({ "dataset": "d", "to_commit": 9 }), &["no commit `9`"]);
     for place in ["file:///tmp", "/tmp", "../x", "managed:///x", ""] {
         refused(json!({ "dataset": "d", "destination": place }), &["`managed` alone"]);
     }
