@@ -45,6 +45,8 @@ text_id! {
     AuditId,
     /// A table of a workspace; stays the same when the name changes or is used again.
     DatasetId,
+    /// A named place for exports.
+    DestinationId,
     /// What a client uploads or receives as one unit.
     BatchId,
     /// An immutable Parquet object of the lake.
@@ -79,7 +81,7 @@ macro_rules! minted {
 
 minted! {
     OrganizationId: "or_", WorkspaceId: "ws_", PrincipalId: "pr_", TokenId: "tk_", DatasetId: "ds_", BatchId: "ba_",
-    FileId: "fi_", ExportId: "ex_",
+    FileId: "fi_", ExportId: "ex_", DestinationId: "de_",
 }
 
 impl RunId {

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod clock;
 pub mod dataset;
+pub mod destination;
 pub mod digest;
 pub mod export;
 pub mod failure;
@@ -21,10 +22,12 @@ pub mod ports;
 pub mod relation;
 pub mod run;
 pub mod schema;
+pub mod secret;
 
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
-    AuditId, BatchId, CommitNumber, DatasetId, ExportId, FileId, ObjectKey, OrganizationId,
-    PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
+    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, ObjectKey,
+    OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
 };
+pub use secret::SecretText;

@@ -248,3 +248,21 @@ pub const RUN_KEY_DAYS: i64 = 7;
 
 /// Questions in SQL that a server answers at once; each may take the memory of one query.
 pub const QUESTIONS_AT_ONCE: usize = 4;
+
+/// Settings and secrets of a destination; no kind of destination has so many.
+pub const DESTINATION_FIELDS_MAX: usize = 32;
+
+/// Bytes of a destination's URL; browsers and proxies take about as much.
+pub const DESTINATION_URL_BYTES_MAX: usize = 2048;
+
+/// Characters of the name of a setting or a secret.
+pub const FIELD_CHARS_MAX: usize = 64;
+
+/// Bytes of a setting of a destination.
+pub const SETTING_BYTES_MAX: usize = 4096;
+
+/// Bytes of a secret: a private key or the file of a service account, several times over.
+pub const SECRET_BYTES_MAX: usize = 16 << 10;
+
+/// Secrets that are sealed anew in one transaction: writers of secrets wait for it.
+pub const RESEAL_SECRETS: u32 = 100;

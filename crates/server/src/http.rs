@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod change;
 pub(crate) mod download;
+pub(crate) mod etag;
 pub(crate) mod operations;
 pub(crate) mod page;
 pub(crate) mod problem;

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use model::ports::{Access, Catalog, Encoder, Ingest, Query, Upkeep};
+use model::ports::{Access, Catalog, Encoder, Ingest, PlaceRules, Places, Query, Upkeep};
 use model::{Clock, Code, PortError, limits};
 use run::Destinations;
 use tokio::net::TcpListener;
@@ -31,6 +31,10 @@ pub struct Core {
     pub access: Arc<dyn Access>,
     /// Datasets, views and commits.
     pub catalog: Arc<dyn Catalog>,
+    /// Destinations.
+    pub places: Arc<dyn Places>,
+    /// Which destinations a tenant may have.
+    pub rules: Arc<dyn PlaceRules>,
     /// Rows in.
     pub ingest: Arc<dyn Ingest>,
     /// SQL.

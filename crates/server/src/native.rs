@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod datasets;
+mod destinations;
 mod exports;
 mod rows;
 mod runs;
@@ -36,6 +37,8 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(rows::add))
         .routes(routes!(views::list, views::create))
         .routes(routes!(views::show, views::drop))
+        .routes(routes!(destinations::list, destinations::create))
+        .routes(routes!(destinations::show, destinations::update, destinations::delete))
         .routes(routes!(sql::query))
         .routes(routes!(exports::list))
         .routes(routes!(exports::plan))

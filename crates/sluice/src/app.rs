@@ -16,9 +16,11 @@ use crate::cli::Cli;
 use crate::config::Config;
 use crate::failed::Failed;
 use crate::folder::{Folder, Scratch};
+use crate::keys::KeyPlace;
 use crate::liveness::FileLocks;
 use crate::output::Output;
 use crate::places::{Places, Who};
+use crate::rules::TenantRules;
 
 /// Everything a command needs.
 pub(crate) struct App {
@@ -34,6 +36,10 @@ pub(crate) struct App {
     pub(crate) formats: Arc<Formats>,
     /// Which runs this host works on.
     pub(crate) locks: FileLocks,
+    /// The keys of secrets.
+    pub(crate) keys: KeyPlace,
+    /// Which destinations tenants may have.
+    pub(crate) rules: TenantRules,
     /// Where the server listens.
     pub(crate) listen: String,
     /// Threads that work at once.
@@ -54,7 +60,10 @@ impl App {
         let folder = Folder::open(&cli.dir)?;
         let config = Config::read(cli.config.as_deref(), folder.root())?;
         let url = config.database.url.clone().unwrap_or_else(|| folder.database_url());
-        let store = Arc::new(Store::open(&url).await?);
+        let own = config.database.url.is_none().then(|| folder.keys());
+        let keys = KeyPlace::find(config.secrets.key_file.as_deref(), own)?;
+        let rules = TenantRules::new(config.export.roots, folder.root().to_owned())?;
+        let store = Arc::new(Store::open(&url).await?.with_keys(keys.keys()));
         let organization = store.organization(&cli.organization).await?.id;
         let workspace = store.workspace(&organization, &cli.workspace).await?.id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -78,6 +87,8 @@ impl App {
             store,
             lake: Arc::new(lake),
             formats: Arc::new(Formats::new(threads)),
+            keys,
+            rules,
             listen: config.server.listen,
             threads,
             clock,

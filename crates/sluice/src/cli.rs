@@ -1,5 +1,7 @@
 //! The command line as it is typed: names, help and examples. What commands do is in `commands`.
 
+mod places;
+
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
@@ -7,6 +9,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
+
+pub(crate) use places::{CreateDestination, Destination, Fields, Secrets, UpdateDestination};
 
 /// Keeps events, profiles and segments in an open lake of Parquet files and gets them out, whole or
 /// incremental, as files that can be proven complete.
@@ -87,6 +91,14 @@ pub(crate) enum Command {
     /// Make, list, show or drop views.
     #[command(subcommand)]
     View(View),
+
+    /// Make, list, show, change or remove destinations: named places, with secrets that are kept sealed.
+    #[command(subcommand)]
+    Destination(Destination),
+
+    /// Rotate the keys under which secrets are kept.
+    #[command(subcommand)]
+    Secrets(Secrets),
 
     /// Answer one SELECT over datasets and views.
     #[command(

@@ -5,10 +5,12 @@ mod audit;
 mod commits;
 mod dataset;
 mod demo;
+mod destination;
 mod doctor;
 mod export;
 mod import;
 mod run;
+mod secrets;
 mod serve;
 mod sql;
 mod upkeep;
@@ -54,6 +56,8 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Export(command) => export::export(app, *command).await,
         Command::Run(command) => run::run(app, command).await,
         Command::View(command) => view::view(app, command).await,
+        Command::Destination(command) => destination::destination(app, command).await,
+        Command::Secrets(command) => secrets::secrets(app, command).await,
         Command::Sql(args) => sql::sql(app, args).await,
         Command::Revert { batch } => upkeep::revert(app, &batch).await,
         Command::Expire { dataset, before } => upkeep::expire(app, &dataset, before).await,

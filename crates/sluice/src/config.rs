@@ -3,7 +3,7 @@
 //! TOML, given by `--config` or found as `DIR/sluice.toml`. Every setting has a default; an unknown one
 //! is refused, so that a typing error cannot be taken for a setting.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::limits::{BATCH_DAYS_MAX, TAIL_COMMIT_BYTES, TAIL_COMMIT_BYTES_MAX};
 use serde::Deserialize;
@@ -25,6 +25,27 @@ pub(crate) struct Config {
     pub(crate) lake: Lake,
     /// How the API is served.
     pub(crate) server: Server,
+    /// How secrets are kept.
+    pub(crate) secrets: Secrets,
+    /// Where tenants may export to.
+    pub(crate) export: Export,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Secrets {
+    /// The file with the keys of secrets, newest first; `secrets.key` in the data folder without it, unless the database is
+    /// elsewhere.
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// `[export]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Export {
+    /// Folders below which destinations of tenants may be; none without it.
+    pub(crate) roots: Vec<PathBuf>,
 }
 
 /// `[server]`

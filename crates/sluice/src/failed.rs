@@ -110,13 +110,16 @@ macro_rules! from_failures {
 from_failures! {
     export::destinations::Error,
     export::verify::Error,
+    model::destination::BadTerms,
     model::names::BadName,
     model::ports::AccessError,
     model::ports::CatalogError,
     model::ports::LedgerError,
+    model::ports::PlaceError,
     model::schema::Error,
     model::schema::Given,
     run::Error,
+    store::KeysError,
     store::OpenError,
 }
 

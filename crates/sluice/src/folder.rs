@@ -5,6 +5,7 @@
 //! DIR/sluice.toml    settings, if there are any
 //! DIR/meta.sqlite    datasets, commits, runs (unless they are in PostgreSQL)
 //! DIR/admin-token    the token of the first administrator, which the first `serve` makes
+//! DIR/secrets.key    the keys of secrets, which the first secret makes (unless the configuration gives some)
 //! DIR/lake/          data files
 //! DIR/managed/       files of exports that were asked for over HTTP, a folder for each workspace
 //! DIR/locks/         one file per run being worked on
@@ -17,6 +18,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failed::Failed;
+use crate::keys::OwnKeys;
 
 /// The layout that this program writes.
 const LAYOUT: u32 = 1;
@@ -67,6 +69,11 @@ impl Folder {
     /// Returns where the first administrator's token is kept.
     pub(crate) fn admin_token(&self) -> PathBuf {
         self.root.join("admin-token")
+    }
+
+    /// Returns the folder's own keys of secrets.
+    pub(crate) fn keys(&self) -> OwnKeys {
+        OwnKeys { path: self.root.join("secrets.key"), lock: self.locks().join("secrets") }
     }
 
     /// Returns where data files lie.

@@ -8,12 +8,15 @@ mod app;
 mod cli;
 mod commands;
 mod config;
+mod durable;
 mod failed;
 mod folder;
+mod keys;
 mod liveness;
 mod memory;
 mod output;
 mod places;
+mod rules;
 mod progress;
 
 use std::process::ExitCode;

@@ -210,7 +210,7 @@ fn no_workspace(workspace: &WorkspaceId) -> CatalogError {
     CatalogError::NotFound { what: "workspace", name: workspace.to_string(), nearest: None }
 }
 
-async fn check_workspace(
+pub(crate) async fn check_workspace(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
 ) -> Result<(), CatalogError> {

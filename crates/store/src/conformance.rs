@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod looking;
 pub mod machine;
 pub mod opening;
+pub mod places;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use model::dataset::{
 use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
-use model::ports::{Access, Catalog, Duties, Lease, Ledger, Opened, Runs};
+use model::ports::{Access, Catalog, Duties, Lease, Ledger, Opened, Places, Runs};
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
 use model::schema::Schema;
@@ -45,6 +46,8 @@ pub struct Rig {
     pub runs: Arc<dyn Runs>,
     /// Who does what for all.
     pub duties: Arc<dyn Duties>,
+    /// Destinations; there is a key.
+    pub places: Arc<dyn Places>,
 }
 
 /// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
@@ -84,6 +87,11 @@ macro_rules! conformance_tests {
             a_new_database_has_one_workspace, workspaces_are_of_their_organization, names_are_unique,
             tokens_open_what_they_say, a_token_that_is_over_opens_nothing, uses_are_noted_to_a_minute,
             the_first_token_is_made_once, changes_are_paged);
+        $crate::conformance_cases!($on, places:
+            destinations_read_back, names_are_unique, of_several_makers_one_makes_it,
+            a_change_keeps_sets_and_removes_secrets, of_two_changes_of_one_state_one_happens,
+            another_of_the_same_name_is_not_what_was_seen, workspaces_know_nothing_of_each_other,
+            what_is_deleted_is_gone);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

@@ -1,7 +1,7 @@
 //! The metadata database: what the lake holds and what was exported, on SQLite or PostgreSQL.
 //!
-//! [`Store`] is a [`model::ports::Catalog`], a [`model::ports::Ledger`] and a [`model::ports::Access`]; their contracts are written
-//! at those traits and executed by the suite in `conformance`, which both databases pass. Every call is
+//! [`Store`] is a [`model::ports::Catalog`], a [`model::ports::Ledger`], a [`model::ports::Access`] and has
+//! [`model::ports::Places`]; their contracts are written at those traits and executed by the suite in `conformance`, which both databases pass. Every call is
 //! one transaction, durable when it returns and never held across I/O of the caller. Several processes
 //! may use one database. The store reads no clock but the database's own, and that only for leases.
 //!
@@ -16,6 +16,8 @@ mod duties;
 mod ledger;
 mod migrate;
 mod names;
+mod places;
+mod vault;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -27,6 +29,9 @@ use sqlx::postgres::PgConnectOptions;
 
 use catalog::Queues;
 use database::{Conflict, Database, Error, Transaction, args};
+pub use places::{Lost, Resealed};
+use vault::Vault;
+pub use vault::{FixedKeys, Key, KeyRing, Keys, KeysError};
 
 /// A metadata database. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub struct Store {
     database: Database,
     /// The commits that wait for each other.
     queues: Arc<Queues>,
+    /// The keys of secrets.
+    vault: Vault,
 }
 
 /// What a metadata database says about itself.
@@ -63,7 +70,13 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let database = connect(url).await?;
         migrate::run(&database).await?;
-        Ok(Self { database, queues: Arc::default() })
+        let vault = Vault::new(Arc::new(FixedKeys::default()));
+        Ok(Self { database, queues: Arc::default(), vault })
+    }
+
+    /// Takes the keys of secrets; without them none can be kept.
+    pub fn with_keys(self, keys: Arc<dyn Keys>) -> Self {
+        Self { vault: Vault::new(keys), ..self }
     }
 
     /// Makes a workspace unless it exists.

@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0007_runs_over_http.sql"),
         postgres: include_str!("../migrations/0007_runs_over_http.sql"),
     },
+    Migration {
+        version: 8,
+        sqlite: include_str!("../migrations/0008_destinations.sql"),
+        postgres: include_str!("../migrations/0008_destinations.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

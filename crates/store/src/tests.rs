@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use crate::conformance::{self, Rig};
 use crate::database::{self, args};
-use crate::{OpenError, Store};
+use crate::{FixedKeys, Key, KeyRing, OpenError, Store};
+
+mod rotation;
 
 mod sqlite {
     use super::on_sqlite;
@@ -38,13 +40,15 @@ async fn on_postgres(case: impl AsyncFnOnce(Rig)) {
 }
 
 fn rig(store: &Store) -> Rig {
-    let store = Arc::new(store.clone());
+    let ring = KeyRing::new([Key::from_random([7; 32])]);
+    let store = Arc::new(store.clone().with_keys(Arc::new(FixedKeys(ring))));
     Rig {
         catalog: store.clone(),
         ledger: store.clone(),
         access: store.clone(),
         runs: store.clone(),
-        duties: store,
+        duties: store.clone(),
+        places: store,
     }
 }
 
@@ -106,9 +110,9 @@ async fn a_newer_database_is_refused_and_not_touched() {
         run(&store, "INSERT INTO schema_version (version) VALUES (99)").await;
         run(&store, "DELETE FROM workspace").await;
         let error = Store::open(&url).await.unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 7 }));
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 8 }));
         let text = error.to_string();
-        assert!(text.contains("99") && text.contains("up to 7"), "{text}");
+        assert!(text.contains("99") && text.contains("up to 8"), "{text}");
         assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 0);
         store.close().await;
     })
@@ -125,7 +129,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 7);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 8);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -217,7 +221,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 7));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 8));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -231,7 +235,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 7));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 8));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

@@ -28,13 +28,41 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        if media_type(&parts.headers) != "application/json" {
-            return Err(unsupported("send `Content-Type: application/json`"));
-        }
-        let bytes = whole(body, JSON_BYTES_MAX).await?;
+        let bytes = json_bytes(request).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             let detail = format!("the body is not what is expected: {error}");
+            Problem::new(Code::Invalid, detail).at("body")
+        })
+    }
+}
+
+async fn json_bytes(request: Request) -> Result<Bytes, Problem> {
+    let (parts, body) = request.into_parts();
+    if media_type(&parts.headers) != "application/json" {
+        return Err(unsupported("send `Content-Type: application/json`"));
+    }
+    whole(body, JSON_BYTES_MAX).await
+}
+
+/// A JSON body with secrets: what is wrong with it is told without repeating any of it.
+#[derive(Debug)]
+pub(crate) struct SecretBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for SecretBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = json_bytes(request).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let said = error.to_string();
+            // Names of fields are ours, texts of syntax too; a wrong value would be told as it is.
+            let told = if error.is_data() && !said.starts_with("missing field") {
+                format!("a field is unknown or has a value of the wrong type at line {line} column {column}")
+            } else {
+                said
+            };
+            let detail = format!("the body is not what is expected: {told}");
             Problem::new(Code::Invalid, detail).at("body")
         })
     }

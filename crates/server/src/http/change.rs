@@ -41,12 +41,11 @@ pub(super) async fn log(
     let Ok(params) = params else { return Problem::no_text().into_response() };
     let target: Vec<&str> = params.iter().map(|(_, value)| value).collect();
     let now = doors.core.clock.now();
-    let in_workspace = operation.scope != model::access::Scope::Admin;
     let entry = NewAudit {
         id: AuditId::mint(now),
         actor: Actor::Token { principal: caller.grant.principal, token: caller.grant.token },
         organization: caller.grant.organization,
-        workspace: in_workspace.then_some(caller.workspace),
+        workspace: operation.in_workspace.then_some(caller.workspace),
         action: operation.id.clone(),
         target: target.join("/").chars().take(TARGET_CHARS).collect(),
         request: request.extensions().get::<RequestId>().map(ToString::to_string),

@@ -9,6 +9,9 @@ use serde_json::Value;
 /// The name of the security scheme in the description.
 pub(crate) const SCHEME: &str = "token";
 
+/// The tag of what belongs to an organization.
+const OF_ORGANIZATION: &str = "access";
+
 /// A method at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
@@ -16,6 +19,8 @@ pub(crate) struct Operation {
     pub(crate) id: String,
     /// What a token must allow.
     pub(crate) scope: Scope,
+    /// Whether what it changes is in a workspace, and not the organization's.
+    pub(crate) in_workspace: bool,
 }
 
 /// Every operation of the native API.
@@ -39,7 +44,9 @@ impl Operations {
                     _ => None,
                 };
                 let scope = scope.unwrap_or_else(|| panic!("`{id}` needs one scope"));
-                all.insert((method.clone(), path.clone()), Operation { id: id.into(), scope });
+                let in_workspace = operation["tags"][0] != OF_ORGANIZATION;
+                let one = Operation { id: id.into(), scope, in_workspace };
+                all.insert((method.clone(), path.clone()), one);
             }
         }
         Self(all)

@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::ports::{AccessError, CatalogError, LedgerError};
+use model::ports::{AccessError, CatalogError, LedgerError, PlaceError};
 use model::{Code, Failure, PortError};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -99,6 +99,11 @@ impl Problem {
     pub(crate) fn no_method() -> Self {
         let detail = "this address does not take that method; see /v1/openapi.json";
         Self::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, detail)
+    }
+
+    /// It is not as whoever changes it saw it.
+    pub(crate) fn outdated(detail: impl Into<String>) -> Self {
+        Self::with_status(StatusCode::PRECONDITION_FAILED, Code::Conflict, detail).at("If-Match")
     }
 
     /// A bug.
@@ -198,6 +203,21 @@ impl From<run::Error> for Problem {
 
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
+        Self::of(error.code(), &error)
+    }
+}
+
+impl From<PlaceError> for Problem {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Changed { .. } => Self::outdated(error.to_string()),
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
+impl From<model::destination::BadTerms> for Problem {
+    fn from(error: model::destination::BadTerms) -> Self {
         Self::of(error.code(), &error)
     }
 }

@@ -77,6 +77,14 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
         Command::Dataset(cli::Dataset::Drop { name }) => here("dataset.drop", name),
         Command::View(cli::View::Create(args)) => here("view.create", &args.name),
         Command::View(cli::View::Drop { name }) => here("view.drop", name),
+        Command::Destination(cli::Destination::Create(args)) => {
+            here("destination.create", &args.name)
+        }
+        Command::Destination(cli::Destination::Update(args)) => {
+            here("destination.update", &args.name)
+        }
+        Command::Destination(cli::Destination::Delete { name }) => here("destination.delete", name),
+        Command::Secrets(cli::Secrets::Rotate) => outside("secrets.rotate", "secrets"),
         Command::Revert { batch } => here("batch.revert", batch),
         Command::Expire { dataset, .. } => here("dataset.expire", dataset),
         Command::Organization(cli::Organization::Create { name }) => {

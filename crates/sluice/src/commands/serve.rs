@@ -1,10 +1,8 @@
 //! `serve`: the server, until it is asked to stop.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fs, io};
 
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
@@ -16,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::access::{mint, secret};
 use crate::app::{App, owner};
+use crate::durable;
 use crate::failed::Failed;
 use crate::places::Who;
 
@@ -63,6 +62,8 @@ fn core(app: &App) -> Core {
         destinations: Arc::new(app.places(Who::Tenant)),
         access: app.store.clone(),
         catalog: app.store.clone(),
+        places: app.store.clone(),
+        rules: Arc::new(app.rules.clone()),
         ingest: app.lake.clone(),
         query: app.lake.clone(),
         upkeep: app.lake.clone(),
@@ -97,7 +98,7 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, Failed> {
         return Ok(None);
     }
     let path = app.folder.admin_token();
-    let text = kept(&path, &mint()?)
+    let text = durable::kept(&path, mint()?.reveal())
         .map_err(|e| Failed::internal(format!("cannot write `{}`: {e}", path.display())))?;
     let text = TokenText::parse(text.trim()).ok_or_else(|| {
         Failed::request(format!("`{}` holds no token; remove it and start again", path.display()))
@@ -122,22 +123,4 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, Failed> {
         }
     }
     Ok(None)
-}
-
-/// Returns what the file holds; made with the text, readable by its owner alone, if it is not there.
-fn kept(path: &Path, text: &TokenText) -> io::Result<String> {
-    let unfinished = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{}", text.reveal())?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&unfinished, path);
-    fs::remove_file(&unfinished)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    if let Some(folder) = path.parent() {
-        fs::File::open(folder)?.sync_all()?;
-    }
-    fs::read_to_string(path)
 }

@@ -14,9 +14,9 @@ use crate::helper::{Sluice, manifest, numbers, rows, text};
 use crate::postgres::on_postgres;
 
 /// Calls that make something durable, or visible at the destination, or are sent to a database.
-const SYNCS: &str = "fdatasync,fsync";
-const NAMES: &str = "link,linkat,unlink,rename,renameat,renameat2";
-const WRITES: &str = "pwrite64";
+pub(crate) const SYNCS: &str = "fdatasync,fsync";
+pub(crate) const NAMES: &str = "link,linkat,unlink,rename,renameat,renameat2";
+pub(crate) const WRITES: &str = "pwrite64";
 const SENDS: &str = "sendto";
 
 /// Kills at every `step`-th of some calls.
@@ -26,12 +26,12 @@ struct Series {
     step: usize,
 }
 
-fn kills() -> usize {
+pub(crate) fn kills() -> usize {
     std::env::var("SLUICE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(14)
 }
 
 /// Runs the program and kills it at the n-th call of a thread; returns whether it was killed.
-fn killed_at(sluice: &Sluice, calls: &str, n: usize, args: &[&str]) -> bool {
+pub(crate) fn killed_at(sluice: &Sluice, calls: &str, n: usize, args: &[&str]) -> bool {
     let status = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
         .args(["-e", &format!("inject={calls}:signal=KILL:when={n}")])

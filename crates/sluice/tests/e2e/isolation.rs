@@ -11,7 +11,11 @@ use crate::server::{Answer, Server};
 const MAKES: [&str; 1] = ["rows.add"];
 
 /// Operations that end what the others need, last.
-const ENDS: [&str; 4] = ["view.drop", "dataset.drop", "token.revoke", "principal.disable"];
+const ENDS: [&str; 5] =
+    ["view.drop", "dataset.drop", "destination.delete", "token.revoke", "principal.disable"];
+
+/// Where a destination is that nobody delivers to.
+const PLACE: &str = "file:///sluice-test/nowhere";
 
 struct Operation {
     method: String,
@@ -49,6 +53,8 @@ fn body(id: &str, n: u32) -> Vec<u8> {
             json!({ "name": format!("made{n}") })
         }
         "view.create" => json!({ "name": format!("view{n}"), "sql": "SELECT 1 AS one" }),
+        "destination.create" => json!({ "name": format!("place{n}"), "url": PLACE }),
+        "destination.update" => json!({ "url": PLACE, "secrets": { "password": "new" } }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
         other => panic!("`{other}` takes a body: give it one here"),
@@ -75,7 +81,8 @@ fn send(
     }
     let kind = if one.id == "rows.add" { "application/x-ndjson" } else { "application/json" };
     let body = if one.has_body { body(&one.id, n) } else { Vec::new() };
-    server.send(&one.method, &path, (token, &[("content-type", kind)]), &body)
+    let headers = [("content-type", kind), ("if-match", "*")];
+    server.send(&one.method, &path, (token, &headers), &body)
 }
 
 /// An answer without what differs between two requests.
@@ -105,6 +112,8 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
     let added =
         server.send("POST", "/v1/datasets/ledgers/rows", (token, &lines), rows.as_bytes()).ok(200);
     make("/v1/views", json!({ "name": "totals", "sql": "SELECT n FROM ledgers" }));
+    let place = json!({ "name": "partner", "url": PLACE, "secrets": { "password": "canary" } });
+    make("/v1/destinations", place);
     let principal = make("/v1/principals", json!({ "name": "extra" }));
     let extra = make("/v1/tokens", json!({ "principal": "extra", "scopes": ["data:read"] }));
     let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -123,6 +132,7 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         ("run", ended(json!({ "dataset": "ledgers", "export": "weekly" }), "sealed")),
         ("dataset", "ledgers".to_owned()),
         ("view", "totals".to_owned()),
+        ("destination", "partner".to_owned()),
         ("batch", text(&added["batch"])),
         ("principal", text(&principal["id"])),
         ("token", text(&extra["id"])),
@@ -132,6 +142,7 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
 #[test]
 fn every_route_keeps_tenants_apart() {
     let sluice = Sluice::new();
+    sluice.configure("[export]\nroots = [\"/\"]\n");
     let server = Server::start(&sluice);
     let description = server.send("GET", "/v1/openapi.json", ("", &[]), b"").ok(200);
     assert_eq!(description["openapi"], "3.1.0");

@@ -1,7 +1,7 @@
 //! A server that runs on a data folder, and requests to it.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use ureq::http::{Method, Request, Response};
@@ -21,6 +21,7 @@ pub(crate) struct Server {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) kind: String,
+    pub(crate) etag: String,
     pub(crate) text: String,
 }
 
@@ -58,11 +59,14 @@ impl Answer {
 impl Server {
     /// Starts the program and waits until it listens.
     pub(crate) fn start(sluice: &Sluice) -> Self {
-        let mut child = sluice
-            .command(&["serve", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        Self::start_with(sluice, |_| {})
+    }
+
+    /// The same with an environment or a log of its own.
+    pub(crate) fn start_with(sluice: &Sluice, with: impl FnOnce(&mut Command)) -> Self {
+        let mut command = sluice.command(&["serve", "--listen", "127.0.0.1:0"]);
+        with(&mut command);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let address = lines
             .map(|line| line.expect("text"))
@@ -125,12 +129,13 @@ impl Server {
             body => agent.run(request.body(body).expect("a request")),
         };
         let mut response: Response<ureq::Body> = sent.ok()?;
-        let kind = response
-            .headers()
-            .get("content-type")
-            .map(|kind| kind.to_str().expect("text").to_owned());
+        let header = |name: &str| {
+            let value = response.headers().get(name);
+            value.map_or_else(String::new, |value| value.to_str().expect("text").to_owned())
+        };
+        let (kind, etag) = (header("content-type"), header("etag"));
         let text = response.body_mut().read_to_string().ok()?;
-        Some(Answer { status: response.status().as_u16(), kind: kind.unwrap_or_default(), text })
+        Some(Answer { status: response.status().as_u16(), kind, etag, text })
     }
 
     #[track_caller]
