@@ -1,16 +1,23 @@
 //! Where files go: places by URL, and the stores behind them.
 //!
 //! A kind of destination is one file in the folder of this module and one line in the registry below; it
-//! describes itself as data ([`Kind`]). A saved export keeps a destination as the text that [`canonical`]
-//! returns, so that the same place has the same text wherever the command was typed. Nothing here does
-//! I/O; no message repeats a whole URL of a foreign scheme, which may hold a password.
+//! describes itself as data ([`Kind`]), with the fields that its places need besides a URL. A saved export
+//! keeps a destination as the text that [`canonical`] returns, so that the same place has the same text wherever the
+//! command was typed. Nothing here does I/O; no message repeats a whole URL of a foreign scheme, which may hold
+//! a password, nor what a field holds.
+
+mod error;
+mod fields;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::ports::Objects;
-use model::{Code, Failure, Fault};
+use objects::{Egress, S3};
 use url::Url;
+
+pub use error::Error;
+pub use fields::{Field, Place};
 
 macro_rules! registry {
     ($($module:ident),+ $(,)?) => {
@@ -22,10 +29,11 @@ macro_rules! registry {
 
 registry! {
     local,
+    s3,
 }
 
 /// Schemes that are planned, so that whoever asks for one learns that it is not a typing error.
-const NOT_BUILT: &[&str] = &["s3", "gs", "az", "abfss", "sftp"];
+const NOT_BUILT: &[&str] = &["gs", "az", "abfss", "sftp"];
 
 /// A kind of destination, described as data.
 #[derive(Debug)]
@@ -36,17 +44,19 @@ pub struct Kind {
     pub summary: &'static str,
     /// The schemes of its URLs.
     pub schemes: &'static [&'static str],
+    /// What has to be known of a place besides its URL.
+    pub fields: &'static [Field],
     /// What it does.
     destination: &'static dyn Destination,
 }
 
 /// What a kind of destination does.
 trait Destination: std::fmt::Debug + Sync {
-    /// Returns the one text of the place.
-    fn canonical(&self, url: &Url) -> Result<String, Error>;
+    /// Returns the one text of the place that a URL names.
+    fn canonical(&self, url: &str) -> Result<String, Error>;
 
-    /// Makes the store. Does no I/O.
-    fn open(&self, url: &Url) -> Result<Arc<dyn Objects>, Error>;
+    /// Makes the store of a place whose fields are known ones. Does no I/O.
+    fn open(&self, place: &Place, egress: &Egress) -> Result<Arc<dyn Objects>, Error>;
 }
 
 /// Returns the one text of a place that was given as a path or URL: the same for the same place.
@@ -70,21 +80,51 @@ pub fn canonical(text: &str, cwd: &Path) -> Result<String, Error> {
     }
     match scheme(text) {
         None => local::url_of(&cwd.join(text)).map(String::from),
-        Some(scheme) => {
-            let kind = kind(&scheme)?;
-            kind.destination.canonical(&parse(&scheme, text)?)
-        }
+        Some(scheme) => kind(&scheme)?.destination.canonical(text),
     }
 }
 
-/// Makes the store of a destination's URL. Does no I/O: whether it can be written to shows with the first file.
+/// Makes the store of a place. Does no I/O: whether it can be written to shows with the first file.
+///
+/// Only what `egress` allows is called. The folders of this machine are not its business.
+///
+/// # Errors
+///
+/// [`Error`], always the request's fault: for a URL that is none, a field that its kind does not have or that
+/// misses, and an address that may not be called.
+///
+/// ```
+/// use export::destinations::{Place, open};
+/// let egress = objects::Egress::default();
+/// let place = Place { url: "s3://exports/a".into(), ..Place::default() };
+/// let error = open(&place, &egress).expect_err("no keys");
+/// assert!(error.to_string().contains("`access_key_id`"), "{error}");
+/// ```
+pub fn open(place: &Place, egress: &Egress) -> Result<Arc<dyn Objects>, Error> {
+    let kind = kind_of(&place.url)?;
+    kind.destination.canonical(&place.url)?;
+    place.check(kind)?;
+    kind.destination.open(place, egress)
+}
+
+/// Makes the store of a bucket for what is no destination: the lake's own files.
+///
+/// # Errors
+///
+/// Like [`open`].
+pub fn bucket(place: &Place, egress: &Egress) -> Result<S3, Error> {
+    s3::KIND.destination.canonical(&place.url)?;
+    place.check(&s3::KIND)?;
+    s3::open(place, egress)
+}
+
+/// Returns the kind of a place by its URL.
 ///
 /// # Errors
 ///
 /// [`Error`], always the request's fault.
-pub fn open(url: &str) -> Result<Arc<dyn Objects>, Error> {
-    let (kind, url) = resolve(url)?;
-    kind.destination.open(&url)
+pub fn kind_of(url: &str) -> Result<&'static Kind, Error> {
+    kind(&scheme(url).ok_or_else(|| Error::NoScheme { text: url.to_owned() })?)
 }
 
 /// Returns the folder of a local destination's URL.
@@ -98,16 +138,11 @@ pub fn open(url: &str) -> Result<Arc<dyn Objects>, Error> {
 /// assert_eq!(path, std::path::Path::new("/data/a b"));
 /// ```
 pub fn local_path(url: &str) -> Result<PathBuf, Error> {
-    let (kind, url) = resolve(url)?;
+    let kind = kind_of(url)?;
     if kind.name != local::KIND.name {
-        return Err(Error::NotLocal { scheme: url.scheme().to_owned() });
+        return Err(Error::NotLocal { kind: kind.name });
     }
-    local::path_of(&url)
-}
-
-fn resolve(text: &str) -> Result<(&'static Kind, Url), Error> {
-    let scheme = scheme(text).ok_or_else(|| Error::NoScheme { text: text.to_owned() })?;
-    Ok((kind(&scheme)?, parse(&scheme, text)?))
+    local::path_of(&parse(url)?)
 }
 
 /// Returns the scheme in lower case; `None` for a path. A single colon does not make a URL, because file
@@ -132,8 +167,8 @@ fn kind(scheme: &str) -> Result<&'static Kind, Error> {
     })
 }
 
-fn parse(scheme: &str, text: &str) -> Result<Url, Error> {
-    Url::parse(text).map_err(|source| Error::Url { scheme: scheme.to_owned(), source })
+fn parse(url: &str) -> Result<Url, Error> {
+    Url::parse(url).map_err(|source| Error::Url { source })
 }
 
 fn built() -> String {
@@ -142,101 +177,6 @@ fn built() -> String {
 
 fn listed<'a>(schemes: impl Iterator<Item = &'a str>) -> String {
     schemes.map(|scheme| format!("`{scheme}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// What is wrong with a destination.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Nothing was given.
-    #[error("the destination is empty; give a folder or a URL")]
-    Empty,
-    /// Planned, not there.
-    #[error(
-        "destinations of scheme `{scheme}` are not built yet; use a path or one of these: {built}"
-    )]
-    NotBuilt {
-        /// The scheme.
-        scheme: String,
-        /// Those that can be used.
-        built: String,
-    },
-    /// Not known at all.
-    #[error(
-        "no destination has the scheme `{scheme}`; use a path or one of these: {built} (not built yet: {planned})"
-    )]
-    Unknown {
-        /// The scheme.
-        scheme: String,
-        /// Those that can be used.
-        built: String,
-        /// Those that will be.
-        planned: String,
-    },
-    /// A path where a URL is needed.
-    #[error("`{text}` is no URL; a local folder is written as `file:///…`")]
-    NoScheme {
-        /// What was given.
-        text: String,
-    },
-    /// Not a URL.
-    #[error("the `{scheme}` URL of the destination cannot be read: {source}")]
-    Url {
-        /// Its scheme.
-        scheme: String,
-        /// The cause.
-        #[source]
-        source: url::ParseError,
-    },
-    /// A file on some other machine.
-    #[error(
-        "`file://{host}/…` names the host `{host}`; a local folder has three slashes: `file:///…`"
-    )]
-    Host {
-        /// The host.
-        host: String,
-    },
-    /// `?` or `#`, which end the path of a URL.
-    #[error("`{url}` has a `{sign}`, which ends the path of a URL; write `{written}` for it")]
-    Sign {
-        /// The URL.
-        url: String,
-        /// The sign.
-        sign: char,
-        /// How it is written inside a path.
-        written: &'static str,
-    },
-    /// A path that no folder can have.
-    #[error("`{path}` cannot be a folder's path: it has a zero byte or does not start at the root")]
-    Path {
-        /// The path.
-        path: String,
-    },
-    /// A local folder is needed.
-    #[error("the destination has the scheme `{scheme}` and is no local folder")]
-    NotLocal {
-        /// Its scheme.
-        scheme: String,
-    },
-}
-
-impl Failure for Error {
-    fn code(&self) -> Code {
-        match self {
-            Self::Empty
-            | Self::NotBuilt { .. }
-            | Self::Unknown { .. }
-            | Self::NoScheme { .. }
-            | Self::Url { .. }
-            | Self::Host { .. }
-            | Self::Sign { .. }
-            | Self::Path { .. }
-            | Self::NotLocal { .. } => Code::Invalid,
-        }
-    }
-
-    fn fault(&self) -> Fault {
-        Fault::Request
-    }
 }
 
 #[cfg(test)]

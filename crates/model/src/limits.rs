@@ -27,6 +27,31 @@ pub const IN_FLIGHT_BYTES: usize = 64 << 20;
 /// Bytes up to which a file is held in memory and put in one create-only call.
 pub const PUT_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of one piece of an upload to S3, all but the last alike, as some services want it. A file has at most
+/// [`S3_PIECES_MAX`] of them; two are in memory.
+pub const S3_PIECE_BYTES: usize = 16 << 20;
+
+/// Pieces of one upload; S3 takes no more. They come to 156 GiB.
+pub const S3_PIECES_MAX: usize = 10_000;
+
+/// Seconds in which an object store has to take a connection.
+pub const CONNECT_SECONDS: u64 = 10;
+
+/// Seconds for which an object store may be silent while it answers.
+pub const SILENCE_SECONDS: u64 = 60;
+
+/// Seconds of one call to an object store in all: a piece over a line of 140 kB a second.
+pub const CALL_SECONDS: u64 = 120;
+
+/// Times a call to an object store is repeated after it failed in a way that passes.
+pub const CALL_RETRIES: usize = 5;
+
+/// Seconds from a call's beginning after which it is not repeated any more: a signature is valid for minutes.
+pub const CALL_RETRY_SECONDS: u64 = 180;
+
+/// Bytes of an answer that are read to learn why an object store refuses.
+pub const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of one encoded file that a plan aims at when no `--file-size` is given.
 pub const PART_BYTES_TARGET: u64 = 256 << 20;
 

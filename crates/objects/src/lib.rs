@@ -2,16 +2,22 @@
 //! acknowledged, never overwritten.
 //!
 //! Contract: everything here implements [`model::ports::Objects`], whose documentation is the contract,
-//! and passes [`conformance`]. [`Local`] keeps objects as files of a folder and is what the lake and local
-//! destinations use; [`Memory`] keeps them in memory and [`Faulty`] breaks any of them on purpose, for
-//! tests of this crate and of others. There is no cloud client here yet, and no cache.
+//! and passes [`conformance`]. [`Local`] keeps objects as files of a folder, [`S3`] in a bucket; the lake and
+//! destinations use either. [`Memory`] keeps them in memory and [`Faulty`] breaks any of them on purpose, for
+//! tests of this crate and of others. What goes over the network goes only where [`Egress`] allows. There is
+//! no cache.
 
 pub mod conformance;
+pub mod egress;
 pub mod faulty;
 mod key;
 pub mod local;
 mod memory;
+pub mod s3;
+pub mod testing;
 
+pub use egress::Egress;
 pub use faulty::Faulty;
 pub use local::Local;
 pub use memory::Memory;
+pub use s3::{S3, S3Settings};

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use export::Formats;
+use export::destinations::{self, Place};
 use lake::Lake;
 use model::clock::SystemClock;
 use model::ports::Access;
 use model::{Clock, Code, Fault, OrganizationId, PortError, RunId, WorkspaceId};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use objects::Local;
+use objects::{Egress, Local, S3};
 use run::{Coordinator, Guard, Liveness, Ports, Settings, TokioPauses};
 use store::Store;
 
 use crate::cli::Cli;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::failed::Failed;
 use crate::folder::{Folder, Scratch};
 use crate::keys::KeyPlace;
 use crate::liveness::FileLocks;
 use crate::output::Output;
-use crate::places::{Places, Who};
+use crate::places::{Managed, Places, Who};
 use crate::rules::TenantRules;
 
 /// Everything a command needs.
@@ -32,6 +34,8 @@ pub(crate) struct App {
     pub(crate) store: Arc<Store>,
     /// Rows.
     pub(crate) lake: Arc<Lake>,
+    /// Where data files lie if not in the folder.
+    pub(crate) bucket: Option<S3>,
     /// Formats.
     pub(crate) formats: Arc<Formats>,
     /// Which runs this host works on.
@@ -40,6 +44,8 @@ pub(crate) struct App {
     pub(crate) keys: KeyPlace,
     /// Which destinations tenants may have.
     pub(crate) rules: TenantRules,
+    /// Where managed destinations lie.
+    pub(crate) managed: Managed,
     /// Where the server listens.
     pub(crate) listen: String,
     /// Threads that work at once.
@@ -62,23 +68,25 @@ impl App {
         let url = config.database.url.clone().unwrap_or_else(|| folder.database_url());
         let own = config.database.url.is_none().then(|| folder.keys());
         let keys = KeyPlace::find(config.secrets.key_file.as_deref(), own)?;
-        let rules = TenantRules::new(config.export.roots, folder.root().to_owned())?;
+        let egress = Egress::new(config.egress.allow.iter().map(String::as_str))?;
+        let rules = TenantRules::new(config.export.roots, folder.root().to_owned(), egress)?;
         let store = Arc::new(Store::open(&url).await?.with_keys(keys.keys()));
         let organization = store.organization(&cli.organization).await?.id;
         let workspace = store.workspace(&organization, &cli.workspace).await?.id;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let reader = LocalFileSystem::new_with_prefix(folder.lake())
-            .map_err(|e| Failed::internal(format!("cannot open the lake: {e}")))?;
+        let place = place(&config.lake)?;
+        let bucket = place.as_ref().map(|place| destinations::bucket(place, &Egress::everywhere()));
+        let bucket = bucket.transpose()?;
+        let managed = place.map_or_else(|| Managed::Folder(folder.managed()), Managed::Beside);
+        let (objects, reader): (Arc<dyn Objects>, Arc<dyn ObjectStore>) = match &bucket {
+            Some(bucket) => (Arc::new(bucket.clone()), bucket.reader()),
+            None => (Arc::new(Local::new(folder.lake())), Arc::new(local(&folder)?)),
+        };
         let scratch = folder.scratch()?;
-        let lake = Lake::new(
-            store.clone(),
-            Arc::new(Local::new(folder.lake())),
-            Arc::new(reader),
-            scratch.path().to_owned(),
-            clock.clone(),
-        )
-        .with_tail_bytes(config.lake.tail_bytes)
-        .with_batch_days(config.lake.batch_days);
+        let lake =
+            Lake::new(store.clone(), objects, reader, scratch.path().to_owned(), clock.clone())
+                .with_tail_bytes(config.lake.tail_bytes)
+                .with_batch_days(config.lake.batch_days);
         let threads = config.work.threads.unwrap_or_else(processors);
         Ok(Self {
             locks: FileLocks::new(folder.locks()),
@@ -86,9 +94,11 @@ impl App {
             _scratch: scratch,
             store,
             lake: Arc::new(lake),
+            bucket,
             formats: Arc::new(Formats::new(threads)),
             keys,
             rules,
+            managed,
             listen: config.server.listen,
             threads,
             clock,
@@ -99,10 +109,32 @@ impl App {
     }
 }
 
+/// Returns the data files of the folder as the query engine reads them.
+fn local(folder: &Folder) -> Result<LocalFileSystem, Failed> {
+    LocalFileSystem::new_with_prefix(folder.lake())
+        .map_err(|e| Failed::internal(format!("cannot open the lake: {e}")))
+}
+
+/// Returns the place in a bucket in which the settings say that data files lie. What they do not say is taken from the
+/// environment, as for a destination.
+fn place(lake: &config::Lake) -> Result<Option<Place>, Failed> {
+    let Some(store) = &lake.store else { return Ok(None) };
+    if destinations::kind_of(store).map_or(true, |kind| kind.name != "s3") {
+        return Err(Failed::request(
+            "`lake.store` must be `s3://bucket/folder`; without it data files lie in the data folder",
+        ));
+    }
+    let mut place = Place::from_environment(store, |name| std::env::var(name).ok())?;
+    place.settings.extend(lake.s3.settings());
+    place.secrets.extend(lake.s3.secrets());
+    Ok(Some(place))
+}
+
 impl App {
     /// Returns the places where runs deliver.
     pub(crate) fn places(&self, who: Who) -> Places {
-        Places::new(self.folder.managed(), who)
+        let (named, rules) = (self.store.clone(), self.rules.clone());
+        Places { named, rules, managed: self.managed.clone(), who }
     }
 
     /// Returns what runs exports.

@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use model::SecretText;
 use model::limits::{BATCH_DAYS_MAX, TAIL_COMMIT_BYTES, TAIL_COMMIT_BYTES_MAX};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::failed::Failed;
 
@@ -88,12 +89,67 @@ pub(crate) struct Lake {
     /// Days for which the files of a commit are not merged with others, because a client addresses them one by
     /// one. Its rows do not go to the tail then.
     pub(crate) batch_days: u32,
+    /// Where data files lie, as `s3://bucket/folder`; in the data folder without it.
+    pub(crate) store: Option<String>,
+    /// How that bucket is reached.
+    pub(crate) s3: LakeS3,
 }
 
 impl Default for Lake {
     fn default() -> Self {
-        Self { tail_bytes: TAIL_COMMIT_BYTES, batch_days: 0 }
+        let s3 = LakeS3::default();
+        Self { tail_bytes: TAIL_COMMIT_BYTES, batch_days: 0, store: None, s3 }
     }
+}
+
+/// `[lake.s3]`. What is not said is taken from the environment (`AWS_REGION`, `AWS_ENDPOINT_URL`,
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LakeS3 {
+    /// The bucket's region.
+    pub(crate) region: Option<String>,
+    /// The URL of the service; Amazon's own of the region without it.
+    pub(crate) endpoint: Option<String>,
+    /// Whether the bucket stands in the path of a URL; so it does where there is an `endpoint`.
+    pub(crate) path_style: Option<bool>,
+    /// The name of the key.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) access_key_id: Option<SecretText>,
+    /// The key.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) secret_access_key: Option<SecretText>,
+    /// What comes with a key that lasts for a while only.
+    #[serde(deserialize_with = "secret")]
+    pub(crate) session_token: Option<SecretText>,
+}
+
+impl LakeS3 {
+    /// Returns what may be shown, by name.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (String, String)> {
+        let path_style = self.path_style.map(|yes| yes.to_string());
+        let all = [
+            ("region", self.region.clone()),
+            ("endpoint", self.endpoint.clone()),
+            ("path_style", path_style),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    }
+
+    /// Returns what may not, by name.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (String, SecretText)> {
+        let all = [
+            ("access_key_id", self.access_key_id.clone()),
+            ("secret_access_key", self.secret_access_key.clone()),
+            ("session_token", self.session_token.clone()),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    }
+}
+
+/// Reads a text that is never shown.
+fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretText>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(SecretText::new))
 }
 
 impl Config {

@@ -1,17 +1,21 @@
-//! Where runs deliver: the operator's URLs, and the managed destination of each workspace.
+//! Where runs deliver: the operator's URLs, named destinations, and the managed destination of each workspace.
 //!
-//! Contract: a command may deliver wherever the operator may write. Over HTTP a workspace delivers to its managed
-//! destination alone, a folder of its own below `DIR/managed`.
+//! Contract: a command may deliver wherever the operator may write, and what a URL does not say is taken from the
+//! environment. Over HTTP a workspace delivers to its managed destination or to one that it has a name for, by the rules
+//! for tenants, which are looked at again each time. A managed destination is a folder of its own beside the lake's
+//! data files, in the data folder or in the bucket.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use export::destinations;
-use model::ports::Objects;
+use export::destinations::{self, Place};
+use model::ports::{Objects, Places as Named};
 use model::{Code, Fault, PortError, WorkspaceId};
-use objects::Local;
+use objects::{Egress, Local};
 use run::Destinations;
+
+use crate::rules::TenantRules;
 
 /// The URL of a managed destination; whose it is says the run.
 const MANAGED: &str = "managed:///";
@@ -19,11 +23,29 @@ const MANAGED: &str = "managed:///";
 /// What a request calls it.
 const MANAGED_NAME: &str = "managed";
 
+/// What the name of a destination stands behind.
+const NAMED: &str = "destination:";
+
 /// Opens destinations.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Places {
-    managed: PathBuf,
-    who: Who,
+    /// Destinations by name.
+    pub(crate) named: Arc<dyn Named>,
+    /// What those have to keep to.
+    pub(crate) rules: TenantRules,
+    /// Where managed destinations lie.
+    pub(crate) managed: Managed,
+    /// Who asks.
+    pub(crate) who: Who,
+}
+
+/// Where managed destinations lie, a folder for each workspace.
+#[derive(Clone, Debug)]
+pub(crate) enum Managed {
+    /// Below a folder.
+    Folder(PathBuf),
+    /// Below the place in which the lake's data files are.
+    Beside(Place),
 }
 
 /// Who asks for a place.
@@ -36,46 +58,76 @@ pub(crate) enum Who {
 }
 
 impl Places {
-    /// Keeps managed destinations below a folder.
-    pub(crate) fn new(managed: PathBuf, who: Who) -> Self {
-        Self { managed, who }
-    }
-
-    /// Returns the folder of a destination.
+    /// Returns the folder of a destination; `None` for one that is not on this machine, or only by its name.
     pub(crate) fn local_path(
         &self,
         workspace: &WorkspaceId,
         url: &str,
-    ) -> Result<PathBuf, PortError> {
-        if !self.is_managed(url) {
-            return Ok(destinations::local_path(url)?);
+    ) -> Result<Option<PathBuf>, PortError> {
+        match (&self.managed, url) {
+            (Managed::Folder(all), MANAGED) => Ok(Some(all.join(folder(workspace)?))),
+            (_, url) if url == MANAGED || url.starts_with(NAMED) => Ok(None),
+            _ => match destinations::local_path(url) {
+                Ok(path) => Ok(Some(path)),
+                Err(destinations::Error::NotLocal { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
         }
-        let name = workspace.as_str();
-        // Minted by us, but a path is made of it.
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if name.is_empty() || !name.bytes().all(is_plain) {
-            let message = format!("the workspace `{name}` cannot have a folder");
-            return Err(PortError::new(Code::Internal, Fault::Own, message));
-        }
-        Ok(self.managed.join(name))
     }
 
-    /// Refuses a place that is not for tenants.
+    /// Refuses a URL of a tenant's: places are named there.
     fn check(&self, url: &str) -> Result<(), PortError> {
-        if self.who == Who::Operator || self.is_managed(url) {
+        if self.who == Who::Operator || url == MANAGED || url.starts_with(NAMED) {
             return Ok(());
         }
-        let message =
-            "runs of this workspace deliver to `managed` alone; leave the destination out";
+        let message = "a run delivers to `managed`, or to `destination:` and the name of a destination; make one with the URL";
         Err(PortError::new(Code::Invalid, Fault::Request, message))
     }
+
+    fn open_managed(&self, workspace: &WorkspaceId) -> Result<Arc<dyn Objects>, PortError> {
+        let folder = folder(workspace)?;
+        Ok(match &self.managed {
+            Managed::Folder(all) => Arc::new(Local::new(all.join(folder))),
+            Managed::Beside(lake) => {
+                let url = format!("{}/managed/{folder}", lake.url.trim_end_matches('/'));
+                let place = Place { url, ..lake.clone() };
+                destinations::open(&place, &Egress::everywhere())?
+            }
+        })
+    }
+
+    async fn open_named(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+    ) -> Result<Arc<dyn Objects>, PortError> {
+        let open = self.named.open_destination(workspace, name).await?;
+        let url = self.rules.check_again(&open.destination.url).await?;
+        let (settings, secrets) = (open.destination.settings, open.secrets);
+        Ok(destinations::open(&Place { url, settings, secrets }, self.rules.egress())?)
+    }
+}
+
+/// Returns the folder of a workspace: minted by us, but a path is made of it.
+fn folder(workspace: &WorkspaceId) -> Result<&str, PortError> {
+    let name = workspace.as_str();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !name.is_empty() && name.bytes().all(is_plain) {
+        return Ok(name);
+    }
+    let message = format!("the workspace `{name}` cannot have a folder");
+    Err(PortError::new(Code::Internal, Fault::Own, message))
 }
 
 #[async_trait]
 impl Destinations for Places {
-    async fn resolve(&self, _: &WorkspaceId, named: &str) -> Result<String, PortError> {
+    async fn resolve(&self, workspace: &WorkspaceId, named: &str) -> Result<String, PortError> {
         let url = if named == MANAGED_NAME { MANAGED } else { named };
         self.check(url)?;
+        if let Some(name) = url.strip_prefix(NAMED) {
+            // What is not there is told at once.
+            self.named.destination(workspace, name).await?;
+        }
         Ok(url.to_owned())
     }
 
@@ -89,10 +141,14 @@ impl Destinations for Places {
         url: &str,
     ) -> Result<Arc<dyn Objects>, PortError> {
         self.check(url)?;
-        if self.is_managed(url) {
-            return Ok(Arc::new(Local::new(self.local_path(workspace, url)?)));
+        if url == MANAGED {
+            return self.open_managed(workspace);
         }
-        Ok(destinations::open(url)?)
+        if let Some(name) = url.strip_prefix(NAMED) {
+            return self.open_named(workspace, name).await;
+        }
+        let place = Place::from_environment(url, |name| std::env::var(name).ok())?;
+        Ok(destinations::open(&place, &Egress::everywhere())?)
     }
 }
 
@@ -100,29 +156,11 @@ impl Destinations for Places {
 mod tests {
     use super::*;
 
-    fn places(who: Who) -> Places {
-        Places::new("/data/managed".into(), who)
-    }
-
-    #[tokio::test]
-    async fn a_tenant_delivers_to_the_managed_destination_alone() {
-        let (places, workspace) = (places(Who::Tenant), WorkspaceId::new("ws_1"));
-        let url = places.resolve(&workspace, "managed").await.expect("allowed");
-        assert!(places.is_managed(&url));
-        places.open(&workspace, &url).await.expect("opened");
-        for other in ["file:///etc", "/etc", "managed:///../x", "managed:", "", "s3://b/c"] {
-            let refused = places.resolve(&workspace, other).await.expect_err(other);
-            assert_eq!(refused.code(), Code::Invalid);
-            places.open(&workspace, other).await.expect_err(other);
-        }
-    }
-
     #[test]
-    fn each_workspace_has_a_folder_of_its_own() {
-        let path = |id| places(Who::Operator).local_path(&WorkspaceId::new(id), MANAGED);
-        assert_eq!(path("ws_1").expect("plain"), PathBuf::from("/data/managed/ws_1"));
+    fn a_folder_is_made_of_a_plain_id_alone() {
+        assert_eq!(folder(&WorkspaceId::new("ws_1")).expect("plain"), "ws_1");
         for bad in ["", "..", "a/b", "a\0"] {
-            path(bad).expect_err(bad);
+            folder(&WorkspaceId::new(bad)).expect_err(bad);
         }
     }
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use export::destinations::{self, Error};
 use model::ports::PlaceRules;
 use model::{Code, Fault, PortError};
+use objects::Egress;
 
 use crate::failed::Failed;
 
@@ -23,18 +24,37 @@ pub(crate) struct TenantRules {
     roots: Vec<PathBuf>,
     /// The data folder, below which nobody may.
     data: PathBuf,
+    /// What may be called besides public addresses.
+    egress: Egress,
 }
 
 impl TenantRules {
     /// Takes the folders that the operator listed, and the data folder.
-    pub(crate) fn new(roots: Vec<PathBuf>, data: PathBuf) -> Result<Self, Failed> {
+    pub(crate) fn new(
+        roots: Vec<PathBuf>,
+        data: PathBuf,
+        egress: Egress,
+    ) -> Result<Self, Failed> {
         match roots.iter().find(|root| root.is_relative()) {
-            None => Ok(Self { roots, data }),
+            None => Ok(Self { roots, data, egress }),
             Some(root) => Err(Failed::request(format!(
                 "`{}` under `export.roots` is no absolute path; write it from `/` on",
                 root.display()
             ))),
         }
+    }
+
+    /// Returns what may be called besides public addresses.
+    pub(crate) fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
+    /// Checks a place that was checked before: links may have changed, and so may the rules.
+    pub(crate) async fn check_again(&self, url: &str) -> Result<String, PortError> {
+        let (rules, url) = (self.clone(), url.to_owned());
+        // Links are looked up on a disk.
+        let checked = tokio::task::spawn_blocking(move || rules.check_url(&url));
+        checked.await.expect("checking a path does not panic")
     }
 
     /// Returns the one text of a place that a tenant may use.
@@ -91,10 +111,7 @@ impl PlaceRules for TenantRules {
         _: &BTreeMap<String, String>,
         _: &BTreeSet<String>,
     ) -> Result<String, PortError> {
-        let (rules, url) = (self.clone(), url.to_owned());
-        // Links are looked up on a disk.
-        let checked = tokio::task::spawn_blocking(move || rules.check_url(&url));
-        checked.await.expect("checking a path does not panic")
+        self.check_again(url).await
     }
 }
 
@@ -118,7 +135,7 @@ mod tests {
         symlink(at("out"), at("root-link")).expect("linked");
         fs::write(at("out/file"), "").expect("written");
         let roots = vec![at("root-link"), at("gone")];
-        let rules = TenantRules::new(roots, at("out/data")).expect("absolute");
+        let rules = TenantRules::new(roots, at("out/data"), Egress::default()).expect("absolute");
         let check = |name: &str| rules.check_url(&format!("file://{}", at(name).display()));
         for fine in
             ["out", "out/team", "out/new/er", "out/leads-in/new", "root-link/x", "out/a/../b"]
@@ -151,11 +168,11 @@ mod tests {
 
     #[test]
     fn without_roots_there_are_no_folders() {
-        let rules = TenantRules::new(Vec::new(), "/data".into()).expect("none");
+        let rules = TenantRules::new(Vec::new(), "/data".into(), Egress::default()).expect("none");
         assert_eq!(rules.check_url("file:///tmp").expect_err("none").code(), Code::Forbidden);
         for bad in ["out", "/tmp", "gopher://x", "file://host/tmp", ""] {
             assert_eq!(rules.check_url(bad).expect_err(bad).code(), Code::Invalid, "{bad}");
         }
-        assert!(TenantRules::new(vec!["out".into()], "/data".into()).is_err());
+        assert!(TenantRules::new(vec!["out".into()], "/data".into(), Egress::default()).is_err());
     }
 }

@@ -7,16 +7,17 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use model::ports::Objects;
-use objects::Local;
+use objects::{Egress, Local};
 use url::Url;
 
-use super::{Destination, Error, Kind};
+use super::{Destination, Error, Kind, Place, parse};
 
 /// Local folders, described as data.
 pub(super) static KIND: Kind = Kind {
     name: "local",
     summary: "a folder of this machine",
     schemes: &["file"],
+    fields: &[],
     destination: &Folder,
 };
 
@@ -24,12 +25,12 @@ pub(super) static KIND: Kind = Kind {
 struct Folder;
 
 impl Destination for Folder {
-    fn canonical(&self, url: &Url) -> Result<String, Error> {
-        url_of(&path_of(url)?).map(String::from)
+    fn canonical(&self, url: &str) -> Result<String, Error> {
+        url_of(&path_of(&parse(url)?)?).map(String::from)
     }
 
-    fn open(&self, url: &Url) -> Result<Arc<dyn Objects>, Error> {
-        Ok(Arc::new(Local::new(path_of(url)?)))
+    fn open(&self, place: &Place, _: &Egress) -> Result<Arc<dyn Objects>, Error> {
+        Ok(Arc::new(Local::new(path_of(&parse(&place.url)?)?)))
     }
 }
 

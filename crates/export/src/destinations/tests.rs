@@ -1,9 +1,15 @@
 //! Tests of paths and URLs.
 
-use objects::conformance;
+use model::{Code, Failure, Fault, SecretText};
+use objects::{conformance, testing};
 use proptest::prelude::*;
 
 use super::*;
+
+/// A place of which nothing but the URL is known.
+fn at(url: &str) -> Place {
+    Place { url: url.to_owned(), ..Place::default() }
+}
 
 fn here(text: &str) -> Result<String, Error> {
     canonical(text, Path::new("/data/here"))
@@ -84,22 +90,44 @@ fn schemes_that_are_not_built_say_so_and_unknown_ones_name_the_known() {
     for scheme in NOT_BUILT {
         refused(&format!("{scheme}://bucket/folder"), "not built yet");
     }
-    refused("S3://bucket", "`s3` are not built yet");
+    refused("GS://bucket", "`gs` are not built yet");
     refused(
         "s4://bucket",
-        "no destination has the scheme `s4`; use a path or one of these: `file`",
+        "no destination has the scheme `s4`; use a path or one of these: `file`, `s3`",
     );
-    refused("s4://bucket", "`s3`, `gs`, `az`, `abfss`, `sftp`");
-    assert!(matches!(open("s3://bucket"), Err(Error::NotBuilt { .. })));
+    refused("s4://bucket", "`gs`, `az`, `abfss`, `sftp`");
+    let opened = |url: &str| open(&at(url), &Egress::default());
+    assert!(matches!(opened("gs://bucket"), Err(Error::NotBuilt { .. })));
     assert!(matches!(local_path("sftp://host/x"), Err(Error::NotBuilt { .. })));
-    assert!(matches!(open("/just/a/path"), Err(Error::NoScheme { .. })));
+    assert!(matches!(local_path("s3://bucket/x"), Err(Error::NotLocal { kind: "s3" })));
+    assert!(matches!(opened("/just/a/path"), Err(Error::NoScheme { .. })));
 }
 
 #[test]
 fn no_message_repeats_a_password() {
-    for url in ["sftp://me:secret@host/x", "s4://me:secret@host/x"] {
+    for url in ["sftp://me:secret@host/x", "s4://me:secret@host/x", "s3://me:secret@host/x"] {
         let error = here(url).expect_err("not built");
         assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn every_kind_and_field_is_in_the_documentation() {
+    let page = include_str!("../../../../docs/destinations.md");
+    for kind in KINDS {
+        assert!(page.contains(&format!("| `{}` |", kind.name)), "{}", kind.name);
+        assert!(page.contains(kind.summary), "{}", kind.summary);
+        for field in kind.fields {
+            let variables: Vec<_> =
+                field.environment.iter().map(|name| format!("`{name}`")).collect();
+            let variables = variables.join(", ");
+            let space = if variables.is_empty() { "" } else { " " };
+            let row = format!("| `{}` |{space}{variables} | ", field.name);
+            let found = page.lines().any(|line| {
+                line.starts_with(&row) && line.ends_with(&format!("| {} |", field.summary))
+            });
+            assert!(found, "no line `{row}…{}`", field.summary);
+        }
     }
 }
 
@@ -117,8 +145,68 @@ fn every_scheme_belongs_to_one_kind() {
 async fn a_local_destination_conforms() {
     let dir = tempfile::tempdir().expect("made");
     let url = canonical("new folder/ü", dir.path()).expect("local");
-    conformance::all(&*open(&url).expect("local")).await;
+    conformance::all(&*open(&at(&url), &Egress::default()).expect("local")).await;
     assert!(dir.path().join("new folder/ü").is_dir());
+}
+
+/// A folder of the S3 server of the tests.
+fn bucket() -> Place {
+    let server = testing::s3();
+    let mut place = at(&server.place.to_string());
+    place.settings.insert("endpoint".into(), server.endpoint.expect("it has one"));
+    place.secrets.insert("access_key_id".into(), server.access_key_id);
+    place.secrets.insert("secret_access_key".into(), server.secret_access_key);
+    place
+}
+
+#[tokio::test]
+async fn a_bucket_conforms() {
+    conformance::all(&*open(&bucket(), &testing::egress()).expect("a bucket")).await;
+}
+
+#[test]
+fn a_bucket_inside_is_refused_to_strangers() {
+    let error = open(&bucket(), &Egress::default()).expect_err("loopback");
+    assert_eq!((error.code(), error.fault()), (Code::Forbidden, Fault::Request));
+    assert!(error.to_string().contains("`egress.allow`"), "{error}");
+}
+
+#[test]
+fn a_bucket_has_one_text() {
+    check("s3://bucket", "s3://bucket");
+    check("S3://bucket/a b/ü%20/", "s3://bucket/a b/ü%20");
+    refused("s3://bucket/a/../b", "`a/../b` cannot be a folder");
+    refused("s3://Bucket", "`s3://bucket/folder`");
+}
+
+#[test]
+fn fields_that_are_wrong_are_named_and_not_shown() {
+    let fails = |change: &dyn Fn(&mut Place), words: &str| {
+        let mut place = bucket();
+        change(&mut place);
+        let error = open(&place, &testing::egress()).expect_err(words);
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!format!("{error} {error:?} {place:?}").contains("canary"), "{error}");
+        assert_eq!((error.code(), error.fault()), (Code::Invalid, Fault::Request));
+    };
+    let set = |place: &mut Place, name: &str, value: &str| {
+        place.settings.insert(name.to_owned(), value.to_owned());
+    };
+    let hide = |place: &mut Place, name: &str| {
+        place.secrets.insert(name.to_owned(), SecretText::new("canary"));
+    };
+    fails(&|place| set(place, "regoin", "x"), "no field `regoin`; did you mean `region`?");
+    fails(&|place| hide(place, "secret_key"), "did you mean `secret_access_key`?");
+    fails(&|place| set(place, "qqq", "x"), "they have `region`");
+    fails(&|place| hide(place, "region"), "`region` of kind `s3` belongs to the settings");
+    fails(&|place| set(place, "session_token", "-"), "belongs to the secrets");
+    fails(&|place| set(place, "path_style", "maybe"), "`path_style` of the destination must be");
+    fails(&|place| set(place, "endpoint", "localhost"), "`endpoint` is no URL");
+    fails(&|place| drop(place.secrets.remove("access_key_id")), "`AWS_ACCESS_KEY_ID`");
+    let mut local = at("file:///data");
+    set(&mut local, "region", "x");
+    let error = open(&local, &Egress::default()).expect_err("a folder");
+    assert!(error.to_string().contains("they have none"), "{error}");
 }
 
 proptest! {

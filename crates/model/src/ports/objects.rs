@@ -116,6 +116,17 @@ pub enum ObjectError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was said about the place is wrong: no such bucket, another region.
+    #[error("could not {action} `{path}`: {source}")]
+    Misplaced {
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// The cause, which says what to set.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Anything else, which stays so.
     #[error("could not {action} `{path}`: {source}")]
     Broken {
@@ -133,7 +144,7 @@ impl Failure for ObjectError {
     fn code(&self) -> Code {
         match self {
             Self::NotFound { .. } => Code::NotFound,
-            Self::BadKey { .. } => Code::Invalid,
+            Self::BadKey { .. } | Self::Misplaced { .. } => Code::Invalid,
             Self::Denied { .. } => Code::Forbidden,
             Self::Full { .. } => Code::TooLarge,
             Self::Unavailable { .. } => Code::Unavailable,

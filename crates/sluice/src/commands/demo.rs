@@ -55,7 +55,7 @@ pub(crate) async fn demo(app: &App) -> Result<(), Failed> {
     let Some(last) = delivered.last() else {
         return Err(Failed::internal("the demo exported nothing"));
     };
-    let report = super::verify::check(&last.manifest, export::verify::Chain::Follow)?;
+    let report = super::verify::check(Path::new(&last.manifest), export::verify::Chain::Follow)?;
     say(app, &format!("5. {report}"))?;
     finish(app, &delivered)
 }
@@ -112,9 +112,12 @@ fn finish(app: &App, delivered: &[Delivered]) -> Result<(), Failed> {
     }
     let dir = app.folder.root().display();
     writeln!(out, "\nWhere it lies")?;
-    writeln!(out, "  lake       {}", app.folder.lake().display())?;
+    match &app.bucket {
+        None => writeln!(out, "  lake       {}", app.folder.lake().display())?,
+        Some(bucket) => writeln!(out, "  lake       {}", bucket.place())?,
+    }
     for one in delivered {
-        writeln!(out, "  manifest   {}", one.manifest.display())?;
+        writeln!(out, "  manifest   {}", one.manifest)?;
     }
     writeln!(out, "\nWhat to try next")?;
     let sql =

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use model::dataset::Unsealed;
 use model::ports::{Catalog, Damage, Ledger, Pin, PinOwner, Scrub, Upkeep};
+use objects::S3;
 use serde::Serialize;
 
 use crate::app::App;
@@ -96,7 +97,26 @@ async fn look(app: &App, how: Scrub, checks: &mut Vec<Check>) -> Result<(), Fail
     database(app, checks).await?;
     checks.push(clock(app).await?);
     checks.push(runs(app).await?);
+    if let Some(bucket) = &app.bucket {
+        checks.push(answers(bucket).await);
+        if checks.last().is_some_and(|check| !check.ok) {
+            // Whatever is read from there would fail in the same way.
+            return Ok(());
+        }
+    }
     lake(app, how, checks).await
+}
+
+/// Looks whether the bucket of the data files can be read.
+async fn answers(bucket: &S3) -> Check {
+    match bucket.probe().await {
+        Ok(()) => Check::good("lake store", bucket.place().to_string()),
+        Err(error) => Check::bad(
+            "lake store",
+            error.to_string(),
+            "mend what the line says; the settings are `lake.store` and those of `[lake.s3]`",
+        ),
+    }
 }
 
 /// Looks at the data files and how they are kept.

@@ -1,7 +1,6 @@
 //! `export plan | run`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -42,7 +41,7 @@ pub(crate) struct Delivered {
     pub(crate) from: u64,
     #[serde(rename = "to_commit")]
     pub(crate) to: u64,
-    pub(crate) manifest: PathBuf,
+    pub(crate) manifest: String,
     pub(crate) manifest_sha256: String,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
@@ -77,19 +76,19 @@ async fn run(app: &App, asked: Asked) -> Result<(), Failed> {
     print(app, last)
 }
 
-/// Prints the manifest's path on stdout, and on stderr what is in it.
+/// Prints where the manifest is on stdout, and on stderr what is in it.
 pub(crate) fn print(app: &App, delivered: &Delivered) -> Result<(), Failed> {
     if app.output == Output::Text {
         delivered.explain();
     }
-    app.output.value(delivered, |out| writeln!(out, "{}", delivered.manifest.display()))?;
+    app.output.value(delivered, |out| writeln!(out, "{}", delivered.manifest))?;
     Ok(())
 }
 
 impl Delivered {
     /// Reads a sealed run.
     pub(crate) fn of(app: &App, sealed: Sealed) -> Result<Self, Failed> {
-        let manifest = manifest_path(app, &sealed.run)?;
+        let manifest = manifest_place(app, &sealed.run)?;
         let Sealed { run, sha256, rows, bytes, files, .. } = sealed;
         Ok(Self {
             id: run.id.to_string(),
@@ -113,11 +112,13 @@ impl Delivered {
     }
 }
 
-/// Returns where a run's manifest is or will be.
-pub(crate) fn manifest_path(app: &App, run: &Run) -> Result<PathBuf, Failed> {
-    let places = app.places(Who::Operator);
-    let root = places.local_path(&run.workspace, &run.definition.destination)?;
-    Ok(root.join(run.manifest_key().as_str()))
+/// Returns where a run's manifest is or will be: a path, or else the destination and the name there.
+pub(crate) fn manifest_place(app: &App, run: &Run) -> Result<String, Failed> {
+    let (destination, key) = (&run.definition.destination, run.manifest_key());
+    Ok(match app.places(Who::Operator).local_path(&run.workspace, destination)? {
+        Some(root) => root.join(key.as_str()).display().to_string(),
+        None => format!("{destination}/{key}"),
+    })
 }
 
 /// A plan as it is printed.
@@ -269,7 +270,11 @@ impl Asked {
         }
         let here = std::env::current_dir()?;
         let destination = destinations::canonical(&self.to, &here)?;
-        app.folder.check_outside(&destinations::local_path(&destination)?)?;
+        match destinations::local_path(&destination) {
+            Ok(path) => app.folder.check_outside(&path)?,
+            Err(destinations::Error::NotLocal { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(Request {
             key: None,
             workspace: app.workspace.clone(),

@@ -10,7 +10,7 @@ use model::run::{Run, RunState};
 use run::Cancelled;
 use serde::Serialize;
 
-use super::export::{Delivered, manifest_path, print};
+use super::export::{Delivered, manifest_place, print};
 use crate::app::App;
 use crate::cli;
 use crate::failed::Failed;
@@ -166,7 +166,7 @@ async fn cancel(app: &App, id: &RunId) -> Result<(), Failed> {
 impl Shown {
     fn of(app: &App, run: Run) -> Result<Self, Failed> {
         let manifest = match run.state {
-            RunState::Sealed => Some(manifest_path(app, &run)?.display().to_string()),
+            RunState::Sealed => Some(manifest_place(app, &run)?),
             _ => None,
         };
         let sums = run.manifest.as_ref().filter(|_| run.state == RunState::Sealed);

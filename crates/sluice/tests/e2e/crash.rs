@@ -39,6 +39,7 @@ pub(crate) fn killed_at(sluice: &Sluice, calls: &str, n: usize, args: &[&str]) -
         .args(args)
         // Or it would be another one's turn each time.
         .env("TOKIO_WORKER_THREADS", "1")
+        .envs(sluice.variables())
         .current_dir(sluice.path(""))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -129,7 +130,7 @@ fn kill_exports(start: fn() -> Sluice, Series { calls, step }: Series) -> BTreeS
 }
 
 /// Resumes whatever is left open.
-fn finish(sluice: &Sluice) {
+pub(crate) fn finish(sluice: &Sluice) {
     let runs = sluice.json(&["run", "list"]);
     for run in runs.as_array().expect("an array") {
         if run["resumable"] == true {

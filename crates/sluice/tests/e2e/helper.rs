@@ -8,6 +8,7 @@ use serde_json::Value;
 /// A data folder, a place for files, and the program.
 pub(crate) struct Sluice {
     root: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// What the program said.
@@ -19,7 +20,19 @@ pub(crate) struct Said {
 
 impl Sluice {
     pub(crate) fn new() -> Self {
-        Self { root: tempfile::tempdir().expect("a temporary folder") }
+        let root = tempfile::tempdir().expect("a temporary folder");
+        Self { root, variables: Vec::new() }
+    }
+
+    /// Sets a variable of the environment for every command from here on.
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.variables.retain(|(set, _)| *set != name);
+        self.variables.push((name, value.into()));
+    }
+
+    /// The variables that were set.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.variables.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
     /// A path outside the data folder.
@@ -44,6 +57,11 @@ impl Sluice {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command.current_dir(self.root.path()).env_remove("SLUICE_DIR").args(args);
+        // What a developer's own shell has must not stand in for what a test leaves out.
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            command.env_remove(name);
+        }
+        command.envs(self.variables());
         command
     }
 

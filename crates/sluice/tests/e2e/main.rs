@@ -10,6 +10,7 @@ mod helper;
 mod isolation;
 mod postgres;
 mod runs;
+mod s3;
 mod secrets;
 mod serve;
 mod server;
