@@ -16,4 +16,4 @@ mod weigh;
 pub use compress::CompressionKind;
 pub use formats::{Formats, KINDS as FORMATS, Kind, Packing};
 pub use naming::MACROS;
-pub use options::{OptionKind, Values};
+pub use options::{OptionKind, Values, nearest};

@@ -178,7 +178,7 @@ fn hint<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Returns the known word that is most like the one asked for, if any is close.
-pub(crate) fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = |word: &'a str| (strsim::jaro_winkler(asked, word), word);
     let best = known.map(near).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.75).then_some(best.1)

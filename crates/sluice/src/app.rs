@@ -6,7 +6,7 @@ use export::Formats;
 use export::destinations::{self, Place};
 use lake::Lake;
 use model::clock::SystemClock;
-use model::ports::Access;
+use model::ports::{Access, Objects};
 use model::{Clock, Code, Fault, OrganizationId, PortError, RunId, WorkspaceId};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -46,8 +46,8 @@ pub(crate) struct App {
     pub(crate) rules: TenantRules,
     /// Where managed destinations lie.
     pub(crate) managed: Managed,
-    /// Where the server listens.
-    pub(crate) listen: String,
+    /// How the API is served.
+    pub(crate) server: config::Server,
     /// Threads that work at once.
     pub(crate) threads: usize,
     /// The time.
@@ -62,14 +62,16 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the data folder and what lies in it.
-    pub(crate) async fn open(cli: &Cli, output: Output) -> Result<Self, Failed> {
+    pub(crate) async fn open(cli: &Cli, config: Config, output: Output) -> Result<Self, Failed> {
         let folder = Folder::open(&cli.dir)?;
-        let config = Config::read(cli.config.as_deref(), folder.root())?;
-        let url = config.database.url.clone().unwrap_or_else(|| folder.database_url());
-        let own = config.database.url.is_none().then(|| folder.keys());
-        let keys = KeyPlace::find(config.secrets.key_file.as_deref(), own)?;
+        let own = config.database.url.is_empty().then(|| folder.keys());
+        let keys = KeyPlace::find(&config.secrets, own)?;
         let egress = Egress::new(config.egress.allow.iter().map(String::as_str))?;
         let rules = TenantRules::new(config.export.roots, folder.root().to_owned(), egress)?;
+        let url = match config.database.url {
+            url if url.is_empty() => folder.database_url(),
+            url => url,
+        };
         let store = Arc::new(Store::open(&url).await?.with_keys(keys.keys()));
         let organization = store.organization(&cli.organization).await?.id;
         let workspace = store.workspace(&organization, &cli.workspace).await?.id;
@@ -87,7 +89,10 @@ impl App {
             Lake::new(store.clone(), objects, reader, scratch.path().to_owned(), clock.clone())
                 .with_tail_bytes(config.lake.tail_bytes)
                 .with_batch_days(config.lake.batch_days);
-        let threads = config.work.threads.unwrap_or_else(processors);
+        let threads = match config.work.threads {
+            0 => processors(),
+            threads => threads,
+        };
         Ok(Self {
             locks: FileLocks::new(folder.locks()),
             folder,
@@ -99,7 +104,7 @@ impl App {
             keys,
             rules,
             managed,
-            listen: config.server.listen,
+            server: config.server,
             threads,
             clock,
             organization,
@@ -118,7 +123,10 @@ fn local(folder: &Folder) -> Result<LocalFileSystem, Failed> {
 /// Returns the place in a bucket in which the settings say that data files lie. What they do not say is taken from the
 /// environment, as for a destination.
 fn place(lake: &config::Lake) -> Result<Option<Place>, Failed> {
-    let Some(store) = &lake.store else { return Ok(None) };
+    let store = &*lake.store;
+    if store.is_empty() {
+        return Ok(None);
+    }
     if destinations::kind_of(store).map_or(true, |kind| kind.name != "s3") {
         return Err(Failed::request(
             "`lake.store` must be `s3://bucket/folder`; without it data files lie in the data folder",

@@ -65,8 +65,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Import real data, export it twice, verify the proof; then say what to try next.
-    #[command(after_help = "Example: sluice --dir /tmp/try demo")]
-    Demo,
+    #[command(after_help = "Example: sluice --dir /tmp/try demo --serve")]
+    Demo {
+        /// Then serve it over HTTP until asked to stop, and print requests to paste.
+        #[arg(long)]
+        serve: bool,
+        /// Address and port to serve at; `server.listen` of the configuration without it.
+        #[arg(long, value_name = "ADDRESS", requires = "serve")]
+        listen: Option<String>,
+    },
 
     /// Make, list, show or drop datasets.
     #[command(subcommand)]
@@ -186,12 +193,39 @@ pub(crate) enum Command {
         scrub: bool,
     },
 
+    /// Check settings, show those in force, or print the shipped ones with what they mean.
+    #[command(subcommand)]
+    Config(Config),
+
     /// Print completions for a shell.
     #[command(after_help = "Example: sluice completions bash > /etc/bash_completion.d/sluice")]
     Completions {
         /// The shell.
         shell: Shell,
     },
+}
+
+impl Command {
+    /// Whether it serves until it is asked to stop.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Serve { .. } | Self::Demo { serve: true, .. })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check a file and the environment; open nothing.
+    #[command(after_help = "Example: sluice config check /etc/sluice/sluice.toml")]
+    Check {
+        /// The file; that of --config or DIR/sluice.toml without it.
+        file: Option<PathBuf>,
+    },
+    /// Show the settings in force, and where each comes from.
+    #[command(after_help = "Example: sluice config show --json")]
+    Show,
+    /// Print the shipped settings: every key, what it means, and what holds without it.
+    #[command(after_help = "Example: sluice config default > sluice.toml")]
+    Default,
 }
 
 /// Days of a retention rule at most; some thousand years.

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod commits;
+mod config;
 mod dataset;
 mod demo;
 mod destination;
@@ -24,24 +25,26 @@ use model::ports::Scrub;
 
 use crate::app::App;
 use crate::cli::{Cli, Command};
+use crate::config::Config;
 use crate::failed::Failed;
 use crate::output::Output;
 
 /// Does what was asked.
-pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
+pub(crate) async fn dispatch(cli: Cli, config: Result<Config, Failed>) -> Result<(), Failed> {
     let output = if cli.json { Output::Json } else { Output::Text };
     match &cli.command {
-        // These two need no data folder and make none.
+        // These need no data folder and make none.
         Command::Verify(args) => return verify::verify(args, output),
         Command::Completions { shell } => return completions(*shell),
+        Command::Config(command) => return config::config(&cli, command, output),
         // It says what is wrong with a folder that cannot be opened.
         Command::Doctor { scrub } => {
             let how = if *scrub { Scrub::Sums } else { Scrub::Sizes };
-            return doctor::doctor(&cli, output, how).await;
+            return doctor::doctor(&cli, config, (output, how)).await;
         }
         _ => {}
     }
-    let app = App::open(&cli, output).await?;
+    let app = App::open(&cli, config?, output).await?;
     let entry = audit::begin(&app, &cli.command).await?;
     let outcome = work(&app, cli.command).await;
     audit::end(&app, entry, &outcome).await;
@@ -50,7 +53,11 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failed> {
 
 async fn work(app: &App, command: Command) -> Result<(), Failed> {
     match command {
-        Command::Demo => demo::demo(app).await,
+        Command::Demo { serve: false, .. } => demo::demo(app).await,
+        Command::Demo { serve: true, listen } => {
+            demo::demo(app).await?;
+            serve::serve(app, listen, demo::requests).await
+        }
         Command::Dataset(command) => dataset::dataset(app, command).await,
         Command::Import(args) => import::import(app, args).await,
         Command::Export(command) => export::export(app, *command).await,
@@ -68,10 +75,13 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Principal(command) => access::principal(app, command).await,
         Command::Token(command) => access::token(app, command).await,
         Command::Audit(args) => audit::audit(app, &args).await,
-        Command::Serve { listen } => serve::serve(app, listen).await,
+        Command::Serve { listen } => serve::serve(app, listen, |_, _| Vec::new()).await,
         Command::Upkeep => upkeep::upkeep(app).await,
         Command::Commits { dataset } => commits::commits(app, &dataset).await,
-        Command::Verify(_) | Command::Completions { .. } | Command::Doctor { .. } => Ok(()),
+        Command::Verify(_)
+        | Command::Completions { .. }
+        | Command::Config(_)
+        | Command::Doctor { .. } => Ok(()),
     }
 }
 

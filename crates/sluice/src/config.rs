@@ -1,22 +1,27 @@
-//! The configuration file.
+//! The configuration: what can be set, with a field for each key of the shipped file.
 //!
-//! TOML, given by `--config` or found as `DIR/sluice.toml`. Every setting has a default; an unknown one
-//! is refused, so that a typing error cannot be taken for a setting.
+//! TOML, given by `--config` or found as `DIR/sluice.toml`, and variables of the environment. No default stands here: those
+//! are in `config/default.toml`, which a key needs as it needs a field.
+
+mod keys;
+mod settings;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 use model::SecretText;
-use model::limits::{BATCH_DAYS_MAX, TAIL_COMMIT_BYTES, TAIL_COMMIT_BYTES_MAX};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::failed::Failed;
 
-/// Threads that may be asked for; more than any machine has.
-const THREADS_MAX: usize = 1024;
+pub(crate) use keys::DEFAULTS;
+pub(crate) use settings::Settings;
 
-/// The settings.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// The settings. None of it is written to a log: some are secret.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where datasets, commits and runs are kept.
     pub(crate) database: Database,
@@ -30,161 +35,164 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     /// Where tenants may export to.
     pub(crate) export: Export,
-}
-
-/// `[secrets]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Secrets {
-    /// The file with the keys of secrets, newest first; `secrets.key` in the data folder without it, unless the database is
-    /// elsewhere.
-    pub(crate) key_file: Option<PathBuf>,
-}
-
-/// `[export]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Export {
-    /// Folders below which destinations of tenants may be; none without it.
-    pub(crate) roots: Vec<PathBuf>,
-}
-
-/// `[server]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Server {
-    /// Address and port. There is no TLS: put a proxy before it, or leave it on this host.
-    pub(crate) listen: String,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into() }
-    }
+    /// What may be called for tenants.
+    pub(crate) egress: EgressRules,
+    /// What is said of what happens.
+    pub(crate) log: Log,
 }
 
 /// `[database]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Database {
-    /// `postgres://…`; a SQLite file in the data folder without it.
-    pub(crate) url: Option<String>,
+    /// `postgres://…`; empty for a SQLite file in the data folder.
+    pub(crate) url: String,
 }
 
 /// `[work]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Work {
-    /// Threads that encode; as many as there are processors without it.
-    pub(crate) threads: Option<usize>,
+    /// Threads that encode; 0 for as many as there are processors.
+    pub(crate) threads: usize,
 }
 
 /// `[lake]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Lake {
-    /// Bytes of rows up to which a commit is kept in the metadata database until it is sealed; with 0 each
-    /// is written as data files at once.
+    /// Bytes of rows up to which a commit is kept in the metadata database until it is sealed.
     pub(crate) tail_bytes: usize,
-    /// Days for which the files of a commit are not merged with others, because a client addresses them one by
-    /// one. Its rows do not go to the tail then.
+    /// Days for which the files of a commit are not merged with others.
     pub(crate) batch_days: u32,
-    /// Where data files lie, as `s3://bucket/folder`; in the data folder without it.
-    pub(crate) store: Option<String>,
+    /// Where data files lie, as `s3://bucket/folder`; empty for the data folder.
+    pub(crate) store: String,
     /// How that bucket is reached.
     pub(crate) s3: LakeS3,
 }
 
-impl Default for Lake {
-    fn default() -> Self {
-        let s3 = LakeS3::default();
-        Self { tail_bytes: TAIL_COMMIT_BYTES, batch_days: 0, store: None, s3 }
-    }
+/// `[server]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    /// Address and port.
+    pub(crate) listen: String,
 }
 
-/// `[lake.s3]`. What is not said is taken from the environment (`AWS_REGION`, `AWS_ENDPOINT_URL`,
-/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// `[log]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    /// How it is written.
+    pub(crate) format: LogFormat,
+    /// The least that is in it; empty for what the command asks for.
+    pub(crate) level: String,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// `[lake.s3]`; what is empty is taken from the environment as for a destination.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LakeS3 {
     /// The bucket's region.
-    pub(crate) region: Option<String>,
-    /// The URL of the service; Amazon's own of the region without it.
-    pub(crate) endpoint: Option<String>,
-    /// Whether the bucket stands in the path of a URL; so it does where there is an `endpoint`.
-    pub(crate) path_style: Option<bool>,
+    region: String,
+    /// The URL of the service.
+    endpoint: String,
+    /// Whether the bucket stands in the path of a URL.
+    path_style: String,
     /// The name of the key.
-    #[serde(deserialize_with = "secret")]
-    pub(crate) access_key_id: Option<SecretText>,
+    access_key_id: String,
     /// The key.
-    #[serde(deserialize_with = "secret")]
-    pub(crate) secret_access_key: Option<SecretText>,
+    secret_access_key: String,
     /// What comes with a key that lasts for a while only.
-    #[serde(deserialize_with = "secret")]
-    pub(crate) session_token: Option<SecretText>,
+    session_token: String,
 }
 
 impl LakeS3 {
     /// Returns what may be shown, by name.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (String, String)> {
-        let path_style = self.path_style.map(|yes| yes.to_string());
         let all = [
-            ("region", self.region.clone()),
-            ("endpoint", self.endpoint.clone()),
-            ("path_style", path_style),
+            ("region", &self.region),
+            ("endpoint", &self.endpoint),
+            ("path_style", &self.path_style),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        let given = all.into_iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(name, value)| (name.to_owned(), value.clone()))
     }
 
     /// Returns what may not, by name.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = (String, SecretText)> {
         let all = [
-            ("access_key_id", self.access_key_id.clone()),
-            ("secret_access_key", self.secret_access_key.clone()),
-            ("session_token", self.session_token.clone()),
+            ("access_key_id", &self.access_key_id),
+            ("secret_access_key", &self.secret_access_key),
+            ("session_token", &self.session_token),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        let given = all.into_iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(name, value)| (name.to_owned(), SecretText::new(value)))
     }
 }
 
-/// Reads a text that is never shown.
-fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretText>, D::Error> {
-    Ok(Option::<String>::deserialize(from)?.map(SecretText::new))
+/// `[secrets]`
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Secrets {
+    /// The keys themselves, newest first.
+    pub(crate) key: String,
+    /// The file with them.
+    pub(crate) key_file: PathBuf,
+}
+
+/// `[export]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Export {
+    /// Folders below which destinations of tenants may be.
+    pub(crate) roots: Vec<PathBuf>,
+}
+
+/// `[egress]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EgressRules {
+    /// Networks, addresses and names of hosts that may be called besides public addresses.
+    pub(crate) allow: Vec<String>,
 }
 
 impl Config {
-    /// Reads the file that was named, or the folder's own if it is there.
+    /// Reads the file that was named, or the folder's own if it is there, and the environment.
     pub(crate) fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Failed> {
-        let own = folder.join("sluice.toml");
-        let path = match named {
-            Some(path) => path,
-            None if own.is_file() => &own,
-            None => return Ok(Self::default()),
-        };
-        let bad = |e: config::ConfigError| {
-            Failed::request(format!("the configuration `{}` is not usable: {e}", path.display()))
-        };
-        if !path.is_file() {
+        Self::of(&settings(named, folder)?)
+    }
+
+    /// Takes settings over, and checks what concerns more than one.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, Failed> {
+        settings.fill()
+    }
+}
+
+/// Reads the settings in force.
+pub(crate) fn settings(named: Option<&Path>, folder: &Path) -> Result<Settings, Failed> {
+    Settings::read(file(named, folder)?.as_deref(), std::env::vars_os())
+}
+
+/// Returns the file that settings are read from, if there is one.
+pub(crate) fn file(named: Option<&Path>, folder: &Path) -> Result<Option<PathBuf>, Failed> {
+    let own = folder.join("sluice.toml");
+    match named {
+        Some(path) if path.is_file() => Ok(Some(path.to_owned())),
+        Some(path) => {
             let path = path.display();
-            return Err(Failed::request(format!("there is no configuration file `{path}`")));
+            Err(Failed::request(format!("there is no configuration file `{path}`")))
         }
-        let config = config::Config::builder()
-            .add_source(config::File::from(path).format(config::FileFormat::Toml))
-            .build()
-            .and_then(config::Config::try_deserialize::<Self>)
-            .map_err(bad)?;
-        if config.work.threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
-            let range = format!("`work.threads` must be from 1 to {THREADS_MAX}");
-            return Err(Failed::request(range));
-        }
-        if config.lake.batch_days > BATCH_DAYS_MAX {
-            let range = format!("`lake.batch_days` must be from 0 to {BATCH_DAYS_MAX}");
-            return Err(Failed::request(range));
-        }
-        if config.lake.tail_bytes > TAIL_COMMIT_BYTES_MAX {
-            let range = format!("`lake.tail_bytes` must be from 0 to {TAIL_COMMIT_BYTES_MAX}");
-            return Err(Failed::request(range));
-        }
-        Ok(config)
+        None => Ok(own.is_file().then_some(own)),
     }
 }

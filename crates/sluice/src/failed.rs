@@ -111,6 +111,7 @@ from_failures! {
     export::destinations::Error,
     export::verify::Error,
     model::destination::BadTerms,
+    objects::egress::Error,
     model::names::BadName,
     model::ports::AccessError,
     model::ports::CatalogError,

@@ -1,6 +1,6 @@
 //! Where the keys of secrets come from.
 //!
-//! Contract: `SLUICE_SECRETS_KEY` goes before `secrets.key_file` of the configuration, and that before the data folder's
+//! Contract: `secrets.key` of the configuration goes before `secrets.key_file`, and that before the data folder's
 //! own `secrets.key`, which is there for the folder's own database alone: whoever shares a database shares keys, and
 //! has to say where they are. The own file is made on first need; files are read at each use, because a rotation in
 //! another process changes them.
@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use store::{FixedKeys, Key, KeyRing, Keys, KeysError};
 
+use crate::config::Secrets;
 use crate::durable;
 use crate::failed::Failed;
 
-/// The environment variable that holds keys.
-const VARIABLE: &str = "SLUICE_SECRETS_KEY";
+/// The setting that holds keys.
+const SETTING: &str = "secrets.key";
 
 /// The keys of this process.
 #[derive(Clone, Debug)]
@@ -30,15 +31,16 @@ pub(crate) enum KeyPlace {
 impl KeyPlace {
     /// Finds the keys; `own` is the folder's own file, where that may be used. What is given is read once, so that a
     /// wrong path shows at the start.
-    pub(crate) fn find(given: Option<&Path>, own: Option<OwnKeys>) -> Result<Self, Failed> {
-        let keys: Arc<dyn Keys> = match (std::env::var(VARIABLE), given, own) {
-            (Ok(text), ..) => Arc::new(FixedKeys(parse(VARIABLE, &text)?)),
-            (Err(std::env::VarError::NotUnicode(_)), ..) => {
-                return Err(KeysError::Text { place: VARIABLE.into(), number: 1 }.into());
+    pub(crate) fn find(given: &Secrets, own: Option<OwnKeys>) -> Result<Self, Failed> {
+        let keys: Arc<dyn Keys> = match (given, own) {
+            (Secrets { key, .. }, _) if !key.is_empty() => {
+                Arc::new(FixedKeys(parse(SETTING, key)?))
             }
-            (_, Some(path), _) => Arc::new(KeyFile(path.to_owned())),
-            (_, None, Some(own)) => return Ok(Self::Own(own)),
-            (_, None, None) => return Ok(Self::Given(Arc::new(FixedKeys::default()))),
+            (Secrets { key_file, .. }, _) if !key_file.as_os_str().is_empty() => {
+                Arc::new(KeyFile(key_file.clone()))
+            }
+            (_, Some(own)) => return Ok(Self::Own(own)),
+            (_, None) => return Ok(Self::Given(Arc::new(FixedKeys::default()))),
         };
         keys.read()?;
         Ok(Self::Given(keys))
@@ -169,7 +171,8 @@ mod tests {
     fn a_key_that_is_given_is_looked_at_and_not_told() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("keys");
-        let find = || KeyPlace::find(Some(&path), None).map(|place| place.keys().read());
+        let given = Secrets { key_file: path.clone(), ..Secrets::default() };
+        let find = || KeyPlace::find(&given, None).map(|place| place.keys().read());
         let refused = |word: &str| {
             let text = find().expect_err("refused").message().to_owned();
             assert!(

@@ -13,17 +13,19 @@ mod failed;
 mod folder;
 mod keys;
 mod liveness;
+mod log;
 mod memory;
 mod output;
 mod places;
-mod rules;
 mod progress;
+mod rules;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::Cli;
+use crate::config::Config;
 use crate::failed::Failed;
 
 /// Bytes of stack of a thread that works: SQL with thousands of operators is read by as many calls inside
@@ -39,7 +41,6 @@ fn main() -> ExitCode {
             return failed::usage(&wrong).report(std::env::args_os().any(|arg| arg == "--json"));
         }
     };
-    start_log();
     let json = cli.json;
     match work(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
 }
 
 fn work(cli: Cli) -> Result<(), Failed> {
+    // Before the log, since it says how that is written; who needs it says what is wrong with it.
+    let config = Config::read(cli.config.as_deref(), &cli.dir);
+    log::start(config.as_ref().ok().map(|config| &config.log), cli.command.serves())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
@@ -55,17 +59,10 @@ fn work(cli: Cli) -> Result<(), Failed> {
         .map_err(|e| Failed::internal(format!("cannot start the runtime: {e}")))?;
     let outcome = runtime.block_on(async {
         // On a thread of the runtime, which has the larger stack.
-        let work = tokio::spawn(commands::dispatch(cli));
+        let work = tokio::spawn(commands::dispatch(cli, config));
         work.await.unwrap_or_else(|e| Err(Failed::internal(format!("the command broke off: {e}"))))
     });
     // What still runs in the background must not hold the exit up.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     outcome
-}
-
-/// The log goes to stderr and says only warnings, unless `SLUICE_LOG` asks for more.
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SLUICE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -30,11 +30,7 @@ pub(crate) struct TenantRules {
 
 impl TenantRules {
     /// Takes the folders that the operator listed, and the data folder.
-    pub(crate) fn new(
-        roots: Vec<PathBuf>,
-        data: PathBuf,
-        egress: Egress,
-    ) -> Result<Self, Failed> {
+    pub(crate) fn new(roots: Vec<PathBuf>, data: PathBuf, egress: Egress) -> Result<Self, Failed> {
         match roots.iter().find(|root| root.is_relative()) {
             None => Ok(Self { roots, data, egress }),
             Some(root) => Err(Failed::request(format!(

@@ -1,4 +1,4 @@
-//! `demo`: the main job on real data, then it exits.
+//! `demo`: the main job on real data, then it exits or serves what is there.
 //!
 //! UCI Online Retail (see `data/README.md`) is part of the program. Its first 500,000 rows by date are
 //! one batch, the rest is a second one. Both imports carry a key, so running the demo again imports
@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use model::access::FIRST_PRINCIPAL;
 use model::dataset::DatasetKind;
 use model::export::Advance;
 use model::ports::{Catalog, Import, ImportFile, InputFormat, Ledger};
@@ -129,6 +130,38 @@ fn finish(app: &App, delivered: &[Delivered]) -> Result<(), Failed> {
         "  sluice --dir {dir} export run --dataset online_retail --where \"quantity < 0\" --format csv --to {dir}/exports"
     )?;
     Ok(())
+}
+
+/// Returns lines for a shell that ask a server at the address for what the demo left.
+pub(crate) fn requests(app: &App, address: &str) -> Vec<String> {
+    let file = app.folder.admin_token();
+    let token = if file.is_file() {
+        format!("$(cat {})", quoted(&file))
+    } else {
+        // Somebody took it away, or another node made the first token of a shared database.
+        let (dir, principal) = (quoted(app.folder.root()), FIRST_PRINCIPAL);
+        format!("$(sluice --dir {dir} token create --principal {principal} --scope admin)")
+    };
+    let v1 = format!("http://{address}/v1");
+    let bearer = "-H \"Authorization: Bearer $token\"";
+    let sql = "SELECT country, count(*) AS rows FROM online_retail GROUP BY country ORDER BY rows DESC LIMIT 5";
+    let new = "{\"id\":1,\"price\":9.5,\"country\":\"FR\"}";
+    vec![
+        format!("token={token}"),
+        format!("curl -s {v1}/datasets/{DATASET} {bearer}"),
+        format!(
+            "curl -s {v1}/sql {bearer} -H 'Content-Type: application/json' -d '{{\"sql\": \"{sql}\"}}'"
+        ),
+        format!(
+            "curl -s {v1}/datasets/orders/rows {bearer} -H 'Content-Type: application/x-ndjson' -d '{new}'"
+        ),
+        format!("curl -s {v1}/datasets/orders/commits {bearer}"),
+    ]
+}
+
+/// Returns a path as one word of a shell, whatever is in it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// Friendly lines are the demo's result; under `--json` they would not be JSON.

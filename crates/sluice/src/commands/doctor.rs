@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cli::Cli;
+use crate::config::Config;
 use crate::failed::Failed;
 use crate::output::{Output, bytes, count, counted, table};
 use crate::progress::Bar;
@@ -55,7 +56,11 @@ impl Check {
 }
 
 /// Does the `doctor` command; exit code 1 if something needs mending.
-pub(crate) async fn doctor(cli: &Cli, output: Output, how: Scrub) -> Result<(), Failed> {
+pub(crate) async fn doctor(
+    cli: &Cli,
+    config: Result<Config, Failed>,
+    (output, how): (Output, Scrub),
+) -> Result<(), Failed> {
     let dir = &*cli.dir;
     let mut checks = vec![Check::good("version", env!("CARGO_PKG_VERSION"))];
     // First what does not need the database: a full disk is why it may not open.
@@ -63,7 +68,11 @@ pub(crate) async fn doctor(cli: &Cli, output: Output, how: Scrub) -> Result<(), 
         checks.push(file_system(dir)?);
         checks.push(disk(dir)?);
     }
-    match App::open(cli, output).await {
+    let opened = match config {
+        Ok(config) => App::open(cli, config, output).await,
+        Err(failed) => Err(failed),
+    };
+    match opened {
         Ok(app) => look(&app, how, &mut checks).await?,
         Err(failed) => checks.push(Check::bad(
             "opening",

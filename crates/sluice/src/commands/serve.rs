@@ -18,9 +18,13 @@ use crate::durable;
 use crate::failed::Failed;
 use crate::places::Who;
 
-/// Does the `serve` command.
-pub(crate) async fn serve(app: &App, listen: Option<String>) -> Result<(), Failed> {
-    let address = listen.unwrap_or_else(|| app.listen.clone());
+/// Serves until asked to stop; `requests` are lines that somebody may paste, made when the address is known.
+pub(crate) async fn serve(
+    app: &App,
+    listen: Option<String>,
+    requests: impl FnOnce(&App, &str) -> Vec<String>,
+) -> Result<(), Failed> {
+    let address = listen.unwrap_or_else(|| app.server.listen.clone());
     let listener = TcpListener::bind(&address).await.map_err(|e| {
         Failed::request(format!("cannot listen on `{address}`: {e}; choose another"))
     })?;
@@ -32,6 +36,16 @@ pub(crate) async fn serve(app: &App, listen: Option<String>) -> Result<(), Faile
         })?;
     }
     let address = listener.local_addr()?.to_string();
+    let requests = requests(app, &address);
+    if !requests.is_empty() {
+        let told = serde_json::json!({ "requests": requests });
+        app.output.value(&told, |out| {
+            writeln!(out, "\nWhat to ask the server from another terminal; Ctrl-C stops it")?;
+            requests.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+            writeln!(out)
+        })?;
+    }
+    // The last line: who starts a server waits for it.
     let told = serde_json::json!({ "listening": address });
     app.output.value(&told, |out| writeln!(out, "listening on http://{address}"))?;
     let stop = stop()?;

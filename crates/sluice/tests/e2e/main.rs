@@ -2,12 +2,15 @@
 
 mod access;
 mod bad_input;
+mod config;
 mod crash;
 mod demo;
 mod destinations;
 mod durability;
 mod helper;
 mod isolation;
+mod log;
+mod pages;
 mod postgres;
 mod runs;
 mod s3;

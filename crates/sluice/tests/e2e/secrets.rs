@@ -104,7 +104,7 @@ fn a_shared_database_needs_a_key_that_is_given() {
     };
     let (old, new) = ("0a".repeat(32), "0b".repeat(32));
     let (done, said) = run("short", &args);
-    assert!(!done && said.contains("number 1 of the keys in `SLUICE_SECRETS_KEY`"), "{said}");
+    assert!(!done && said.contains("number 1 of the keys in `secrets.key`"), "{said}");
     assert!(run(&old, &args).0);
     // A node with another key keeps nothing, and says why.
     let another = create(&sluice, "b", 1);

@@ -14,6 +14,8 @@ pub(crate) struct Server {
     address: String,
     /// The first administrator's token.
     pub(crate) admin: String,
+    /// What it said before it listened.
+    pub(crate) said: Vec<String>,
 }
 
 /// An answer.
@@ -65,16 +67,26 @@ impl Server {
     /// The same with an environment or a log of its own.
     pub(crate) fn start_with(sluice: &Sluice, with: impl FnOnce(&mut Command)) -> Self {
         let mut command = sluice.command(&["serve", "--listen", "127.0.0.1:0"]);
+        // What it does is not what a test says.
+        command.env("SLUICE_LOG", "error");
         with(&mut command);
+        Self::spawn(sluice, command)
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    pub(crate) fn spawn(sluice: &Sluice, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut said = Vec::new();
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let address = lines
-            .map(|line| line.expect("text"))
-            .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned));
+        let address = lines.map(|line| line.expect("text")).find_map(|line| {
+            let address = line.strip_prefix("listening on http://").map(str::to_owned);
+            said.push(line);
+            address
+        });
         let address = address.expect("it says where it listens");
         let admin = std::fs::read_to_string(sluice.path("sluice-data/admin-token"));
         let admin = admin.expect("the token is there").trim().to_owned();
-        Self { child, address, admin }
+        Self { child, address, admin, said }
     }
 
     /// Where it listens.
