@@ -291,3 +291,46 @@ pub const SECRET_BYTES_MAX: usize = 16 << 10;
 
 /// Secrets that are sealed anew in one transaction: writers of secrets wait for it.
 pub const RESEAL_SECRETS: u32 = 100;
+
+/// Connections that a server holds at once; others wait in the system's queue. Below the 1024 open files that a
+/// process may have by default, so that files and the database can still be opened.
+pub const CONNECTIONS_MAX: usize = 768;
+
+/// Connections to the listener of operators, apart from the others so that a full server can still be watched.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+
+/// Requests that a server works on at once unless told otherwise; each holds its head, and a place in the queue
+/// of the database.
+pub const REQUESTS_AT_ONCE: usize = 512;
+
+/// Seconds for the handshake of TLS, and as many for the first request's head on a connection: before it, nobody
+/// knows who is there.
+pub const HEAD_SECONDS: u64 = 15;
+
+/// Seconds until the next request's head is there. Longer than the 60 s for which common proxies keep a
+/// connection that they may use again.
+pub const IDLE_SECONDS: u64 = 75;
+
+/// Seconds without progress after which an answer that nobody reads is cut off: it holds a place that others wait
+/// for.
+pub const STALL_SECONDS: u64 = 30;
+
+/// Seconds that requests have to end when a server stops, unless told otherwise.
+pub const DRAIN_SECONDS: u64 = 30;
+
+/// Bytes of a request's head that are read; above what is answered with a problem (32 KiB of headers), so that
+/// most of what is too large gets one.
+pub const HEAD_BYTES_MAX: usize = 128 << 10;
+
+/// Tokens that were not seen lately which one address may try in a second, once [`GUESSES_BURST`] are used up.
+pub const GUESSES_PER_SECOND: u32 = 1;
+
+/// Tokens that were not seen lately which one address may try at once: a network of clients behind one address
+/// that all start together.
+pub const GUESSES_BURST: u32 = 100;
+
+/// Tokens, and addresses, whose rate is known one by one; those beyond share one rate. About 100 bytes each.
+pub const RATES_MAX: usize = 50_000;
+
+/// Tokens that were seen lately, so that their requests are not counted as guesses. About 100 bytes each.
+pub const TOKENS_SEEN_MAX: usize = 50_000;

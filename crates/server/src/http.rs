@@ -1,15 +1,19 @@
-//! What every door shares: who is asking, answers to errors, the log of changes, health.
+//! What every door shares: who is asking and how often, answers to errors, the log of changes, health, metrics.
 
 pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod change;
 pub(crate) mod download;
 pub(crate) mod etag;
+pub(crate) mod limits;
 pub(crate) mod operations;
+mod operators;
 pub(crate) mod page;
 pub(crate) mod problem;
+pub(crate) mod story;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -18,13 +22,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use model::Code;
+use model::access::Scope;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use crate::{Core, native};
+use crate::metrics::Metrics;
+use crate::{Core, Settings, native};
 use caller::RequestId;
+use limits::Limits;
 use operations::Operations;
 use problem::Problem;
+use story::Story;
 
 /// The header that names a request, in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,22 +51,67 @@ const KEPT: [HeaderName; 2] = [header::ALLOW, header::CONTENT_RANGE];
 pub(crate) struct Doors {
     pub(crate) core: Core,
     pub(crate) operations: Arc<Operations>,
+    pub(crate) limits: Arc<Limits>,
+    /// Whether the server was told to stop.
+    stopping: Arc<AtomicBool>,
 }
 
-/// Returns every route.
-pub(crate) fn service(core: Core) -> Router {
-    let (native, description) = native::parts();
-    let operations = Arc::new(Operations::of(&description));
-    let doors = Doors { core: core.clone(), operations };
+impl Doors {
+    /// Reads the description of the API.
+    pub(crate) fn new(core: Core, settings: &Settings) -> Self {
+        let operations = Operations::of(&native::parts().1);
+        let (path, id) = (operators::METRICS, operators::METRICS_ID);
+        Self {
+            core,
+            operations: Arc::new(operations.and(path, id, Scope::Admin)),
+            limits: Arc::new(Limits::new(settings)),
+            stopping: Arc::default(),
+        }
+    }
+
+    /// Says that the server stops; returns whether this is news.
+    pub(crate) fn stop(&self) -> bool {
+        !self.stopping.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns whether it was told to stop.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request for which there was no place.
+    fn refused(&self) {
+        self.core.metrics.refused.inc();
+    }
+}
+
+/// Returns every route for clients; with the metrics for administrators, if nobody else is shown them.
+pub(crate) fn service(doors: &Doors, with_metrics: bool) -> Router {
+    let (mut native, description) = native::parts();
+    if with_metrics {
+        let metrics = get(operators::metrics).with_state(doors.clone());
+        native = native.route(operators::METRICS, metrics);
+    }
     let guarded = native
-        .with_state(core.clone())
+        .with_state(doors.core.clone())
         .route_layer(middleware::from_fn_with_state(doors.clone(), change::log))
-        .route_layer(middleware::from_fn_with_state(doors, caller::admit));
-    Router::new()
-        .route("/v1/openapi.json", get(move || std::future::ready(Json(description))))
-        .route("/healthz", get(|| std::future::ready("ok\n")))
-        .route("/readyz", get(ready).with_state(core))
-        .merge(guarded)
+        .route_layer(middleware::from_fn_with_state(doors.clone(), caller::admit));
+    let description = get(move || std::future::ready(Json(description)));
+    finish(
+        operators::health(doors).route(operators::DESCRIPTION, description).merge(guarded),
+        doors,
+    )
+}
+
+/// Returns every route for operators.
+pub(crate) fn admin(doors: &Doors) -> Router {
+    let metrics = get(operators::metrics).with_state(doors.clone());
+    finish(operators::health(doors).route(operators::METRICS, metrics), doors)
+}
+
+/// Adds what every request goes through.
+fn finish(router: Router, doors: &Doors) -> Router {
+    router
         .fallback(|| std::future::ready(Problem::no_route()))
         .method_not_allowed_fallback(|| std::future::ready(Problem::no_method()))
         .layer(CatchPanicLayer::custom(|_| {
@@ -66,26 +119,16 @@ pub(crate) fn service(core: Core) -> Router {
             tracing::error!("a request was broken off by a bug");
             Problem::broken().into_response()
         }))
-        .layer(middleware::from_fn(name))
-}
-
-/// Says whether requests can be answered.
-async fn ready(State(core): State<Core>) -> Response {
-    match core.access.organizations().await {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "not ready");
-            let detail = "the metadata database does not answer; try again";
-            Problem::new(Code::Unavailable, detail).into_response()
-        }
-    }
+        .layer(middleware::from_fn_with_state(doors.core.metrics.clone(), name))
 }
 
 /// Names each request, and writes the name into the answer and into problems.
-async fn name(mut request: Request, next: Next) -> Response {
+async fn name(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let id = RequestId::mint();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let (story, mut request) = Story::begin(metrics, id.clone(), request);
+    if let Some((path, operation)) = operators::find(request.uri().path()) {
+        story.is(operation, path);
+    }
     request.extensions_mut().insert(id.clone());
     let mut response = match check_head(&request) {
         Ok(()) => {
@@ -98,8 +141,6 @@ async fn name(mut request: Request, next: Next) -> Response {
         response = problem.render(&id);
         response.headers_mut().extend(kept.into_iter().flatten());
     }
-    let status = response.status().as_u16();
-    tracing::info!(request.id = %id, %method, path, status, "answered");
     let value = HeaderValue::from_str(id.as_str()).expect("an id is plain text");
     response.headers_mut().insert(REQUEST_ID, value);
     // A browser must not guess what the bytes are.
@@ -109,7 +150,7 @@ async fn name(mut request: Request, next: Next) -> Response {
         let bearer = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, bearer);
     }
-    response
+    story.answer(response)
 }
 
 fn check_head(request: &Request) -> Result<(), Problem> {

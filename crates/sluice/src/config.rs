@@ -77,6 +77,26 @@ pub(crate) struct Lake {
 pub(crate) struct Server {
     /// Address and port.
     pub(crate) listen: String,
+    /// Address and port for operators; empty for none.
+    pub(crate) admin_listen: String,
+    /// PEM file of certificates; empty for plain text.
+    pub(crate) tls_cert: String,
+    /// PEM file of the certificate's key.
+    pub(crate) tls_key: String,
+    /// Requests that are worked on at once; 0 for no limit.
+    pub(crate) requests_at_once: usize,
+    /// Requests of one token in a second; 0 for no limit.
+    pub(crate) requests_per_second: u32,
+    /// Requests of one token at once; 0 for as many as in a second.
+    pub(crate) burst: u32,
+    /// Seconds that requests under way have to end when the server stops.
+    pub(crate) drain_seconds: u64,
+    /// Seconds for the first request's head on a connection.
+    pub(crate) head_seconds: u64,
+    /// Seconds until the next request's head on a connection.
+    pub(crate) idle_seconds: u64,
+    /// Seconds without progress after which an answer that nobody reads is cut off.
+    pub(crate) stall_seconds: u64,
 }
 
 /// `[log]`
@@ -175,7 +195,13 @@ impl Config {
 
     /// Takes settings over, and checks what concerns more than one.
     pub(crate) fn of(settings: &Settings) -> Result<Self, Failed> {
-        settings.fill()
+        let config: Self = settings.fill()?;
+        if config.server.tls_cert.is_empty() != config.server.tls_key.is_empty() {
+            let both =
+                "`server.tls_cert` and `server.tls_key` go together; name both files or none";
+            return Err(Failed::request(both));
+        }
+        Ok(config)
     }
 }
 

@@ -120,6 +120,7 @@ from_failures! {
     model::schema::Error,
     model::schema::Given,
     run::Error,
+    server::tls::Error,
     store::KeysError,
     store::OpenError,
 }

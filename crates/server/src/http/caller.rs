@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
@@ -10,8 +13,10 @@ use axum::response::{IntoResponse, Response};
 use model::access::{DEFAULT, Grant, TokenText};
 use model::{Code, WorkspaceId};
 
-use super::Doors;
 use super::problem::Problem;
+use super::story::Story;
+use super::{Doors, operators};
+use crate::listen::{Peer, client};
 
 /// The header in which a token that opens several workspaces names one.
 pub(crate) const WORKSPACE: &str = "sluice-workspace";
@@ -68,9 +73,17 @@ pub(super) async fn admit(State(doors): State<Doors>, request: Request, next: Ne
 async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
     let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let operation = doors.operations.find(&parts.method, path).ok_or_else(Problem::no_method)?;
+    let story = parts.extensions.get::<Arc<Story>>().ok_or_else(Problem::broken)?;
+    story.is(&operation.id, path);
+    // Whoever looks after a server that is full must see it.
+    if path != operators::METRICS
+        && let Some(place) = doors.limits.enter().inspect_err(|_| doors.refused())?
+    {
+        story.hold(place);
+    }
     let text = token(&parts.headers)?;
-    let grant = doors.core.access.grant(&text.sha256(), doors.core.clock.now()).await?;
-    let grant = grant.ok_or_else(unknown)?;
+    let grant = known(doors, &text, parts).await?;
+    doors.limits.ask(&grant.token)?;
     if !grant.allows(operation.scope) {
         let detail = format!(
             "this token does not allow `{}`; use one with the scope `{}`",
@@ -80,7 +93,21 @@ async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
         return Err(Problem::new(Code::Forbidden, detail));
     }
     let workspace = workspace(doors, &grant, &parts.headers).await?;
-    Ok(Caller { grant, workspace })
+    let caller = Caller { grant, workspace };
+    story.by(&caller);
+    Ok(caller)
+}
+
+/// Returns what a token opens; those that open nothing are looked up at a limited rate.
+async fn known(doors: &Doors, text: &TokenText, parts: &Parts) -> Result<Grant, Problem> {
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+    let nowhere: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+    let client = peer.map_or(nowhere, |ConnectInfo(Peer(peer))| client(*peer));
+    let sha256 = text.sha256();
+    doors.limits.guess(&sha256, client)?;
+    let grant = doors.core.access.grant(&sha256, doors.core.clock.now()).await?;
+    doors.limits.remember(&sha256, grant.is_some());
+    grant.ok_or_else(unknown)
 }
 
 fn token(headers: &HeaderMap) -> Result<TokenText, Problem> {

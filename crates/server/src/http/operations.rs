@@ -1,4 +1,5 @@
-//! What each route is, read from the description of the API: so a route that is not described does not open.
+//! What each route is, read from the description of the API: so a route that is not described does not open, but for
+//! those that are added by hand.
 
 use std::collections::HashMap;
 
@@ -50,6 +51,12 @@ impl Operations {
             }
         }
         Self(all)
+    }
+
+    /// Adds what is not described, because it is not for clients.
+    pub(crate) fn and(mut self, path: &str, id: &str, scope: Scope) -> Self {
+        self.0.insert(("get".into(), path.into()), Operation { id: id.into(), scope });
+        self
     }
 
     /// Returns what a request to a route is; `HEAD` is asked like `GET`.

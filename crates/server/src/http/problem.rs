@@ -19,6 +19,7 @@ pub(crate) struct Problem {
     code: Code,
     detail: String,
     field: Option<String>,
+    retry_after: Option<u64>,
 }
 
 /// A problem as it is sent.
@@ -67,12 +68,17 @@ impl Problem {
 
     /// The same with a status of its own.
     pub(crate) fn with_status(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None }
+        Self { status, code, detail: detail.into(), field: None, retry_after: None }
     }
 
     /// Names the part of the request that is wrong.
     pub(crate) fn at(self, field: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..self }
+    }
+
+    /// Says after how many seconds it is worth asking again.
+    pub(crate) fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// Something in a body: what it names and is not there makes the body wrong, not the address.
@@ -116,6 +122,12 @@ impl Problem {
         word(self.code)
     }
 
+    /// Returns after how many seconds it is worth asking again.
+    #[cfg(test)]
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
     /// Writes it down as the answer to a request.
     pub(super) fn render(self, id: &RequestId) -> Response {
         let body = ProblemBody {
@@ -131,6 +143,9 @@ impl Problem {
         let mut response = (self.status, Json(body)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 

@@ -207,7 +207,7 @@ pub(super) async fn plan(
     caller: Caller,
     JsonBody(body): JsonBody<ExportBody>,
 ) -> Result<Json<PlanBody>, Problem> {
-    let _permit = core.gates.question()?;
+    let _permit = core.question()?;
     let request = body.request(&core, &caller, None).await?;
     let forecast = Box::pin(core.executor.coordinator.plan(&request)).await;
     Ok(Json(forecast.map_err(|error| Problem::from(error).in_body())?.into()))

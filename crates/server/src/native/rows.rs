@@ -104,6 +104,10 @@ pub(super) async fn add(
     // By itself: whoever hangs up leaves nothing half done.
     tokio::spawn(async move {
         let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;
+        if let Some(report) = report.as_ref().ok().filter(|report| !report.repeated) {
+            core.metrics.rows_added.inc_by(report.rows);
+            core.metrics.commits.inc();
+        }
         let commit = report.as_ref().ok().map(|report| report.commit);
         // Nobody may be waiting any more.
         drop(told.send(report));

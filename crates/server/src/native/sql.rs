@@ -73,7 +73,7 @@ pub(super) async fn query(
         let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
         return Err(Problem::with_status(status, Code::Invalid, detail));
     }
-    let permit = core.gates.question()?;
+    let permit = core.question()?;
     let now = core.clock.now();
     let asked = core.query.sql(&caller.workspace, &question.sql, now).await;
     let (schema, rows) = asked.map_err(Problem::in_sql)?;

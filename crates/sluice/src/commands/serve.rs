@@ -1,22 +1,30 @@
 //! `serve`: the server, until it is asked to stop.
+//!
+//! SIGTERM and SIGINT stop it when what came before is answered, a second one at once; SIGHUP reads the files of TLS again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fs, io};
 
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
 use model::{OrganizationId, PrincipalId, TokenId};
 use run::TokioPauses;
-use server::{Core, Executor, Gates, Keeper};
+use server::tls::Tls;
+use server::{Core, Executor, Gates, Keeper, Listeners, Metrics, Settings, Signal, Times};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::access::{mint, secret};
 use crate::app::{App, owner};
-use crate::durable;
 use crate::failed::Failed;
 use crate::places::Who;
+use crate::{config, durable};
+
+/// Signals that may wait to be looked at; more say nothing new.
+const SIGNALS: usize = 8;
 
 /// Serves until asked to stop; `requests` are lines that somebody may paste, made when the address is known.
 pub(crate) async fn serve(
@@ -24,10 +32,12 @@ pub(crate) async fn serve(
     listen: Option<String>,
     requests: impl FnOnce(&App, &str) -> Vec<String>,
 ) -> Result<(), Failed> {
-    let address = listen.unwrap_or_else(|| app.server.listen.clone());
-    let listener = TcpListener::bind(&address).await.map_err(|e| {
-        Failed::request(format!("cannot listen on `{address}`: {e}; choose another"))
-    })?;
+    let settings = settings(&app.server).await?;
+    let main = bind(listen.as_ref().unwrap_or(&app.server.listen)).await?;
+    let admin = match &*app.server.admin_listen {
+        "" => None,
+        address => Some(bind(address).await?),
+    };
     if let Some(path) = first_token(app).await? {
         let path = path.display().to_string();
         let told = serde_json::json!({ "admin_token": path });
@@ -35,8 +45,15 @@ pub(crate) async fn serve(
             writeln!(out, "the token of the first administrator is in {path}")
         })?;
     }
-    let address = listener.local_addr()?.to_string();
-    let requests = requests(app, &address);
+    let signals = signals()?;
+    if let Some(admin) = &admin {
+        let address = admin.local_addr()?.to_string();
+        let told = serde_json::json!({ "admin_listening": address });
+        app.output.value(&told, |out| writeln!(out, "health and metrics on http://{address}"))?;
+    }
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let address = main.local_addr()?.to_string();
+    let requests = requests(app, &format!("{scheme}://{address}"));
     if !requests.is_empty() {
         let told = serde_json::json!({ "requests": requests });
         app.output.value(&told, |out| {
@@ -47,9 +64,34 @@ pub(crate) async fn serve(
     }
     // The last line: who starts a server waits for it.
     let told = serde_json::json!({ "listening": address });
-    app.output.value(&told, |out| writeln!(out, "listening on http://{address}"))?;
-    let stop = stop()?;
-    Ok(server::serve(listener, core(app), stop).await?)
+    app.output.value(&told, |out| writeln!(out, "listening on {scheme}://{address}"))?;
+    let listeners = Listeners { main, admin };
+    Ok(Box::pin(server::serve(listeners, core(app), settings, signals)).await?)
+}
+
+async fn bind(address: &str) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|e| Failed::request(format!("cannot listen on `{address}`: {e}; choose another")))
+}
+
+async fn settings(config: &config::Server) -> Result<Settings, Failed> {
+    let tls = match &*config.tls_cert {
+        "" => None,
+        certificate => Some(Tls::load(certificate.into(), (&config.tls_key).into()).await?),
+    };
+    Ok(Settings {
+        tls,
+        requests_at_once: config.requests_at_once,
+        requests_per_second: config.requests_per_second,
+        burst: config.burst,
+        drain: Duration::from_secs(config.drain_seconds),
+        times: Times {
+            head: Duration::from_secs(config.head_seconds),
+            idle: Duration::from_secs(config.idle_seconds),
+            stall: Duration::from_secs(config.stall_seconds),
+        },
+    })
 }
 
 fn core(app: &App) -> Core {
@@ -85,20 +127,25 @@ fn core(app: &App) -> Core {
         secret,
         clock: app.clock.clone(),
         gates: Gates::default(),
+        metrics: Arc::new(Metrics::new(app.clock.now())),
     }
 }
 
-/// Returns what is ready when the process is asked to stop.
-fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failed> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: requests that came before are answered");
-    })
+/// Returns what the system tells the process from now on.
+fn signals() -> Result<mpsc::Receiver<Signal>, Failed> {
+    let (told, telling) = mpsc::channel(SIGNALS);
+    let meanings = [
+        (SignalKind::terminate(), Signal::Stop),
+        (SignalKind::interrupt(), Signal::Stop),
+        (SignalKind::hangup(), Signal::Reload),
+    ];
+    for (kind, meaning) in meanings {
+        let (mut listening, told) = (signal(kind)?, told.clone());
+        tokio::spawn(async move {
+            while listening.recv().await.is_some() && told.send(meaning).await.is_ok() {}
+        });
+    }
+    Ok(telling)
 }
 
 /// Makes the first administrator's token where nobody may do anything yet; returns the file that it is in, to

@@ -18,6 +18,9 @@ const PREFIX: &str = "SLUICE_";
 /// Threads that may be asked for; more than any machine has.
 const THREADS_MAX: usize = 1024;
 
+/// Seconds that a server may be told to wait for anybody.
+const SECONDS_MAX: usize = 3600;
+
 /// Keys whose values nobody may see.
 const SECRETS: &[&str] = &[
     "database.url",
@@ -29,11 +32,19 @@ const SECRETS: &[&str] = &[
 
 /// What values may be, beyond their type. Every number is here.
 const RULES: &[(&str, Rule)] = &[
-    ("work.threads", Rule::Whole(THREADS_MAX)),
-    ("lake.tail_bytes", Rule::Whole(TAIL_COMMIT_BYTES_MAX)),
-    ("lake.batch_days", Rule::Whole(BATCH_DAYS_MAX as usize)),
+    ("work.threads", Rule::Whole(0, THREADS_MAX)),
+    ("lake.tail_bytes", Rule::Whole(0, TAIL_COMMIT_BYTES_MAX)),
+    ("lake.batch_days", Rule::Whole(0, BATCH_DAYS_MAX as usize)),
     ("lake.s3.path_style", Rule::OneOf(&["", "true", "false"])),
     ("server.listen", Rule::Address),
+    ("server.admin_listen", Rule::AddressOrNone),
+    ("server.requests_at_once", Rule::Whole(0, 100_000)),
+    ("server.requests_per_second", Rule::Whole(0, 1_000_000)),
+    ("server.burst", Rule::Whole(0, 1_000_000)),
+    ("server.drain_seconds", Rule::Whole(0, SECONDS_MAX)),
+    ("server.head_seconds", Rule::Whole(1, SECONDS_MAX)),
+    ("server.idle_seconds", Rule::Whole(1, SECONDS_MAX)),
+    ("server.stall_seconds", Rule::Whole(1, SECONDS_MAX)),
     ("log.format", Rule::OneOf(&["text", "json"])),
     ("log.level", Rule::OneOf(&["", "off", "error", "warn", "info", "debug", "trace"])),
 ];
@@ -41,12 +52,14 @@ const RULES: &[(&str, Rule)] = &[
 /// What a value may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule {
-    /// From 0 to this.
-    Whole(usize),
+    /// From the one to the other.
+    Whole(usize, usize),
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A host or its address, and a port.
     Address,
+    /// The same, or an empty text.
+    AddressOrNone,
     /// Whatever the type takes.
     Any,
 }
@@ -113,11 +126,12 @@ impl Key {
     /// Checks a value.
     pub(crate) fn takes(&self, value: &Value) -> bool {
         match (self.rule(), value) {
-            (Rule::Whole(most), Value::Whole(number)) => {
-                usize::try_from(*number).is_ok_and(|number| number <= most)
+            (Rule::Whole(least, most), Value::Whole(number)) => {
+                usize::try_from(*number).is_ok_and(|number| (least..=most).contains(&number))
             }
             (Rule::OneOf(words), Value::Text(word)) => words.contains(&&**word),
-            (Rule::Address, Value::Text(address)) => is_address(address),
+            (Rule::AddressOrNone, Value::Text(address)) if address.is_empty() => true,
+            (Rule::Address | Rule::AddressOrNone, Value::Text(address)) => is_address(address),
             (_, value) => std::mem::discriminant(value) == std::mem::discriminant(&self.default),
         }
     }
@@ -138,12 +152,14 @@ impl Key {
     /// Says what to write instead of a value that is refused.
     pub(crate) fn remedy(&self) -> String {
         match (self.rule(), &self.default) {
-            (Rule::Whole(most), _) => format!("use a whole number from 0 to {most}"),
+            (Rule::Whole(least, most), _) => {
+                format!("use a whole number from {least} to {most}")
+            }
             (Rule::OneOf(words), _) => {
                 let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
                 format!("use one of {}", words.join(", "))
             }
-            (Rule::Address, _) => {
+            (Rule::Address | Rule::AddressOrNone, _) => {
                 "use an address and a port, in quotes: `\"127.0.0.1:8080\"`".into()
             }
             (Rule::Any, Value::Text(_)) => "use a text, in quotes".into(),

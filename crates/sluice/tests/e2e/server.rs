@@ -1,6 +1,6 @@
 //! A server that runs on a data folder, and requests to it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -12,6 +12,8 @@ use crate::helper::Sluice;
 pub(crate) struct Server {
     child: Child,
     address: String,
+    /// Where it listens for operators, if it does.
+    admin_address: String,
     /// The first administrator's token.
     pub(crate) admin: String,
     /// What it said before it listened.
@@ -24,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) kind: String,
     pub(crate) etag: String,
+    /// Seconds after which to ask again; 0 if nothing is said.
+    pub(crate) retry_after: u64,
     pub(crate) text: String,
 }
 
@@ -73,20 +77,31 @@ impl Server {
         Self::spawn(sluice, command)
     }
 
+    /// The same, with a log of this level that [`Self::log`] returns.
+    pub(crate) fn start_logging(sluice: &Sluice, level: &str) -> Self {
+        Self::start_with(sluice, |command| {
+            command.env("SLUICE_LOG", level).stderr(Stdio::piped());
+        })
+    }
+
     /// Starts a command that serves, and waits until it listens.
     pub(crate) fn spawn(sluice: &Sluice, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let mut said = Vec::new();
+        let (mut said, mut admin_address) = (Vec::new(), String::new());
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let address = lines.map(|line| line.expect("text")).find_map(|line| {
-            let address = line.strip_prefix("listening on http://").map(str::to_owned);
+            if let Some(found) = line.strip_prefix("health and metrics on http://") {
+                found.clone_into(&mut admin_address);
+            }
+            let address = line.strip_prefix("listening on ").and_then(|at| at.split_once("://"));
+            let address = address.map(|(_, address)| address.to_owned());
             said.push(line);
             address
         });
         let address = address.expect("it says where it listens");
         let admin = std::fs::read_to_string(sluice.path("sluice-data/admin-token"));
         let admin = admin.expect("the token is there").trim().to_owned();
-        Self { child, address, admin, said }
+        Self { child, address, admin_address, admin, said }
     }
 
     /// Where it listens.
@@ -94,11 +109,35 @@ impl Server {
         &self.address
     }
 
+    /// Where it listens for operators.
+    pub(crate) fn admin_address(&self) -> &str {
+        &self.admin_address
+    }
+
+    /// Tells it something by a signal.
+    pub(crate) fn tell(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let told = Command::new("kill").args([signal, &id]).status();
+        assert!(told.expect("told").success());
+    }
+
+    /// Waits for its end; returns whether it ended well.
+    pub(crate) fn ended(mut self) -> bool {
+        self.child.wait().expect("it ended").success()
+    }
+
+    /// Stops it, and returns what it logged.
+    pub(crate) fn log(mut self) -> String {
+        self.tell("-TERM");
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().expect("a pipe");
+        stderr.read_to_string(&mut log).expect("text");
+        log
+    }
+
     /// Ends it as a crash would, while others talk to it.
     pub(crate) fn kill_now(&self) {
-        let id = self.child.id().to_string();
-        let told = std::process::Command::new("kill").args(["-KILL", &id]).status();
-        assert!(told.expect("told").success());
+        self.tell("-KILL");
     }
 
     /// Ends it as a crash would.
@@ -108,11 +147,9 @@ impl Server {
     }
 
     /// Asks it to stop and waits; returns whether it ended well.
-    pub(crate) fn stop(mut self) -> bool {
-        let id = self.child.id().to_string();
-        let told = std::process::Command::new("kill").args(["-TERM", &id]).status();
-        assert!(told.expect("told").success());
-        self.child.wait().expect("it ended").success()
+    pub(crate) fn stop(self) -> bool {
+        self.tell("-TERM");
+        self.ended()
     }
 
     /// Sends a request. `None` if the connection broke off.
@@ -120,34 +157,17 @@ impl Server {
         &self,
         method: &str,
         path: &str,
-        (token, headers): (&str, &[(&str, &str)]),
+        with: (&str, &[(&str, &str)]),
         body: &[u8],
     ) -> Option<Answer> {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let url = format!("http://{}{path}", self.address);
-        let mut request = Request::builder().method(method).uri(url);
-        if !token.is_empty() {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true);
-        let agent: ureq::Agent = config.build().into();
-        let sent = match body {
-            [] => agent.run(request.body(()).expect("a request")),
-            body => agent.run(request.body(body).expect("a request")),
-        };
-        let mut response: Response<ureq::Body> = sent.ok()?;
-        let header = |name: &str| {
-            let value = response.headers().get(name);
-            value.map_or_else(String::new, |value| value.to_str().expect("text").to_owned())
-        };
-        let (kind, etag) = (header("content-type"), header("etag"));
-        let text = response.body_mut().read_to_string().ok()?;
-        Some(Answer { status: response.status().as_u16(), kind, etag, text })
+        send(method, &format!("http://{}{path}", self.address), with, body)
+    }
+
+    /// Asks for something where operators do.
+    #[track_caller]
+    pub(crate) fn watch(&self, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.admin_address);
+        send("GET", &url, ("", &[]), b"").expect("an answer")
     }
 
     #[track_caller]
@@ -189,6 +209,38 @@ impl Server {
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
+}
+
+fn send(
+    method: &str,
+    url: &str,
+    (token, headers): (&str, &[(&str, &str)]),
+    body: &[u8],
+) -> Option<Answer> {
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    let mut request = Request::builder().method(method).uri(url);
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let config =
+        ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+    let agent: ureq::Agent = config.build().into();
+    let sent = match body {
+        [] => agent.run(request.body(()).expect("a request")),
+        body => agent.run(request.body(body).expect("a request")),
+    };
+    let mut response: Response<ureq::Body> = sent.ok()?;
+    let header = |name: &str| {
+        let value = response.headers().get(name);
+        value.map_or_else(String::new, |value| value.to_str().expect("text").to_owned())
+    };
+    let (kind, etag) = (header("content-type"), header("etag"));
+    let retry_after = header("retry-after").parse().unwrap_or(0);
+    let text = response.body_mut().read_to_string().ok()?;
+    Some(Answer { status: response.status().as_u16(), kind, etag, retry_after, text })
 }
 
 impl Drop for Server {
