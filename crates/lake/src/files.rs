@@ -10,7 +10,7 @@ mod encoder;
 mod statistics;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -375,7 +375,11 @@ pub(crate) async fn remove(objects: &Arc<dyn Objects>, key: &ObjectKey) {
 
 /// Returns how many threads work on one import or one file.
 pub(crate) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+    // The system is asked once: it looks into several files, and small imports would feel that.
+    static THREADS: LazyLock<usize> = LazyLock::new(|| {
+        std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+    });
+    *THREADS
 }
 
 /// Returns the bytes that the batch's rows take in memory, not those of buffers it is a slice of.

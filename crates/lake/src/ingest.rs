@@ -45,7 +45,7 @@ use parquet::ParquetInput;
 use plan::{Base, Depth, Input, Plan};
 use rejects::Rejects;
 
-/// What is looked at before rows are written.
+/// What is looked at before rows are written, where the dataset's columns do not do.
 const HEAD: Depth = Depth { blocks: 4, block_bytes: 4 << 20 };
 
 #[async_trait]
@@ -218,23 +218,34 @@ impl Importing<'_> {
         rejects: &mut Rejects,
         written: &mut Vec<Written>,
     ) -> Result<Plan, PortError> {
-        // What is rejected depends on all that was seen.
-        if self.import.rejects.is_none()
-            && let Ok(Some(plan)) = self.plan(base, self.depth).await
-        {
-            match self.write(&plan, base, rejects, written).await {
-                Ok(()) => return Ok(plan),
-                Err(error) if plan.whole || !is_of_input(&error) => return Err(error),
-                Err(_) => {
-                    self.delete(written).await;
-                    written.clear();
+        for blocks in self.guesses(base) {
+            let depth = Depth { blocks, ..self.depth };
+            if let Ok(Some(plan)) = self.plan(base, depth).await {
+                match self.write(&plan, base, rejects, written).await {
+                    // Without rows something is wrong that only a look can tell.
+                    Ok(()) if plan.whole || !written.is_empty() => return Ok(plan),
+                    Err(error) if plan.whole || !is_of_input(&error) => return Err(error),
+                    Ok(()) | Err(_) => {
+                        self.delete(written).await;
+                        written.clear();
+                    }
                 }
             }
+            self.progress.begin_again();
         }
-        self.progress.begin_again();
         let whole = Depth { blocks: usize::MAX, ..self.depth };
         let plan = self.plan(base, whole).await?.expect("nothing was left out");
         self.write(&plan, base, rejects, written).await.map(|()| plan)
+    }
+
+    /// Returns how many blocks of each file may do: none where the dataset's columns are known, because rows mostly have
+    /// the same as those before them.
+    fn guesses(&self, base: &Base) -> impl Iterator<Item = usize> + use<> {
+        let is_known = matches!(base, Base::Known(dataset) if !dataset.schema.fields.is_empty());
+        let guesses = [is_known.then_some(0), Some(self.depth.blocks)];
+        // What is rejected depends on all that was seen.
+        let may_guess = self.import.rejects.is_none() && self.depth.blocks < usize::MAX;
+        guesses.into_iter().flatten().filter(move |_| may_guess)
     }
 
     async fn plan(&self, base: &Base, depth: Depth) -> Result<Option<Plan>, IngestError> {

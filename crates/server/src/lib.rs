@@ -12,6 +12,7 @@ mod keeper;
 mod listen;
 mod metrics;
 mod native;
+mod tending;
 
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub use keeper::Keeper;
 
 pub use listen::{Listeners, Settings, Signal, Times, serve, tls};
 pub use metrics::Metrics;
+
+use tending::Tending;
 
 /// What the doors call.
 #[derive(Clone)]
@@ -80,6 +83,8 @@ pub struct Gates {
     imports: Arc<Semaphore>,
     /// Questions in SQL; others are refused.
     questions: Arc<Semaphore>,
+    /// Care of what came in: one dataset once at a time.
+    tending: Tending,
 }
 
 impl Default for Gates {
@@ -87,6 +92,7 @@ impl Default for Gates {
         Self {
             imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
             questions: Arc::new(Semaphore::new(limits::QUESTIONS_AT_ONCE)),
+            tending: Tending::default(),
         }
     }
 }

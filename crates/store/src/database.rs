@@ -107,6 +107,8 @@ impl Database {
             .synchronous(SqliteSynchronous::Full);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
+            // A file does not hang up; asking it costs as much as a short query.
+            .test_before_acquire(false)
             .acquire_timeout(ACQUIRE_TIMEOUT);
         // Turning the journal to WAL needs the file alone for a moment, and SQLite does not wait for
         // that: two processes that make the file together meet here.

@@ -9,6 +9,7 @@ use std::io::{BufReader, Chain, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::future::Either;
 use futures::{Stream, StreamExt};
 use model::ports::{ImportContent, ImportFile, InputFormat};
 use tokio::sync::mpsc;
@@ -258,15 +259,27 @@ pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'stati
     (block_bytes, count): (usize, usize),
     job: J,
 ) -> impl Stream<Item = Result<(R, u64), IngestError>> + use<R, J> {
-    let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
     let (file, text) = (source.file.clone(), text.clone());
+    if count > 0 && is_one_block(&file, &text, block_bytes) {
+        let only = tokio::task::spawn_blocking(move || {
+            let block = Reading::open(&file, &text, block_bytes)?.next()?;
+            Ok(block.map(|block| (block.raw_bytes, job(block))))
+        });
+        let only = futures::stream::once(async {
+            only.await.map_err(IngestError::Task).flatten().transpose()
+        });
+        return Either::Left(
+            only.filter_map(|done| async { done.map(|done| done.map(|(raw, done)| (done, raw))) }),
+        );
+    }
+    let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
     // Ends by itself when the receiver is gone.
     tokio::task::spawn_blocking(move || read_blocks(&file, &text, (block_bytes, count), &sender));
     let job = Arc::new(job);
-    futures::stream::unfold(receiver, |mut receiver| async {
+    let blocks = futures::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|block| (block, receiver))
-    })
-    .map(move |block: Result<Block, IngestError>| {
+    });
+    let done = blocks.map(move |block: Result<Block, IngestError>| {
         let job = job.clone();
         async move {
             let block = block?;
@@ -274,9 +287,15 @@ pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'stati
             let done = tokio::task::spawn_blocking(move || job(block)).await;
             Ok((done.map_err(IngestError::Task)?, raw))
         }
-    })
+    });
     // One more each, so that no thread waits while rows are written.
-    .buffered(2 * crate::files::threads())
+    Either::Right(done.buffered(2 * crate::files::threads()))
+}
+
+/// Returns whether a file is text in memory that makes one block at most: then one thread does it all.
+fn is_one_block(file: &ImportFile, text: &TextContent, block_bytes: usize) -> bool {
+    matches!(&file.content, ImportContent::Text { bytes, .. }
+        if text.codec == Codec::Plain && bytes.len() < block_bytes)
 }
 
 fn read_blocks(
@@ -285,32 +304,54 @@ fn read_blocks(
     (block_bytes, count): (usize, usize),
     sender: &mpsc::Sender<Result<Block, IngestError>>,
 ) {
-    let read = Arc::new(AtomicU64::new(0));
-    let mut reported = 0;
-    let mut skip_header = text.header.is_some();
-    let reader = match open(file, text, &read) {
-        Ok(reader) => reader,
+    let mut reading = match Reading::open(file, text, block_bytes) {
+        Ok(reading) => reading,
         Err(error) => return drop(sender.blocking_send(Err(error))),
     };
-    let mut splitter = Splitter::new(reader, text.form, block_bytes);
     for _ in 0..count {
-        let next = match splitter.next_block() {
-            Ok(None) => return,
-            Ok(Some(mut block)) => {
-                if std::mem::take(&mut skip_header) {
-                    block.spans.remove(0);
-                }
-                let now = read.load(Ordering::Relaxed);
-                block.raw_bytes = now - reported;
-                reported = now;
-                Ok(block)
-            }
-            Err(broken) => Err(broken_error(&file.name, text, broken)),
-        };
+        let Some(next) = reading.next().transpose() else { return };
         let last = next.is_err();
         if sender.blocking_send(next).is_err() || last {
             return;
         }
+    }
+}
+
+/// A file being read, block by block.
+struct Reading<'a> {
+    file: &'a ImportFile,
+    text: &'a TextContent,
+    splitter: Splitter<Text>,
+    /// Bytes taken from the file, and how many of them blocks have told of.
+    read: Arc<AtomicU64>,
+    reported: u64,
+    skip_header: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn open(
+        file: &'a ImportFile,
+        text: &'a TextContent,
+        block_bytes: usize,
+    ) -> Result<Self, IngestError> {
+        let read = Arc::default();
+        let splitter = Splitter::new(open(file, text, &read)?, text.form, block_bytes);
+        let skip_header = text.header.is_some();
+        Ok(Self { file, text, splitter, read, reported: 0, skip_header })
+    }
+
+    fn next(&mut self) -> Result<Option<Block>, IngestError> {
+        let next = self.splitter.next_block();
+        let next = next.map_err(|broken| broken_error(&self.file.name, self.text, broken))?;
+        Ok(next.map(|mut block| {
+            if std::mem::take(&mut self.skip_header) {
+                block.spans.remove(0);
+            }
+            let now = self.read.load(Ordering::Relaxed);
+            block.raw_bytes = now - self.reported;
+            self.reported = now;
+            block
+        }))
     }
 }
 

@@ -12,6 +12,9 @@ use model::limits;
 
 use super::block::{Block, Span, Spare};
 
+/// Bytes that there is room for at first.
+const FIRST_BYTES: usize = 64 << 10;
+
 /// How records follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -115,9 +118,14 @@ impl<R: Read> Splitter<R> {
 
     fn fill(&mut self) -> std::io::Result<()> {
         let mut left = if self.ended { 0 } else { self.block_bytes };
-        grow(&mut self.buffer, self.filled + left);
         while left > 0 {
-            match self.reader.read(&mut self.buffer[self.filled..self.filled + left]) {
+            if self.filled == self.buffer.len() {
+                // Twice as much each time: most bodies over HTTP are far smaller than a block.
+                let more = self.filled.max(FIRST_BYTES).min(left);
+                grow(&mut self.buffer, self.filled + more);
+            }
+            let end = self.buffer.len().min(self.filled + left);
+            match self.reader.read(&mut self.buffer[self.filled..end]) {
                 Ok(0) => {
                     self.ended = true;
                     break;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::UInt64Type;
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
@@ -16,9 +16,9 @@ use model::{CommitNumber, PortError};
 
 use crate::Lake;
 use crate::bind::in_order;
-use crate::files::{FilesWriter, Note};
+use crate::files::{FilesWriter, Note, batch_bytes};
 use crate::read::decode::{self, Columns};
-use crate::session::{self, table_schema};
+use crate::session::{self, BATCH_ROWS, table_schema};
 use crate::tail::Reader;
 
 /// The name under which a file says in its footer which commits its rows belong to.
@@ -26,6 +26,9 @@ use crate::tail::Reader;
 /// Shape: a JSON array with `[commit, microseconds, rows]` for each commit: the first with its number and its
 /// time since 1970, the others with the difference to the one before.
 const COMMITS_NOTE: &str = "sluice.commits";
+
+/// Bytes at which rows of small commits are enough to be encoded.
+const FEW_BYTES: usize = 4 << 20;
 
 /// Rows to be written anew.
 pub(super) struct Rewrite<'a> {
@@ -62,6 +65,7 @@ pub(super) async fn rewrite(
     let mut writer = FilesWriter::new(Arc::clone(&lake.objects), folder, dataset.schema.to_arrow())
         .with_file_bytes(u64::MAX);
     let mut runs = Runs::new(files);
+    let mut few = Few::default();
     while let Some(batch) = rows.next().await {
         let read = batch.map_err(PortError::from).and_then(|batch| {
             progress.add(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
@@ -72,7 +76,7 @@ pub(super) async fn rewrite(
                 runs.add(&batch, commit_at);
                 let stored: Vec<usize> = (0..dataset.schema.fields.len()).collect();
                 let stored = batch.project(&stored).expect("stored columns come first");
-                writer.write(stored).await
+                few.write(&mut writer, stored).await
             }
             Err(error) => Err(error),
         };
@@ -81,6 +85,7 @@ pub(super) async fn rewrite(
             return Err(error);
         }
     }
+    few.flush(&mut writer).await?;
     writer.note(Note { key: COMMITS_NOTE, value: runs.note() });
     let written = writer.finish().await?.pop();
     Ok(written.map(|written| NewFile {
@@ -88,6 +93,34 @@ pub(super) async fn rewrite(
         runs: runs.found,
         ..written.into_new(first.batch.clone(), dataset.schema.id())
     }))
+}
+
+/// Rows of small commits, which are written some thousands at a time: each batch that is encoded wakes threads.
+#[derive(Default)]
+struct Few {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Few {
+    async fn write(&mut self, to: &mut FilesWriter, batch: RecordBatch) -> Result<(), PortError> {
+        self.rows += batch.num_rows();
+        self.bytes += batch_bytes(&batch);
+        self.batches.push(batch);
+        if self.rows >= BATCH_ROWS || self.bytes >= FEW_BYTES {
+            self.flush(to).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn flush(&mut self, to: &mut FilesWriter) -> Result<(), PortError> {
+        let Self { batches, .. } = std::mem::take(self);
+        let Some(first) = batches.first() else { return Ok(()) };
+        let all = concat_batches(&first.schema(), &batches).expect("they have the same columns");
+        to.write(all).await
+    }
 }
 
 /// Leaves out the rows for which the condition is true.

@@ -26,6 +26,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("sluice", &["model", "objects", "store", "lake", "export", "run", "server"]),
     ("bench-generate", &[]),
     ("bench-lake", &["model", "objects", "store", "lake"]),
+    ("bench-server", &[]),
 ];
 
 /// What the tests of any package may name besides: light, and there to be tested against.

@@ -59,7 +59,7 @@ async fn an_upload_of_several_pieces_is_their_concatenation() {
     let at = key("d/large");
     let mut upload = s3.upload(&at, "t").await.expect("begun");
     let bytes: Vec<u8> =
-        (0..limits::S3_PIECE_BYTES * 2 + 5).map(|n| (n * 7 >> 4).to_le_bytes()[0]).collect();
+        (0..limits::S3_PIECE_BYTES * 2 + 5).map(|n| ((n * 7) >> 4).to_le_bytes()[0]).collect();
     let bytes = Bytes::from(bytes);
     for at in (0..bytes.len()).step_by(3_000_001) {
         upload.write(bytes.slice(at..bytes.len().min(at + 3_000_001))).await.expect("written");

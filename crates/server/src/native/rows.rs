@@ -104,20 +104,17 @@ pub(super) async fn add(
     // By itself: whoever hangs up leaves nothing half done.
     tokio::spawn(async move {
         let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;
-        if let Some(report) = report.as_ref().ok().filter(|report| !report.repeated) {
-            core.metrics.rows_added.inc_by(report.rows);
-            core.metrics.commits.inc();
+        drop(permit);
+        if let Ok(report) = &report {
+            if !report.repeated {
+                core.metrics.rows_added.inc_by(report.rows);
+                core.metrics.commits.inc();
+            }
+            let Import { workspace, dataset, .. } = import;
+            core.gates.tending.after((workspace, dataset), report, core.upkeep);
         }
-        let commit = report.as_ref().ok().map(|report| report.commit);
         // Nobody may be waiting any more.
         drop(told.send(report));
-        // The rows are in, whatever becomes of this.
-        if let Some(commit) = commit
-            && let Err(error) = core.upkeep.tend(&import.workspace, &import.dataset, commit).await
-        {
-            tracing::warn!(dataset = import.dataset, %error, "small commits were not tidied up");
-        }
-        drop(permit);
     });
     let report = telling.await.map_err(|_| Problem::broken())??;
     Ok((StatusCode::OK, Json(report.into())))

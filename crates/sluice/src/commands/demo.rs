@@ -132,7 +132,7 @@ fn finish(app: &App, delivered: &[Delivered]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns lines for a shell that ask a server at the address for what the demo left.
+/// Returns lines for a shell that ask a server at its URL for what the demo left.
 pub(crate) fn requests(app: &App, address: &str) -> Vec<String> {
     let file = app.folder.admin_token();
     let token = if file.is_file() {
@@ -142,7 +142,7 @@ pub(crate) fn requests(app: &App, address: &str) -> Vec<String> {
         let (dir, principal) = (quoted(app.folder.root()), FIRST_PRINCIPAL);
         format!("$(sluice --dir {dir} token create --principal {principal} --scope admin)")
     };
-    let v1 = format!("http://{address}/v1");
+    let v1 = format!("{address}/v1");
     let bearer = "-H \"Authorization: Bearer $token\"";
     let sql = "SELECT country, count(*) AS rows FROM online_retail GROUP BY country ORDER BY rows DESC LIMIT 5";
     let new = "{\"id\":1,\"price\":9.5,\"country\":\"FR\"}";

@@ -288,13 +288,13 @@ mod tests {
                 let key = keys.next().expect("a key a line");
                 assert!(key.takes(&key.default), "{key:?}");
                 match key.rule() {
-                    Rule::Whole(most) => {
-                        assert!(comment.contains(&format!("from 0 to {most}")), "{key:?}");
+                    Rule::Whole(least, most) => {
+                        assert!(comment.contains(&format!("from {least} to {most}")), "{key:?}");
                     }
                     Rule::OneOf(words) => {
                         assert!(words.iter().all(|word| comment.contains(word)), "{key:?}");
                     }
-                    Rule::Address | Rule::Any => {
+                    Rule::Address | Rule::AddressOrNone | Rule::Any => {
                         assert!(!matches!(key.default, Value::Whole(_)), "{key:?} has no limit");
                     }
                 }

@@ -12,8 +12,8 @@ fn settings_are_checked_and_shown_without_a_data_folder() {
     let sluice = Sluice::new();
     let shipped = sluice.ok(&["config", "default"]);
     let file = sluice.file("own.toml", &shipped);
-    let fine = sluice.ok(&["config", "check", &file]);
-    assert!(fine.contains("own.toml: fine"), "{fine}");
+    let said = sluice.ok(&["config", "check", &file]);
+    assert!(said.contains("own.toml: fine"), "{said}");
     assert_eq!(sluice.ok(&["config", "check"]), "no file: fine, 0 settings chosen");
     let shown = sluice.ok(&["config", "show"]);
     assert!(shown.contains("listen = \"127.0.0.1:8080\" # default"), "{shown}");

@@ -237,10 +237,10 @@ fn answers_that_nobody_reads_are_cut_off() {
         raw.expect("HTTP/1.1 200 OK\r\n");
         raw
     };
-    let held: Vec<Raw> = (0..4).map(ask).collect();
+    let asking: Vec<Raw> = (0..4).map(ask).collect();
     while !server.get("/metrics").text.contains("sluice_questions_in_flight 0\n") {}
     assert_eq!(server.sql("SELECT count(*) AS n FROM d"), [json!({"n": 1000})]);
-    drop(held);
+    drop(asking);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn the_tour_of_the_api_works_and_prints_what_the_page_shows() {
             script += &line.replace("localhost:8080", server.address());
             script += "\n";
         }
-        script += &format!("printf '%s' '{BETWEEN}'\n");
+        script.extend(["printf '%s' '", BETWEEN, "'\n"]);
     }
     assert_eq!(starts, 1, "the page starts the server once");
     let said = bash(&sluice, &script);

@@ -107,7 +107,7 @@ async fn an_export_to_a_bucket_is_what_its_manifest_says() {
     assert_eq!((&runs[0]["manifest"], &runs[1]["manifest"]), (&json!(next), &json!(manifest)));
     assert_eq!(runs[0]["destination"], url);
     let names = bucket.names().await;
-    assert!(names.iter().all(|name| !name.ends_with(".part")), "{names:?}");
+    assert!(names.iter().all(|name| !name.contains(".part")), "{names:?}");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn an_upload_in_pieces_killed_anywhere_is_delivered_once() {
         assert!(bucket.check(manifest).await == wanted(400_000), "killed at {n}");
     }
     let names = bucket.names().await;
-    assert!(names.iter().all(|name| !name.ends_with(".part")), "{names:?}");
+    assert!(names.iter().all(|name| !name.contains(".part")), "{names:?}");
 }
 
 #[test]
@@ -190,7 +190,7 @@ async fn a_lake_in_a_bucket_does_what_one_in_a_folder_does() {
     for n in 0..4 {
         let file = sluice.file(&format!("{n}.jsonl"), numbers(n * 100, n * 100 + 100));
         let args = ["import", "d", &file, "--key", &n.to_string()];
-        killed += usize::from(killed_at(&sluice, "sendto,writev", 1 + 2 * n as usize, &args));
+        killed += usize::from(killed_at(&sluice, "sendto,writev", 1 + 2 * n, &args));
         sluice.ok(&args);
     }
     assert!(killed > 0, "never killed");

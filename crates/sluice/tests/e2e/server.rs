@@ -109,11 +109,6 @@ impl Server {
         &self.address
     }
 
-    /// Where it listens for operators.
-    pub(crate) fn admin_address(&self) -> &str {
-        &self.admin_address
-    }
-
     /// Tells it something by a signal.
     pub(crate) fn tell(&self, signal: &str) {
         let id = self.child.id().to_string();

@@ -47,6 +47,8 @@ const VALUES: &[&str] = &[
 
 #[derive(Clone, Debug)]
 struct Case {
+    /// What made the dataset, if it was there before.
+    before: Option<String>,
     files: Vec<(String, String)>,
     time_column: bool,
 }
@@ -83,15 +85,25 @@ fn case() -> impl Strategy<Value = Case> {
         ],
         1..4,
     );
-    (prop_oneof![csv, json, both], any::<bool>()).prop_map(|(files, time_column)| {
-        let name = |(at, (end, text)): (usize, (&str, String))| (format!("{at}{end}"), text);
-        Case { files: files.into_iter().enumerate().map(name).collect(), time_column }
-    })
+    let before = prop::option::of(json_file());
+    (before, prop_oneof![csv, json, both], any::<bool>()).prop_map(
+        |(before, files, time_column)| {
+            let name = |(at, (end, text)): (usize, (&str, String))| (format!("{at}{end}"), text);
+            Case { before, files: files.into_iter().enumerate().map(name).collect(), time_column }
+        },
+    )
 }
 
 /// Returns the columns and the rows, or the message, and what was told.
 async fn outcome(case: &Case, depth: Depth) -> (Result<(String, Vec<String>), String>, u64) {
     let bench = Bench::new();
+    if let Some(before) = &case.before {
+        // Not all of these can be imported, and then the dataset is new.
+        drop(bench.run(&bench.import(&[("before.jsonl", before.as_bytes())])).await);
+    }
+    let kept = bench.objects.keys();
+    bench.told.rows.store(0, Ordering::Relaxed);
+    bench.told.bytes.store(0, Ordering::Relaxed);
     let files: Vec<_> = case.files.iter().map(|(name, text)| (&**name, text.as_bytes())).collect();
     let mut import = bench.import(&files);
     import.time_column = case.time_column.then(|| "a".into());
@@ -103,7 +115,7 @@ async fn outcome(case: &Case, depth: Depth) -> (Result<(String, Vec<String>), St
             Ok((bench.schema().await, bench.rows().await))
         }
         Err(error) => {
-            assert_eq!(bench.objects.keys(), Vec::<String>::new(), "{error}");
+            assert_eq!(bench.objects.keys(), kept, "{error}");
             Err(error.to_string())
         }
     };
