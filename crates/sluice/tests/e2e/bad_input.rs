@@ -189,7 +189,7 @@ fn destinations_that_cannot_be_written_are_named() {
     let below = format!("{file}/out");
     sluice.fails(&["export", "run", "--dataset", "orders", "--to", &below], 4, &["a_file"]);
     let to = |to| ["export", "run", "--dataset", "orders", "--to", to];
-    sluice.fails(&to("s3://bucket/x"), 2, &["s3", "not built yet"]);
+    sluice.fails(&to("gs://bucket/x"), 2, &["gs", "not built yet"]);
     sluice.fails(&to("gopher://x"), 2, &["gopher"]);
     let runs = sluice.json(&["run", "list"]);
     assert!(runs.as_array().expect("an array").iter().all(|run| run["resumable"] == false));

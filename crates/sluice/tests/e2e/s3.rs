@@ -58,7 +58,14 @@ impl Bucket {
         self.store.read(&key, 0..info.bytes).await.expect("read").to_vec()
     }
 
-    /// The names of everything in it, hidden objects too.
+    /// The names of what is hidden in it: what unfinished uploads leave.
+    async fn hidden(&self) -> Vec<String> {
+        let mut names = self.names().await;
+        names.retain(|name| name.contains("/."));
+        names
+    }
+
+    /// The names of everything in it.
     async fn names(&self) -> Vec<String> {
         let listed = self.store.reader().list(None).try_collect::<Vec<_>>().await;
         listed.expect("listed").iter().map(|object| object.location.to_string()).collect()
@@ -106,8 +113,7 @@ async fn an_export_to_a_bucket_is_what_its_manifest_says() {
     let runs = sluice.json(&["run", "list"]);
     assert_eq!((&runs[0]["manifest"], &runs[1]["manifest"]), (&json!(next), &json!(manifest)));
     assert_eq!(runs[0]["destination"], url);
-    let names = bucket.names().await;
-    assert!(names.iter().all(|name| !name.contains(".part")), "{names:?}");
+    assert_eq!(bucket.hidden().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -155,8 +161,7 @@ async fn an_upload_in_pieces_killed_anywhere_is_delivered_once() {
         let manifest = runs[0]["manifest"].as_str().expect("a URL");
         assert!(bucket.check(manifest).await == wanted(400_000), "killed at {n}");
     }
-    let names = bucket.names().await;
-    assert!(names.iter().all(|name| !name.contains(".part")), "{names:?}");
+    assert_eq!(bucket.hidden().await, [""; 0]);
 }
 
 #[test]
@@ -187,8 +192,8 @@ async fn a_lake_in_a_bucket_does_what_one_in_a_folder_does() {
     let sluice = Sluice::new();
     sluice.configure(&bucket.lake());
     let mut killed = 0;
-    for n in 0..4 {
-        let file = sluice.file(&format!("{n}.jsonl"), numbers(n * 100, n * 100 + 100));
+    for (n, from) in (0..400).step_by(100).enumerate() {
+        let file = sluice.file(&format!("{n}.jsonl"), numbers(from, from + 100));
         let args = ["import", "d", &file, "--key", &n.to_string()];
         killed += usize::from(killed_at(&sluice, "sendto,writev", 1 + 2 * n, &args));
         sluice.ok(&args);
@@ -209,7 +214,7 @@ async fn a_lake_in_a_bucket_does_what_one_in_a_folder_does() {
     assert_eq!(store.expect("it is looked at")["found"], bucket.url());
     let here = std::fs::read_dir(sluice.path("sluice-data/lake")).expect("a folder");
     assert_eq!(here.count(), 0, "nothing lies in the data folder");
-    assert!(bucket.names().await.iter().any(|name| name.ends_with(".parquet")));
+    assert!(bucket.names().await.iter().any(|name| name.starts_with("data/")));
 
     let wrong = bucket.lake().replace("secret_access_key = \"", "secret_access_key = \"canary");
     sluice.configure(&wrong);
