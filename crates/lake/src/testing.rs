@@ -427,7 +427,8 @@ impl Catalog for MemoryCatalog {
         _workspace: &WorkspaceId,
         dataset: &str,
         _days: Option<u32>,
-    ) -> Result<(), CatalogError> {
+        _seen: Option<Option<u32>>,
+    ) -> Result<bool, CatalogError> {
         Err(missing("dataset", dataset))
     }
 

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod dataset;
 pub mod destination;
 pub mod digest;
+pub mod document;
 pub mod export;
 pub mod failure;
 pub mod format;

@@ -7,6 +7,7 @@
 
 mod access;
 mod catalog;
+mod documents;
 mod duties;
 mod encoder;
 mod lake;
@@ -17,6 +18,7 @@ mod runs;
 
 pub use access::{Access, AccessError};
 pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
+pub use documents::{DocumentError, Documents};
 pub use duties::Duties;
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{

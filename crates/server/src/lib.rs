@@ -16,7 +16,9 @@ mod tending;
 
 use std::sync::Arc;
 
-use model::ports::{Access, Catalog, Encoder, Ingest, PlaceRules, Places, Query, Upkeep};
+use model::ports::{
+    Access, Catalog, Documents, Encoder, Ingest, PlaceRules, Places, Query, Upkeep,
+};
 use model::{Clock, Code, PortError, limits};
 use run::Destinations;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,6 +43,8 @@ pub struct Core {
     pub places: Arc<dyn Places>,
     /// Which destinations a tenant may have.
     pub rules: Arc<dyn PlaceRules>,
+    /// Documents.
+    pub documents: Arc<dyn Documents>,
     /// Rows in.
     pub ingest: Arc<dyn Ingest>,
     /// SQL.

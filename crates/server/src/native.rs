@@ -7,6 +7,7 @@ mod access;
 mod audit;
 mod datasets;
 mod destinations;
+mod documents;
 mod exports;
 mod rows;
 mod runs;
@@ -31,12 +32,14 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
     let empty = OpenApiBuilder::new().info(info.build()).build();
     let (router, description) = OpenApiRouter::with_openapi(empty)
         .routes(routes!(datasets::list, datasets::create))
-        .routes(routes!(datasets::show, datasets::drop))
+        .routes(routes!(datasets::show, datasets::update, datasets::drop))
         .routes(routes!(datasets::commits))
         .routes(routes!(datasets::batch))
         .routes(routes!(rows::add))
         .routes(routes!(views::list, views::create))
         .routes(routes!(views::show, views::drop))
+        .routes(routes!(documents::list))
+        .routes(routes!(documents::show, documents::write, documents::remove))
         .routes(routes!(destinations::list, destinations::create))
         .routes(routes!(destinations::show, destinations::update, destinations::delete))
         .routes(routes!(sql::query))

@@ -117,8 +117,11 @@ impl Catalog for Store {
         workspace: &WorkspaceId,
         dataset: &str,
         days: Option<u32>,
-    ) -> Result<(), CatalogError> {
-        transact!(self.database, CatalogError, |tx| datasets::keep(tx, workspace, dataset, days))
+        seen: Option<Option<u32>>,
+    ) -> Result<bool, CatalogError> {
+        transact!(self.database, CatalogError, |tx| {
+            datasets::keep(tx, workspace, dataset, days, seen)
+        })
     }
 
     async fn files(

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod documents;
 pub mod ledger;
 pub mod looking;
 pub mod machine;
@@ -25,7 +26,7 @@ use model::dataset::{
 use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
-use model::ports::{Access, Catalog, Duties, Lease, Ledger, Opened, Places, Runs};
+use model::ports::{Access, Catalog, Documents, Duties, Lease, Ledger, Opened, Places, Runs};
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
 use model::schema::Schema;
@@ -48,6 +49,8 @@ pub struct Rig {
     pub duties: Arc<dyn Duties>,
     /// Destinations; there is a key.
     pub places: Arc<dyn Places>,
+    /// Documents.
+    pub documents: Arc<dyn Documents>,
 }
 
 /// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
@@ -83,6 +86,9 @@ macro_rules! conformance_tests {
             a_status_tells_how_far_a_run_has_come, files_are_found_by_their_place,
             open_runs_are_found_and_ended_ones_are_not, statuses_are_paged, a_key_opens_one_run,
             keys_are_forgotten_after_days, a_duty_has_one_owner, every_dataset_is_found);
+        $crate::conformance_cases!($on, documents:
+            a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
+            documents_are_paged_and_of_their_workspace);
         $crate::conformance_cases!($on, access:
             a_new_database_has_one_workspace, workspaces_are_of_their_organization, names_are_unique,
             tokens_open_what_they_say, a_token_that_is_over_opens_nothing, uses_are_noted_to_a_minute,

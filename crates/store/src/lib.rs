@@ -12,6 +12,7 @@ mod catalog;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod database;
+mod documents;
 mod duties;
 mod ledger;
 mod migrate;

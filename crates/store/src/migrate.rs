@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0008_destinations.sql"),
         postgres: include_str!("../migrations/0008_destinations.sql"),
     },
+    Migration {
+        version: 9,
+        sqlite: include_str!("../migrations/0009_documents.sql"),
+        postgres: include_str!("../migrations/0009_documents.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

@@ -135,8 +135,9 @@ impl Catalog for Line {
         workspace: &WorkspaceId,
         dataset: &str,
         days: Option<u32>,
-    ) -> Result<(), CatalogError> {
-        Catalog::keep(&*self.inner, workspace, dataset, days).await
+        seen: Option<Option<u32>>,
+    ) -> Result<bool, CatalogError> {
+        Catalog::keep(&*self.inner, workspace, dataset, days, seen).await
     }
 
     async fn files(

@@ -84,13 +84,15 @@ pub trait Catalog: Send + Sync {
         dataset: &DatasetId,
     ) -> Result<Vec<Pin>, CatalogError>;
 
-    /// Sets after how many days rows are removed; `None` keeps them.
+    /// Sets after how many days rows are removed; `None` keeps them. Returns whether it did: not if `seen` is given
+    /// and is not what has held until now.
     async fn keep(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
         days: Option<u32>,
-    ) -> Result<(), CatalogError>;
+        seen: Option<Option<u32>>,
+    ) -> Result<bool, CatalogError>;
 
     /// Returns data files of a dataset that are in the lake, also those whose rows have ended, by id: up to
     /// `limit` after `after`.

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponseParts, ResponseParts};
 use model::Code;
+use model::document::Basis;
 
 use super::problem::Problem;
 
@@ -20,6 +21,16 @@ impl Etag {
     pub(crate) fn new(id: &str, version: u64) -> Self {
         Self(format!("\"{id}.{version}\""))
     }
+
+    /// Makes the tag of a text that stands for one version alone.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(format!("\"{text}\""))
+    }
+
+    /// Mints such a text.
+    pub(crate) fn mint() -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
 }
 
 impl IntoResponseParts for Etag {
@@ -29,6 +40,36 @@ impl IntoResponseParts for Etag {
         let value = HeaderValue::try_from(self.0).map_err(|_| Problem::broken())?;
         parts.headers_mut().insert(header::ETAG, value);
         Ok(parts)
+    }
+}
+
+/// What a write is built on, as `If-Match` or `If-None-Match: *` says; one of them has to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct On(pub(crate) Basis);
+
+impl<S: Send + Sync> FromRequestParts<S> for On {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let IfMatch(seen) = IfMatch::from_request_parts(parts, state).await?;
+        let absent = parts.headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+        match (seen.as_deref(), absent) {
+            (None, Some(b"*")) => Ok(Self(Basis::Nothing)),
+            (Some("*"), None) => Ok(Self(Basis::Anything)),
+            (Some(tag), None) => {
+                let text = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                let text = text.filter(|text| !text.contains('"')).ok_or_else(|| {
+                    let detail = "`If-Match` is not one tag; send the `ETag` as it was read";
+                    Problem::new(Code::Invalid, detail).at("If-Match")
+                })?;
+                Ok(Self(Basis::Etag(text.to_owned())))
+            }
+            _ => {
+                let status = StatusCode::PRECONDITION_REQUIRED;
+                let detail = "a write has to say what it is built on; send the `ETag` of what you read as `If-Match`, or `If-None-Match: *` for something new";
+                Err(Problem::with_status(status, Code::Invalid, detail).at("If-Match"))
+            }
+        }
     }
 }
 

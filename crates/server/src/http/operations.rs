@@ -55,7 +55,10 @@ impl Operations {
 
     /// Adds what is not described, because it is not for clients.
     pub(crate) fn and(mut self, path: &str, id: &str, scope: Scope) -> Self {
-        self.0.insert(("get".into(), path.into()), Operation { id: id.into(), scope, in_workspace: false });
+        self.0.insert(
+            ("get".into(), path.into()),
+            Operation { id: id.into(), scope, in_workspace: false },
+        );
         self
     }
 

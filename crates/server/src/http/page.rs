@@ -27,14 +27,18 @@ impl Paging {
         self.limit.unwrap_or(ITEMS).clamp(1, ITEMS_MAX)
     }
 
+    /// Returns the items of a page of which one more was asked for than it has.
+    pub(crate) fn first<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
+        let more = items.len() > self.limit() as usize;
+        items.truncate(self.limit() as usize);
+        Page { next: items.last().filter(|_| more).map(key), items }
+    }
+
     /// Returns the items of a page; `all` are sorted by `key`.
     pub(crate) fn cut<T>(&self, all: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
         let after = self.after.as_deref();
         let left = all.into_iter().filter(|item| after.is_none_or(|after| *key(item) > *after));
-        let mut items: Vec<T> = left.take(self.limit() as usize + 1).collect();
-        let more = items.len() > self.limit() as usize;
-        items.truncate(self.limit() as usize);
-        Page { next: items.last().filter(|_| more).map(key), items }
+        self.first(left.take(self.limit() as usize + 1).collect(), key)
     }
 }
 
@@ -45,4 +49,11 @@ pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     /// What to pass as `after` for the next page; nothing at the end.
     pub(crate) next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// Turns each item into another.
+    pub(crate) fn map<U>(self, other: impl Fn(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(other).collect(), next: self.next }
+    }
 }

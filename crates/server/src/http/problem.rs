@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::ports::{AccessError, CatalogError, LedgerError, PlaceError};
+use model::ports::{AccessError, CatalogError, DocumentError, LedgerError, PlaceError};
 use model::{Code, Failure, PortError};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -211,6 +211,17 @@ impl From<run::Error> for Problem {
     fn from(error: run::Error) -> Self {
         match error {
             run::Error::Ledger(error) => error.into(),
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Changed { .. } | DocumentError::Exists { .. } => {
+                Self::outdated(error.to_string())
+            }
             error => Self::of(error.code(), &error),
         }
     }

@@ -15,8 +15,12 @@ use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
 use crate::http::change::Target;
+use crate::http::etag::{Etag, IfMatch};
 use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
+
+/// Days for which rows may be kept: a hundred years.
+const KEEP_DAYS_MAX: u32 = 36_500;
 
 /// A named table.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,13 +121,62 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/datasets/{dataset}", operation_id = "dataset.show", tag = "datasets",
     params(("dataset" = String, Path, description = "Its name")), security(("token" = ["data:read"])),
     responses(
-        (status = 200, body = DatasetBody), Problems))]
+        (status = 200, body = DatasetBody, headers(("ETag" = String))), Problems))]
 pub(super) async fn show(
     State(core): State<Core>,
     caller: Caller,
     Segment(name): Segment,
-) -> Result<Json<DatasetBody>, Problem> {
-    Ok(Json(core.catalog.dataset(&caller.workspace, &name).await?.into()))
+) -> Result<Tagged, Problem> {
+    Ok(tagged(core.catalog.dataset(&caller.workspace, &name).await?))
+}
+
+/// A dataset with its tag.
+type Tagged = (Etag, Json<DatasetBody>);
+
+fn tagged(dataset: Dataset) -> Tagged {
+    (tag(&dataset), Json(dataset.into()))
+}
+
+/// Returns the tag of what of a dataset can be changed.
+fn tag(dataset: &Dataset) -> Etag {
+    Etag::new(dataset.id.as_str(), dataset.keep_days.map_or(0, u64::from))
+}
+
+/// What of a dataset can be changed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DatasetChange {
+    /// Days after which rows are removed, from 1 to 36500; null keeps them.
+    #[schema(minimum = 1, maximum = 36500)]
+    keep_days: Option<u32>,
+}
+
+/// Changes how a dataset is kept, if it is as it was read.
+#[utoipa::path(put, path = "/v1/datasets/{dataset}", operation_id = "dataset.update", tag = "datasets",
+    params(("dataset" = String, Path, description = "Its name"),
+        ("If-Match" = String, Header, description = "The `ETag` that was read")),
+    request_body = DatasetChange, security(("token" = ["data:write"])),
+    responses(
+        (status = 200, body = DatasetBody, headers(("ETag" = String))), Problems))]
+pub(super) async fn update(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+    seen: IfMatch,
+    JsonBody(body): JsonBody<DatasetChange>,
+) -> Result<Tagged, Problem> {
+    let found = core.catalog.dataset(&caller.workspace, &name).await?;
+    seen.demand(&tag(&found))?;
+    if body.keep_days.is_some_and(|days| !(1..=KEEP_DAYS_MAX).contains(&days)) {
+        let detail = format!("`keep_days` is from 1 to {KEEP_DAYS_MAX}; leave it out to keep all");
+        return Err(Problem::new(Code::Invalid, detail).at("keep_days"));
+    }
+    let workspace = &caller.workspace;
+    let seen = Some(found.keep_days);
+    if !core.catalog.keep(workspace, &name, body.keep_days, seen).await? {
+        return Err(Problem::outdated("the dataset was changed meanwhile; read it again"));
+    }
+    Ok(tagged(core.catalog.dataset(workspace, &name).await?))
 }
 
 /// Takes a dataset out of sight; its name is free again.
@@ -190,11 +243,8 @@ pub(super) async fn commits(
         Problem::new(Code::Invalid, "`after` is not what `next` said; pass that on").at("after")
     })?;
     let limit = paging.limit();
-    let mut all = core.catalog.commits(&caller.workspace, &name, after, limit + 1).await?;
-    let more = all.len() > limit as usize;
-    all.truncate(limit as usize);
-    let next = all.last().filter(|_| more).map(|commit| commit.number.to_string());
-    Ok(Json(Page { items: all.into_iter().map(Into::into).collect(), next }))
+    let found = core.catalog.commits(&caller.workspace, &name, after, limit + 1).await?;
+    Ok(Json(paging.first(found, |commit| commit.number.to_string()).map(CommitBody::from)))
 }
 
 /// What was sent as one unit.

@@ -207,19 +207,16 @@ pub(super) async fn list(
     let limit = paging.limit();
     let runs = &core.executor.runs;
     let found = runs.statuses(&caller.workspace, before.as_ref(), limit + 1).await;
-    let mut found = found.map_err(|error| match error {
+    let found = found.map_err(|error| match error {
         LedgerError::NotFound { .. } => {
             let detail = "`after` is not what `next` said; pass that on";
             Problem::new(Code::Invalid, detail).at("after")
         }
         error => error.into(),
     })?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next = found.last().filter(|_| more).map(|run| run.id.to_string());
     let now = core.clock.now();
-    let items = found.into_iter().map(|status| RunBody::of(status, now)).collect();
-    Ok(Json(Page { items, next }))
+    let page = paging.first(found, |run| run.id.to_string());
+    Ok(Json(page.map(|status| RunBody::of(status, now))))
 }
 
 /// How long to wait for a run's end.
@@ -325,11 +322,8 @@ pub(super) async fn parts(
     })?;
     let (limit, run) = (paging.limit(), RunId::new(id));
     let ledger = &core.executor.ledger;
-    let mut found = ledger.parts(&caller.workspace, &run, after, limit + 1).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next = found.last().filter(|_| more).map(|part| part.id.to_string());
-    Ok(Json(Page { items: found.into_iter().map(PartBody::from).collect(), next }))
+    let found = ledger.parts(&caller.workspace, &run, after, limit + 1).await?;
+    Ok(Json(paging.first(found, |part| part.id.to_string()).map(PartBody::from)))
 }
 
 /// Stops a run and takes away what it wrote; one that is sealed or being sealed stays.

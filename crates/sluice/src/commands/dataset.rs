@@ -134,7 +134,7 @@ async fn show(app: &App, name: &str) -> Result<(), Failed> {
 }
 
 async fn keep(app: &App, name: &str, days: Option<u32>) -> Result<(), Failed> {
-    app.store.keep(&app.workspace, name, days).await?;
+    app.store.keep(&app.workspace, name, days, None).await?;
     let done = serde_json::json!({ "name": name, "keep_days": days });
     app.output.value(&done, |out| match days {
         Some(days) => {

@@ -119,6 +119,7 @@ fn core(app: &App) -> Core {
         access: app.store.clone(),
         catalog: app.store.clone(),
         places: app.store.clone(),
+        documents: app.store.clone(),
         rules: Arc::new(app.rules.clone()),
         ingest: app.lake.clone(),
         query: app.lake.clone(),

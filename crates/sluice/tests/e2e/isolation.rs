@@ -53,6 +53,8 @@ fn body(id: &str, n: u32) -> Vec<u8> {
             json!({ "name": format!("made{n}") })
         }
         "view.create" => json!({ "name": format!("view{n}"), "sql": "SELECT 1 AS one" }),
+        "document.write" => json!({ "n": n }),
+        "dataset.update" => json!({ "keep_days": 7 }),
         "destination.create" => json!({ "name": format!("place{n}"), "url": PLACE }),
         "destination.update" => json!({ "url": PLACE, "secrets": { "password": "new" } }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
@@ -114,6 +116,8 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
     make("/v1/views", json!({ "name": "totals", "sql": "SELECT n FROM ledgers" }));
     let place = json!({ "name": "partner", "url": PLACE, "secrets": { "password": "canary" } });
     make("/v1/destinations", place);
+    let new = [("content-type", "application/json"), ("if-none-match", "*")];
+    server.send("PUT", "/v1/documents/policies/first", (token, &new), b"{}").ok(201);
     let principal = make("/v1/principals", json!({ "name": "extra" }));
     let extra = make("/v1/tokens", json!({ "principal": "extra", "scopes": ["data:read"] }));
     let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -133,6 +137,8 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         ("dataset", "ledgers".to_owned()),
         ("view", "totals".to_owned()),
         ("destination", "partner".to_owned()),
+        ("kind", "policies".to_owned()),
+        ("document", "first".to_owned()),
         ("batch", text(&added["batch"])),
         ("principal", text(&principal["id"])),
         ("token", text(&extra["id"])),

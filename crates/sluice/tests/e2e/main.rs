@@ -6,6 +6,7 @@ mod config;
 mod crash;
 mod demo;
 mod destinations;
+mod documents;
 mod durability;
 mod helper;
 mod http;

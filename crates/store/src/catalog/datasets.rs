@@ -138,13 +138,20 @@ pub(super) async fn keep(
     workspace: &WorkspaceId,
     name: &str,
     days: Option<u32>,
-) -> Result<(), CatalogError> {
+    seen: Option<Option<u32>>,
+) -> Result<bool, CatalogError> {
+    // 0 days are none at all; negative ones stand for whatever there is.
+    let seen = seen.map_or(-1, |seen| seen.map_or(0, i64::from));
     let sql = "UPDATE dataset SET keep_days = $3
-               WHERE workspace = $1 AND name = $2 AND dropped_at IS NULL";
-    let values = args![workspace.as_str(), name, days.map(u64::from)];
-    match tx.execute(sql, values).await? {
-        0 => Err(no_relation(tx, workspace, "dataset", name).await?),
-        _ => Ok(()),
+               WHERE workspace = $1 AND name = $2 AND dropped_at IS NULL
+                   AND ($4 < 0 OR COALESCE(keep_days, 0) = $4)";
+    let values = args![workspace.as_str(), name, days.map(u64::from), seen];
+    if tx.execute(sql, values).await? > 0 {
+        return Ok(true);
+    }
+    match find(tx, workspace, name).await? {
+        Some(_) => Ok(false),
+        None => Err(no_relation(tx, workspace, "dataset", name).await?),
     }
 }
 
