@@ -13,8 +13,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeZone, Utc};
 use model::clock::ManualClock;
 use model::dataset::{
-    Batch, Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset,
-    Snapshot, Unsealed, View,
+    Batch, Commit, CommitRun, Committed, DataFile, Dataset, IngestKey, KeepBasis, NewCommit,
+    NewDataset, Snapshot, Unsealed, View,
 };
 use model::ports::{
     Catalog, CatalogError, Doomed, ObjectError, ObjectInfo, Objects, Pin, Put, Spare, Upload,
@@ -427,7 +427,7 @@ impl Catalog for MemoryCatalog {
         _workspace: &WorkspaceId,
         dataset: &str,
         _days: Option<u32>,
-        _seen: Option<Option<u32>>,
+        _on: KeepBasis,
     ) -> Result<bool, CatalogError> {
         Err(missing("dataset", dataset))
     }

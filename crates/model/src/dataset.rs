@@ -284,6 +284,15 @@ pub struct DataFile {
     pub in_tail: bool,
 }
 
+/// What a change of how a dataset is kept is built on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepBasis {
+    /// Whatever holds.
+    Anything,
+    /// Rows are kept for so many days until now, or for good.
+    Days(Option<u32>),
+}
+
 /// What of a dataset is in the tail, rows that have ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unsealed {

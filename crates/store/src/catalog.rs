@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use model::dataset::{
-    Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
-    Unsealed, View,
+    Batch, Commit, Committed, DataFile, Dataset, IngestKey, KeepBasis, NewCommit, NewDataset,
+    Snapshot, Unsealed, View,
 };
 use model::ports::{Catalog, CatalogError, Doomed, Pin, Spare};
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
@@ -117,10 +117,10 @@ impl Catalog for Store {
         workspace: &WorkspaceId,
         dataset: &str,
         days: Option<u32>,
-        seen: Option<Option<u32>>,
+        on: KeepBasis,
     ) -> Result<bool, CatalogError> {
         transact!(self.database, CatalogError, |tx| {
-            datasets::keep(tx, workspace, dataset, days, seen)
+            datasets::keep(tx, workspace, dataset, days, on)
         })
     }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use model::dataset::{
-    Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
-    Unsealed, View,
+    Batch, Commit, Committed, DataFile, Dataset, IngestKey, KeepBasis, NewCommit, NewDataset,
+    Snapshot, Unsealed, View,
 };
 use model::ports::{Catalog, CatalogError, Doomed, Pin, Spare};
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
@@ -135,9 +135,9 @@ impl Catalog for Line {
         workspace: &WorkspaceId,
         dataset: &str,
         days: Option<u32>,
-        seen: Option<Option<u32>>,
+        on: KeepBasis,
     ) -> Result<bool, CatalogError> {
-        Catalog::keep(&*self.inner, workspace, dataset, days, seen).await
+        Catalog::keep(&*self.inner, workspace, dataset, days, on).await
     }
 
     async fn files(

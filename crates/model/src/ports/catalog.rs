@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::dataset::{
-    Batch, Commit, Committed, DataFile, Dataset, IngestKey, NewCommit, NewDataset, Snapshot,
-    Unsealed, View,
+    Batch, Commit, Committed, DataFile, Dataset, IngestKey, KeepBasis, NewCommit, NewDataset,
+    Snapshot, Unsealed, View,
 };
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, RunId, WorkspaceId};
@@ -84,14 +84,14 @@ pub trait Catalog: Send + Sync {
         dataset: &DatasetId,
     ) -> Result<Vec<Pin>, CatalogError>;
 
-    /// Sets after how many days rows are removed; `None` keeps them. Returns whether it did: not if `seen` is given
-    /// and is not what has held until now.
+    /// Sets after how many days rows are removed; `None` keeps them. Returns whether it did: not if it
+    /// is built on something else than what holds.
     async fn keep(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
         days: Option<u32>,
-        seen: Option<Option<u32>>,
+        on: KeepBasis,
     ) -> Result<bool, CatalogError>;
 
     /// Returns data files of a dataset that are in the lake, also those whose rows have ended, by id: up to

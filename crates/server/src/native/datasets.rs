@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
-use model::dataset::{Batch, Commit, Dataset, DatasetKind, NewDataset};
+use model::dataset::{Batch, Commit, Dataset, DatasetKind, KeepBasis, NewDataset};
 use model::schema::Schema;
 use model::{BatchId, Code, CommitNumber, DatasetId, names};
 use serde::{Deserialize, Serialize};
@@ -172,8 +172,8 @@ pub(super) async fn update(
         return Err(Problem::new(Code::Invalid, detail).at("keep_days"));
     }
     let workspace = &caller.workspace;
-    let seen = Some(found.keep_days);
-    if !core.catalog.keep(workspace, &name, body.keep_days, seen).await? {
+    let on = KeepBasis::Days(found.keep_days);
+    if !core.catalog.keep(workspace, &name, body.keep_days, on).await? {
         return Err(Problem::outdated("the dataset was changed meanwhile; read it again"));
     }
     Ok(tagged(core.catalog.dataset(workspace, &name).await?))

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use model::dataset::{Dataset, DatasetKind, NewDataset, Snapshot};
+use model::dataset::{Dataset, DatasetKind, KeepBasis, NewDataset, Snapshot};
 use model::ports::{Catalog, Health, Pin, PinOwner, Upkeep};
 use model::schema::{Given, Schema};
 use model::{DatasetId, names};
@@ -134,7 +134,7 @@ async fn show(app: &App, name: &str) -> Result<(), Failed> {
 }
 
 async fn keep(app: &App, name: &str, days: Option<u32>) -> Result<(), Failed> {
-    app.store.keep(&app.workspace, name, days, None).await?;
+    app.store.keep(&app.workspace, name, days, KeepBasis::Anything).await?;
     let done = serde_json::json!({ "name": name, "keep_days": days });
     app.output.value(&done, |out| match days {
         Some(days) => {

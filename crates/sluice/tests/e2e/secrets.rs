@@ -1,7 +1,7 @@
 //! The keys of secrets: made once, given by whoever runs several nodes, rotated beside a server and under kill -9.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use model::WorkspaceId;
@@ -57,7 +57,13 @@ fn the_key_is_made_once_by_whoever_needs_it_first() {
     sluice.ok(&["destination", "create", "plain", "--url", "out"]);
     assert!(!sluice.path("sluice-data/secrets.key").exists(), "no secret, no key");
     let makers: Vec<_> = (0..4)
-        .map(|n| sluice.command(&[]).args(create(&sluice, &format!("d{n}"), 1)).spawn())
+        .map(|n| {
+            sluice
+                .command(&[])
+                .args(create(&sluice, &format!("d{n}"), 1))
+                .stdout(Stdio::null())
+                .spawn()
+        })
         .collect();
     for maker in makers {
         assert!(maker.expect("the program starts").wait().expect("it ended").success());

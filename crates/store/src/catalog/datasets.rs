@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::dataset::{Dataset, NewCommit, NewDataset, Unsealed};
+use model::dataset::{Dataset, KeepBasis, NewCommit, NewDataset, Unsealed};
 use model::ports::CatalogError;
 use model::schema::Schema;
 use model::{CommitNumber, DatasetId, SchemaId, WorkspaceId};
@@ -138,10 +138,13 @@ pub(super) async fn keep(
     workspace: &WorkspaceId,
     name: &str,
     days: Option<u32>,
-    seen: Option<Option<u32>>,
+    on: KeepBasis,
 ) -> Result<bool, CatalogError> {
     // 0 days are none at all; negative ones stand for whatever there is.
-    let seen = seen.map_or(-1, |seen| seen.map_or(0, i64::from));
+    let seen = match on {
+        KeepBasis::Anything => -1,
+        KeepBasis::Days(days) => days.map_or(0, i64::from),
+    };
     let sql = "UPDATE dataset SET keep_days = $3
                WHERE workspace = $1 AND name = $2 AND dropped_at IS NULL
                    AND ($4 < 0 OR COALESCE(keep_days, 0) = $4)";
