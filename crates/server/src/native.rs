@@ -16,12 +16,13 @@ mod views;
 
 use axum::Router;
 use serde_json::{Value, json};
-use utoipa::openapi::{InfoBuilder, OpenApiBuilder};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Core;
 use crate::http::operations::SCHEME;
+use crate::http::problem::ProblemBody;
 
 /// Returns the routes and their description.
 pub(crate) fn parts() -> (Router<Core>, Value) {
@@ -29,7 +30,9 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .title("Sluice")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some("Rows in, exports out. See docs/api.md."));
-    let empty = OpenApiBuilder::new().info(info.build()).build();
+    // What answers come to by way of `Problems` alone is not collected.
+    let problem = ComponentsBuilder::new().schema_from::<ProblemBody>().build();
+    let empty = OpenApiBuilder::new().info(info.build()).components(Some(problem)).build();
     let (router, description) = OpenApiRouter::with_openapi(empty)
         .routes(routes!(datasets::list, datasets::create))
         .routes(routes!(datasets::show, datasets::update, datasets::drop))
@@ -63,4 +66,32 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
     description["components"]["securitySchemes"][SCHEME] =
         json!({ "type": "http", "scheme": "bearer" });
     (router, description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn what_the_description_refers_to_is_in_it() {
+        let (_, description) = parts();
+        let mut found = Vec::new();
+        references(&description, &mut found);
+        assert!(found.contains(&"#/components/schemas/Problem"), "{found:?}");
+        for reference in found {
+            let path = reference.strip_prefix('#').expect("within the document");
+            assert!(description.pointer(path).is_some(), "{reference}");
+        }
+    }
 }
