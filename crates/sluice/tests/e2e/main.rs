@@ -5,6 +5,7 @@ mod bad_input;
 mod config;
 mod crash;
 mod demo;
+mod description;
 mod destinations;
 mod documents;
 mod durability;
