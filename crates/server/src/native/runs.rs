@@ -377,8 +377,13 @@ pub(super) async fn manifest(
         ("Range" = Option<String>, Header, description = "Bytes that are wanted")),
     security(("token" = ["export:run"])),
     responses(
-        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 206, content_type = "application/octet-stream", body = Vec<u8>), (status = 304), Problems))]
+        (status = 200, content((Vec<u8> = "application/x-ndjson"), (Vec<u8> = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/gzip"),
+            (Vec<u8> = "application/zstd"), (Vec<u8> = "application/octet-stream"))),
+        (status = 206, content((Vec<u8> = "application/x-ndjson"), (Vec<u8> = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/gzip"),
+            (Vec<u8> = "application/zstd"), (Vec<u8> = "application/octet-stream"))),
+        (status = 304), Problems))]
 pub(super) async fn file(
     State(core): State<Core>,
     caller: Caller,
