@@ -140,7 +140,7 @@ fn bad_requests_open_no_run() {
     refused(json!({ "dataset": "d", "compress": "gzip" }), &["compress"]);
     refused(json!({ "dataset": "d", "to_commit": 9 }), &["no commit `9`"]);
     for place in ["file:///tmp", "/tmp", "../x", "managed:///x", ""] {
-        refused(json!({ "dataset": "d", "destination": place }), &["`managed` alone"]);
+        refused(json!({ "dataset": "d", "destination": place }), &["delivers to `managed`"]);
     }
     let since =
         json!({ "dataset": "d", "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z" });

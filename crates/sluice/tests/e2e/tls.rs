@@ -86,7 +86,8 @@ fn a_new_certificate_is_taken_up() {
 
 #[test]
 fn files_that_are_no_certificate_and_key_are_named() {
-    let sluice = Sluice::new();
+    let mut sluice = Sluice::new();
+    sluice.set("SLUICE_LOG", "error");
     sluice.configure(SETTINGS);
     let serve = ["serve", "--listen", "127.0.0.1:0"];
     sluice.fails(&serve, 2, &["cannot read `cert.pem`"]);
