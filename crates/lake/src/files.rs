@@ -18,7 +18,7 @@ use bytes::Bytes;
 use model::dataset::{ColumnStatistics, NewFile};
 use model::ports::{ObjectError, Objects, Put, Upload};
 use model::{BatchId, Code, Failure, Fault, FileId, ObjectKey, PortError, SchemaId, limits};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::tail;
 use encoder::Encoder;
@@ -26,6 +26,9 @@ pub(crate) use statistics::{batch_rows, codec_of, statistics_of};
 
 /// Threads of one import: each holds a block of input and its rows, so more would cost memory.
 const THREADS_MAX: usize = 16;
+
+/// Bytes of rows or text that are worked on in some hundred microseconds.
+const BRIEF_BYTES: usize = 16 << 10;
 
 /// Writes the rows it is given as data files under one folder.
 #[derive(Debug)]
@@ -276,10 +279,9 @@ impl FilesWriter {
         }
         let (schema, rows) = (self.schema.clone(), std::mem::take(&mut self.held.rows));
         let count = rows.iter().map(|batch| batch.num_rows() as u64).sum();
-        let body = tokio::task::spawn_blocking(move || tail::encode(&schema, &rows))
-            .await
-            .map_err(FilesError::Task)?
-            .map_err(FilesError::Tail)?;
+        let encode = move || tail::encode(&schema, &rows);
+        let body = aside(self.held.bytes, encode).await.map_err(FilesError::Task)?;
+        let body = body.map_err(FilesError::Tail)?;
         let id = FileId::mint();
         self.done.push(Written {
             key: tail::key(&id),
@@ -371,6 +373,14 @@ pub(crate) async fn remove(objects: &Arc<dyn Objects>, key: &ObjectKey) {
     if let Err(error) = objects.delete(key).await {
         tracing::warn!(%key, %error, "a data file that no commit lists was left behind");
     }
+}
+
+/// Runs what blocks off the async threads, unless it is about so few bytes that handing it over would take longer.
+pub(crate) async fn aside<T: Send + 'static>(
+    bytes: usize,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    if bytes <= BRIEF_BYTES { Ok(job()) } else { tokio::task::spawn_blocking(job).await }
 }
 
 /// Returns how many threads work on one import or one file.

@@ -36,7 +36,7 @@ use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Prog
 use model::{Code, Failure, Fault, PortError, digest, limits};
 
 use crate::Lake;
-use crate::files::{FilesWriter, Written, remove};
+use crate::files::{FilesWriter, Written, aside, remove};
 use commit::Outcome;
 use convert::BadRow;
 use decode::{Decoded, Decoder};
@@ -146,11 +146,12 @@ impl Importing<'_> {
     async fn key(&self) -> Result<Option<IngestKey>, PortError> {
         let Some(key) = &self.import.key else { return Ok(None) };
         let files = self.import.files.clone();
-        let sums = blocking(move || {
+        let bytes = files.iter().map(source::memory_bytes).fold(0, usize::saturating_add);
+        let sums = aside(bytes, move || {
             files.iter().map(|file| source::sum(file).map(|sum| digest::hex(&sum))).collect()
-        })
-        .await?;
-        let sums: Vec<String> = sums;
+        });
+        let sums: Result<Vec<String>, IngestError> = sums.await.map_err(IngestError::Task)?;
+        let sums = sums?;
         let what = serde_json::json!({
             "dataset": self.import.dataset,
             "files": sums,

@@ -230,8 +230,9 @@ pub const VERIFY_EXCESS_BYTES: u64 = 64 << 20;
 /// Differences that `verify` describes; the rest is counted.
 pub const VERIFY_DIFFERENCES_MAX: usize = 10_000;
 
-/// Bodies of rows that a server takes at once; each holds its body and some blocks of it.
-pub const IMPORTS_AT_ONCE: usize = 16;
+/// MiB of bodies of rows that a server takes at once; each holds its body and some blocks of it. Sixteen of the largest, or as many
+/// small ones as wait for the same fsync.
+pub const IMPORT_MIB_AT_ONCE: u32 = 512;
 
 /// Runs that a server works on at once; each spreads over the processors by itself.
 pub const RUNS_AT_ONCE: usize = 4;

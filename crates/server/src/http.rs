@@ -5,6 +5,7 @@ pub(crate) mod caller;
 pub(crate) mod change;
 pub(crate) mod download;
 pub(crate) mod etag;
+pub(crate) mod grants;
 pub(crate) mod limits;
 pub(crate) mod operations;
 mod operators;
@@ -29,6 +30,7 @@ use tracing::Instrument;
 use crate::metrics::Metrics;
 use crate::{Core, Settings, native};
 use caller::RequestId;
+use grants::Grants;
 use limits::Limits;
 use operations::Operations;
 use problem::Problem;
@@ -52,6 +54,7 @@ pub(crate) struct Doors {
     pub(crate) core: Core,
     pub(crate) operations: Arc<Operations>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) grants: Arc<Grants>,
     /// Whether the server was told to stop.
     stopping: Arc<AtomicBool>,
 }
@@ -65,6 +68,7 @@ impl Doors {
             core,
             operations: Arc::new(operations.and(path, id, Scope::Admin)),
             limits: Arc::new(Limits::new(settings)),
+            grants: Arc::default(),
             stopping: Arc::default(),
         }
     }

@@ -83,7 +83,7 @@ impl Core {
 /// Requests of heavy kinds that are worked on at once.
 #[derive(Clone, Debug)]
 pub struct Gates {
-    /// Bodies of rows; others wait.
+    /// MiB of bodies of rows; others wait.
     imports: Arc<Semaphore>,
     /// Questions in SQL; others are refused.
     questions: Arc<Semaphore>,
@@ -94,7 +94,7 @@ pub struct Gates {
 impl Default for Gates {
     fn default() -> Self {
         Self {
-            imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
+            imports: Arc::new(Semaphore::new(limits::IMPORT_MIB_AT_ONCE as usize)),
             questions: Arc::new(Semaphore::new(limits::QUESTIONS_AT_ONCE)),
             tending: Tending::default(),
         }

@@ -104,7 +104,7 @@ impl Access for Store {
     }
 
     async fn grant(&self, sha256: &str, now: DateTime<Utc>) -> Result<Option<Grant>, AccessError> {
-        let found = tokens::grant(&mut self.read().await?, sha256, now).await?;
+        let found = tokens::grant(&mut self.database.glance().await?, sha256, now).await?;
         let Some((grant, is_noted)) = found else { return Ok(None) };
         if !is_noted {
             let noted: Result<(), AccessError> =

@@ -57,7 +57,7 @@ impl Catalog for Store {
     }
 
     async fn dataset(&self, workspace: &WorkspaceId, name: &str) -> Result<Dataset, CatalogError> {
-        datasets::by_name(&mut self.database.read().await?, workspace, name).await
+        datasets::by_name(&mut self.database.glance().await?, workspace, name).await
     }
 
     async fn datasets(&self, workspace: &WorkspaceId) -> Result<Vec<Dataset>, CatalogError> {
@@ -194,7 +194,7 @@ impl Catalog for Store {
     }
 
     async fn unsealed(&self, dataset: &DatasetId) -> Result<Unsealed, CatalogError> {
-        tail::unsealed(&mut self.database.read().await?, dataset).await
+        tail::unsealed(&mut self.database.glance().await?, dataset).await
     }
 }
 

@@ -12,9 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection, Postgres, SqlStr, Sqlite};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -71,6 +73,26 @@ pub(crate) struct Transaction {
 enum Inner {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     Postgres(sqlx::Transaction<'static, Postgres>),
+    /// Without a transaction: each statement sees a state of its own.
+    BareSqlite(PoolConnection<Sqlite>),
+    BarePostgres(PoolConnection<Postgres>),
+}
+
+/// The connection that statements go to.
+enum To<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+impl Inner {
+    fn connection(&mut self) -> To<'_> {
+        match self {
+            Self::Sqlite(tx) => To::Sqlite(tx),
+            Self::BareSqlite(bare) => To::Sqlite(bare),
+            Self::Postgres(tx) => To::Postgres(tx),
+            Self::BarePostgres(bare) => To::Postgres(bare),
+        }
+    }
 }
 
 /// Runs a write transaction: `transact!(database, ErrorType, |tx| body)`, repeated on conflict.
@@ -163,6 +185,15 @@ impl Database {
         Ok(Transaction { inner, undo: false, _turn: None })
     }
 
+    /// Begins what is only one statement that reads, which needs no transaction around it.
+    pub(crate) async fn glance(&self) -> Result<Transaction, Error> {
+        let inner = match self {
+            Self::Sqlite { pool, .. } => Inner::BareSqlite(pool.acquire().await?),
+            Self::Postgres { pool } => Inner::BarePostgres(pool.acquire().await?),
+        };
+        Ok(Transaction { inner, undo: false, _turn: None })
+    }
+
     /// Closes every connection.
     pub(crate) async fn close(&self) {
         match self {
@@ -180,14 +211,10 @@ impl Transaction {
         args: &[Value],
     ) -> Result<u64, Error> {
         let sql = sql.into();
-        Ok(match &mut self.inner {
-            Inner::Sqlite(tx) => {
-                let query = bound!(Sqlite, sql.sqlite(), args);
-                query.execute(&mut **tx).await?.rows_affected()
-            }
-            Inner::Postgres(tx) => {
-                let query = bound!(Postgres, sql.postgres(), args);
-                query.execute(&mut **tx).await?.rows_affected()
+        Ok(match self.inner.connection() {
+            To::Sqlite(to) => bound!(Sqlite, sql.sqlite(), args).execute(to).await?.rows_affected(),
+            To::Postgres(to) => {
+                bound!(Postgres, sql.postgres(), args).execute(to).await?.rows_affected()
             }
         })
     }
@@ -199,13 +226,13 @@ impl Transaction {
         args: &[Value],
     ) -> Result<Vec<Row>, Error> {
         let sql = sql.into();
-        Ok(match &mut self.inner {
-            Inner::Sqlite(tx) => {
-                let rows = bound!(Sqlite, sql.sqlite(), args).fetch_all(&mut **tx).await?;
+        Ok(match self.inner.connection() {
+            To::Sqlite(to) => {
+                let rows = bound!(Sqlite, sql.sqlite(), args).fetch_all(to).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
             }
-            Inner::Postgres(tx) => {
-                let rows = bound!(Postgres, sql.postgres(), args).fetch_all(&mut **tx).await?;
+            To::Postgres(to) => {
+                let rows = bound!(Postgres, sql.postgres(), args).fetch_all(to).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
         })
@@ -236,11 +263,14 @@ impl Transaction {
     ) -> Result<Vec<Row>, Error> {
         let mut rows = Vec::new();
         for some in among.chunks(INSERT_VALUES_MAX) {
-            let places: Vec<_> =
-                (1..=some.len()).map(|n| format!("${}", fixed.len() + n)).collect();
+            // The last once more, so that there are few texts and most are prepared already.
+            let count = some.len().next_power_of_two().min(INSERT_VALUES_MAX);
+            let again = std::iter::repeat_n(&some[some.len() - 1], count - some.len()).cloned();
+            let some: Vec<Value> = some.iter().cloned().chain(again).collect();
+            let places: Vec<_> = (1..=count).map(|n| format!("${}", fixed.len() + n)).collect();
             let sql = text.replace("{}", &places.join(", "));
             let sql = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
-            let args = [fixed, some].concat();
+            let args = [fixed, &some].concat();
             rows.extend(self.all(Sql::assembled(sql), &args).await?);
         }
         Ok(rows)
@@ -256,39 +286,41 @@ impl Transaction {
         values: &[Value],
         tail: &'static str,
     ) -> Result<u64, Error> {
-        let mut inserted = 0;
-        for some in values.chunks(INSERT_VALUES_MAX / columns * columns) {
-            let sql = insert_text(into, columns, some.len() / columns, tail);
+        let (mut inserted, mut left) = (0, values);
+        while !left.is_empty() {
+            // A power of two, so that there are few texts and most are prepared already.
+            let rows = (INSERT_VALUES_MAX / columns).min(left.len() / columns);
+            let rows = 1 << rows.ilog2();
+            let (some, rest) = left.split_at(rows * columns);
+            let sql = insert_text(into, columns, rows, tail);
             inserted += self.execute(Sql::assembled(sql), some).await?;
+            left = rest;
         }
         Ok(inserted)
     }
 
     /// Runs a text of several statements.
     pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), Error> {
-        match &mut self.inner {
-            Inner::Sqlite(tx) => sqlx::raw_sql(text).execute(&mut **tx).await.map(drop)?,
-            Inner::Postgres(tx) => sqlx::raw_sql(text).execute(&mut **tx).await.map(drop)?,
+        match self.inner.connection() {
+            To::Sqlite(to) => sqlx::raw_sql(text).execute(to).await.map(drop)?,
+            To::Postgres(to) => sqlx::raw_sql(text).execute(to).await.map(drop)?,
         }
         Ok(())
     }
 
     /// Returns the database's own time in microseconds.
     pub(crate) async fn clock(&mut self) -> Result<i64, Error> {
-        let sql = match &self.inner {
-            Inner::Sqlite(_) => {
-                "SELECT CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS now"
-            }
-            Inner::Postgres(_) => {
-                "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now"
-            }
+        let sql = if self.is_sqlite() {
+            "SELECT CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS now"
+        } else {
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now"
         };
         self.one(sql, &[]).await?.int("now")
     }
 
     /// Returns whether this is SQLite.
     pub(crate) fn is_sqlite(&self) -> bool {
-        matches!(self.inner, Inner::Sqlite(_))
+        matches!(self.inner, Inner::Sqlite(_) | Inner::BareSqlite(_))
     }
 
     /// Lets [`Transaction::finish`] roll back: the answer stands, the writes do not.
@@ -303,6 +335,7 @@ impl Transaction {
             (Inner::Sqlite(tx), false) => tx.commit().await?,
             (Inner::Postgres(tx), true) => tx.rollback().await?,
             (Inner::Postgres(tx), false) => tx.commit().await?,
+            (Inner::BareSqlite(_) | Inner::BarePostgres(_), _) => {}
         }
         Ok(())
     }

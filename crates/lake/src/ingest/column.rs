@@ -34,6 +34,9 @@ const FLOAT16_MAX: f32 = 65_504.0;
 /// Columns whose names are tried before a name is looked up.
 const NAMES_AHEAD: usize = 4;
 
+/// Bytes of a text for which there is room at first.
+const TEXT_BYTES: usize = 16;
+
 /// Characters of a value shown in a message.
 const SHOWN_CHARS: usize = 40;
 
@@ -107,12 +110,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(fields: &[Field], path: &str) -> Result<Self, IngestError> {
+    /// Makes columns with room for some rows.
+    pub(super) fn new(fields: &[Field], path: &str, rows: usize) -> Result<Self, IngestError> {
         let columns: Vec<_> =
-            fields.iter().map(|field| Column::new(field, path)).collect::<Result<_, _>>()?;
+            fields.iter().map(|field| Column::new(field, path, rows)).collect::<Result<_, _>>()?;
         let index = fields.iter().enumerate().map(|(at, f)| (f.name.clone(), at)).collect();
         let last = vec![0; columns.len()];
-        Ok(Self { columns, index, valid: NullBufferBuilder::new(1024), last, exact: false })
+        Ok(Self { columns, index, valid: NullBufferBuilder::new(rows), last, exact: false })
     }
 
     /// Refuses also what fits a column but would have made another type of it: `007` is no number.
@@ -197,9 +201,9 @@ impl Record {
 }
 
 impl Column {
-    pub(super) fn new(field: &Field, parent: &str) -> Result<Self, IngestError> {
+    fn new(field: &Field, parent: &str, rows: usize) -> Result<Self, IngestError> {
         let path = join(parent, &field.name);
-        let data = Data::new(&field.kind, &path)?;
+        let data = Data::new(&field.kind, &path, rows)?;
         let (name, kind) = (field.name.clone(), field.kind.clone());
         let plain = !name.contains(|c: char| matches!(c, '"' | '\\') || c.is_control());
         let quoted = if plain { format!("\"{name}\"") } else { String::new() };
@@ -466,11 +470,15 @@ impl Column {
 }
 
 impl Data {
-    fn new(kind: &Type, path: &str) -> Result<Self, IngestError> {
-        let integer = |min: i64, max: i64| Self::Integer { values: Int64Builder::new(), min, max };
+    fn new(kind: &Type, path: &str, rows: usize) -> Result<Self, IngestError> {
+        let integer = |min: i64, max: i64| Self::Integer {
+            values: Int64Builder::with_capacity(rows),
+            min,
+            max,
+        };
         Ok(match kind {
             Type::Null => Self::Null(0),
-            Type::Boolean => Self::Boolean(BooleanBuilder::new()),
+            Type::Boolean => Self::Boolean(BooleanBuilder::with_capacity(rows)),
             Type::Int8 => integer(i8::MIN.into(), i8::MAX.into()),
             Type::Int16 => integer(i16::MIN.into(), i16::MAX.into()),
             Type::Int32 => integer(i32::MIN.into(), i32::MAX.into()),
@@ -478,22 +486,32 @@ impl Data {
             Type::UInt8 => integer(0, u8::MAX.into()),
             Type::UInt16 => integer(0, u16::MAX.into()),
             Type::UInt32 => integer(0, u32::MAX.into()),
-            Type::UInt64 => Self::UInt64(UInt64Builder::new()),
-            Type::Float16 => Self::Float32 { values: Float32Builder::new(), max: FLOAT16_MAX },
-            Type::Float32 => Self::Float32 { values: Float32Builder::new(), max: f32::MAX },
-            Type::Float64 => Self::Float64(Float64Builder::new()),
-            Type::String => Self::Text(StringBuilder::new()),
-            Type::Binary | Type::FixedBinary { .. } => Self::Binary(BinaryBuilder::new()),
+            Type::UInt64 => Self::UInt64(UInt64Builder::with_capacity(rows)),
+            Type::Float16 => {
+                Self::Float32 { values: Float32Builder::with_capacity(rows), max: FLOAT16_MAX }
+            }
+            Type::Float32 => {
+                Self::Float32 { values: Float32Builder::with_capacity(rows), max: f32::MAX }
+            }
+            Type::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
+            Type::String => Self::Text(StringBuilder::with_capacity(rows, rows * TEXT_BYTES)),
+            Type::Binary | Type::FixedBinary { .. } => {
+                Self::Binary(BinaryBuilder::with_capacity(rows, rows * TEXT_BYTES))
+            }
             Type::Decimal { precision, scale } if *precision > 38 => Self::Decimal256(
-                Decimal256Builder::new().with_precision_and_scale(*precision, *scale)?,
+                Decimal256Builder::with_capacity(rows)
+                    .with_precision_and_scale(*precision, *scale)?,
             ),
             Type::Decimal { precision, scale } => Self::Decimal128(
-                Decimal128Builder::new().with_precision_and_scale(*precision, *scale)?,
+                Decimal128Builder::with_capacity(rows)
+                    .with_precision_and_scale(*precision, *scale)?,
             ),
-            Type::Date => Self::Date(Date32Builder::new()),
-            Type::Time { unit } => Self::Time { values: Int64Builder::new(), unit: *unit },
+            Type::Date => Self::Date(Date32Builder::with_capacity(rows)),
+            Type::Time { unit } => {
+                Self::Time { values: Int64Builder::with_capacity(rows), unit: *unit }
+            }
             Type::Timestamp { unit, zone } => Self::Instant {
-                values: Int64Builder::new(),
+                values: Int64Builder::with_capacity(rows),
                 unit: *unit,
                 zoned: zone.is_some(),
                 digits_max: usize::MAX,
@@ -506,15 +524,15 @@ impl Data {
             }
             Type::List { item } => Self::List {
                 offsets: vec![0],
-                valid: NullBufferBuilder::new(1024),
-                item: Box::new(Column { path: path.into(), ..Column::new(item, path)? }),
+                valid: NullBufferBuilder::new(rows),
+                item: Box::new(Column { path: path.into(), ..Column::new(item, path, rows)? }),
             },
-            Type::Struct { fields } => Self::Struct(Record::new(fields, path)?),
+            Type::Struct { fields } => Self::Struct(Record::new(fields, path, rows)?),
             Type::Map { key, value } => Self::Map {
                 offsets: vec![0],
-                valid: NullBufferBuilder::new(1024),
-                key: Box::new(Column::new(key, path)?),
-                value: Box::new(Column::new(value, path)?),
+                valid: NullBufferBuilder::new(rows),
+                key: Box::new(Column::new(key, path, rows)?),
+                value: Box::new(Column::new(value, path, rows)?),
             },
         })
     }
@@ -584,7 +602,7 @@ mod tests {
 
     /// Reads one value of a JSON object's field `x`.
     fn read(kind: Type, json: &str) -> Result<String, String> {
-        let mut record = Record::new(&[Field::new("x", kind)], "").unwrap();
+        let mut record = Record::new(&[Field::new("x", kind)], "", 1).unwrap();
         let text = format!("{{\"x\":{json}}}");
         record.push_json(&mut Cursor::new(&text), "").map_err(|reason| reason.to_string())?;
         let (columns, _) = record.finish().unwrap();

@@ -40,13 +40,13 @@ impl Decoder {
         let places = layout.header.iter().flatten().map(place).collect::<Option<Vec<_>>>();
         let places = places.expect("the schema was made from the header");
         // Finds columns that text cannot fill before the first row is read.
-        Record::new(&schema.fields, "")?;
+        Record::new(&schema.fields, "", 0)?;
         Ok(Self { layout, schema: schema.clone(), arrow: schema.to_arrow(), places, exact })
     }
 
     /// Decodes a block; where bad records are not passed over, the first one is an error.
     pub(super) fn decode(&self, block: &Block) -> Result<Result<Decoded, BadRecord>, IngestError> {
-        let mut rows = self.rows()?;
+        let mut rows = self.rows(block)?;
         let mut first_bad = None;
         for line in block.records() {
             if let Err(reason) = self.push(&mut rows, &line) {
@@ -64,7 +64,7 @@ impl Decoder {
     fn one_by_one(&self, block: &Block) -> Result<Decoded, IngestError> {
         let mut bad = Vec::new();
         let mut good = Vec::new();
-        let mut trial = self.rows()?;
+        let mut trial = self.rows(block)?;
         for span in &block.spans {
             let line = block.record(*span);
             match self.push(&mut trial, &line) {
@@ -72,19 +72,19 @@ impl Decoder {
                 Err(reason) => {
                     bad.push(BadRecord::new(&line, reason));
                     // A record that broke off left half a row behind.
-                    trial = self.rows()?;
+                    trial = self.rows(block)?;
                 }
             }
         }
-        let mut rows = self.rows()?;
+        let mut rows = self.rows(block)?;
         for line in good {
             self.push(&mut rows, &line).expect("it was good a moment ago");
         }
         Ok(Decoded { batch: self.batch(rows)?, bad })
     }
 
-    fn rows(&self) -> Result<Record, IngestError> {
-        let rows = Record::new(&self.schema.fields, "")?;
+    fn rows(&self, block: &Block) -> Result<Record, IngestError> {
+        let rows = Record::new(&self.schema.fields, "", block.spans.len())?;
         Ok(if self.exact { rows.exact() } else { rows })
     }
 

@@ -20,6 +20,7 @@ use super::parquet::ParquetInput;
 use super::shape::{Fields, Mixing, Node, Resolver, Seen, Shape, check_limits};
 use super::source::{self, Content, Source, TextContent};
 use super::{blocking, half};
+use crate::files::aside;
 
 /// The dataset that the rows go to.
 #[derive(Clone, Debug)]
@@ -190,7 +191,8 @@ impl Look<'_> {
         format: InputFormat,
     ) -> Result<(Input, u64), IngestError> {
         let looked = file.clone();
-        let source = blocking(move || source::look(&looked, format)).await?;
+        let looking = aside(source::memory_bytes(file), move || source::look(&looked, format));
+        let source = looking.await.map_err(IngestError::Task)??;
         let size = source.bytes;
         match &source.content {
             Content::Parquet => {

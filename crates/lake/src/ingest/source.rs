@@ -18,6 +18,7 @@ use super::block::Block;
 use super::error::{IngestError, Place, Reason};
 use super::split::{Broken, Form, Splitter};
 use super::{csv, json};
+use crate::files::aside;
 
 /// Bytes looked at to tell what a file is.
 const HEAD_BYTES: usize = 64 << 10;
@@ -135,6 +136,14 @@ fn size(file: &ImportFile) -> Result<u64, IngestError> {
     Ok(meta.len())
 }
 
+/// Returns the bytes of a file that is in memory; those of others are beyond any measure.
+pub(super) fn memory_bytes(file: &ImportFile) -> usize {
+    match &file.content {
+        ImportContent::Path(_) => usize::MAX,
+        ImportContent::Text { bytes, .. } => bytes.len(),
+    }
+}
+
 /// Opens the bytes of a file as they are stored.
 fn raw(file: &ImportFile) -> Result<Box<dyn Read + Send>, IngestError> {
     Ok(match &file.content {
@@ -190,7 +199,8 @@ type Text = Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>;
 /// Opens the decompressed text behind a byte order mark; `read` counts the bytes taken from the file.
 fn open(file: &ImportFile, text: &TextContent, read: &Arc<AtomicU64>) -> Result<Text, IngestError> {
     let raw = raw(file)?;
-    let counted = BufReader::with_capacity(256 << 10, Counted { raw, read: read.clone() });
+    let ahead = memory_bytes(file).min(256 << 10);
+    let counted = BufReader::with_capacity(ahead, Counted { raw, read: read.clone() });
     let mut reader: Box<dyn Read + Send> = match text.codec {
         Codec::Plain => Box::new(counted),
         Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(counted)),
@@ -261,7 +271,7 @@ pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'stati
 ) -> impl Stream<Item = Result<(R, u64), IngestError>> + use<R, J> {
     let (file, text) = (source.file.clone(), text.clone());
     if count > 0 && is_one_block(&file, &text, block_bytes) {
-        let only = tokio::task::spawn_blocking(move || {
+        let only = aside(memory_bytes(&file), move || {
             let block = Reading::open(&file, &text, block_bytes)?.next()?;
             Ok(block.map(|block| (block.raw_bytes, job(block))))
         });
@@ -294,8 +304,7 @@ pub(super) fn blocks<R: Send + 'static, J: Fn(Block) -> R + Send + Sync + 'stati
 
 /// Returns whether a file is text in memory that makes one block at most: then one thread does it all.
 fn is_one_block(file: &ImportFile, text: &TextContent, block_bytes: usize) -> bool {
-    matches!(&file.content, ImportContent::Text { bytes, .. }
-        if text.codec == Codec::Plain && bytes.len() < block_bytes)
+    text.codec == Codec::Plain && memory_bytes(file) < block_bytes
 }
 
 fn read_blocks(

@@ -13,7 +13,7 @@ use model::limits;
 use super::block::{Block, Span, Spare};
 
 /// Bytes that there is room for at first.
-const FIRST_BYTES: usize = 64 << 10;
+const FIRST_BYTES: usize = 16 << 10;
 
 /// How records follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use model::access::{DEFAULT, Grant, TokenText};
 use model::{Code, WorkspaceId};
 
+use super::operations::Operation;
 use super::problem::Problem;
 use super::story::Story;
 use super::{Doors, operators};
@@ -81,33 +82,54 @@ async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
     {
         story.hold(place);
     }
-    let text = token(&parts.headers)?;
-    let grant = known(doors, &text, parts).await?;
+    let (now, changes) = (doors.core.clock.now(), doors.grants.changes());
+    let key = (token(&parts.headers)?.sha256(), named(&parts.headers).map(str::to_owned));
+    let known = doors.grants.known(&key, now);
+    let grant = match &known {
+        Some(caller) => caller.grant.clone(),
+        None => ask(doors, &key.0, parts).await?,
+    };
     doors.limits.ask(&grant.token)?;
-    if !grant.allows(operation.scope) {
-        let detail = format!(
-            "this token does not allow `{}`; use one with the scope `{}`",
-            operation.id,
-            operation.scope.as_str()
-        );
-        return Err(Problem::new(Code::Forbidden, detail));
-    }
-    let workspace = workspace(doors, &grant, &parts.headers).await?;
-    let caller = Caller { grant, workspace };
+    check(&grant, operation)?;
+    let caller = match known {
+        Some(caller) => caller,
+        None => {
+            let workspace = workspace(doors, &grant, key.1.as_deref()).await?;
+            let caller = Caller { grant, workspace };
+            doors.grants.keep(key, (caller.clone(), now), changes);
+            caller
+        }
+    };
     story.by(&caller);
     Ok(caller)
 }
 
 /// Returns what a token opens; those that open nothing are looked up at a limited rate.
-async fn known(doors: &Doors, text: &TokenText, parts: &Parts) -> Result<Grant, Problem> {
+async fn ask(doors: &Doors, sha256: &str, parts: &Parts) -> Result<Grant, Problem> {
     let peer = parts.extensions.get::<ConnectInfo<Peer>>();
     let nowhere: IpAddr = Ipv4Addr::UNSPECIFIED.into();
     let client = peer.map_or(nowhere, |ConnectInfo(Peer(peer))| client(*peer));
-    let sha256 = text.sha256();
-    doors.limits.guess(&sha256, client)?;
-    let grant = doors.core.access.grant(&sha256, doors.core.clock.now()).await?;
-    doors.limits.remember(&sha256, grant.is_some());
+    doors.limits.guess(sha256, client)?;
+    let grant = doors.core.access.grant(sha256, doors.core.clock.now()).await?;
+    doors.limits.remember(sha256, grant.is_some());
     grant.ok_or_else(unknown)
+}
+
+fn check(grant: &Grant, operation: &Operation) -> Result<(), Problem> {
+    if grant.allows(operation.scope) {
+        return Ok(());
+    }
+    let detail = format!(
+        "this token does not allow `{}`; use one with the scope `{}`",
+        operation.id,
+        operation.scope.as_str()
+    );
+    Err(Problem::new(Code::Forbidden, detail))
+}
+
+/// Returns the workspace that a request names.
+fn named(headers: &HeaderMap) -> Option<&str> {
+    headers.get(WORKSPACE).map(|value| value.to_str().unwrap_or("?"))
 }
 
 fn token(headers: &HeaderMap) -> Result<TokenText, Problem> {
@@ -129,9 +151,8 @@ fn unknown() -> Problem {
 async fn workspace(
     doors: &Doors,
     grant: &Grant,
-    headers: &HeaderMap,
+    named: Option<&str>,
 ) -> Result<WorkspaceId, Problem> {
-    let named = headers.get(WORKSPACE).map(|value| value.to_str().unwrap_or("?"));
     let found = match (&grant.workspace, named) {
         (Some(only), None) => return Ok(only.clone()),
         (_, named) => {

@@ -56,6 +56,8 @@ pub(super) async fn log(
     // By itself: whoever hangs up does not stop a change half way, nor keep its outcome out of the log.
     let task = tokio::spawn(async move {
         let response = next.run(request).await;
+        // It may have been a token or a principal, and may have been done whatever was answered.
+        doors.grants.forget();
         let outcome = response.extensions().get::<Problem>().map_or("done", Problem::code);
         let target = response.extensions().get::<Target>().map(|target| target.0.as_str());
         if let Err(error) = doors.core.access.end_audit(&entry.id, outcome, target).await {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use chrono::{DateTime, Utc};
@@ -14,6 +14,7 @@ use model::dataset::DatasetKind;
 use model::ports::{Import, ImportContent, ImportFile, ImportReport, InputFormat};
 use model::{Code, names};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use crate::Core;
@@ -85,8 +86,13 @@ pub(super) async fn add(
     let format = format(&headers)?;
     let key = key(&headers)?;
     // Before the body is read: those that wait hold nothing.
-    let permit = core.gates.imports.clone().acquire_owned().await;
+    let mut permit = place(&core, weight(&headers, &body)).await;
     let bytes = whole(body, BODY_BYTES_MAX).await?;
+    if is_packed(&bytes) && !headers.contains_key(header::CONTENT_ENCODING) {
+        // It is more than it looked like. Nobody waits for others while they hold what others wait for.
+        drop(permit);
+        permit = place(&core, weight_of(u64::MAX)).await;
+    }
     let content = ImportContent::Text { bytes, text_bytes_max: TEXT_BYTES_MAX };
     let import = Import {
         workspace: caller.workspace.clone(),
@@ -133,5 +139,47 @@ fn format(headers: &HeaderMap) -> Result<InputFormat, Problem> {
         }
         "application/json" => Ok(InputFormat::Json),
         _ => Err(unsupported("send `application/x-ndjson` or `application/json`")),
+    }
+}
+
+/// Waits until there is room for a body.
+async fn place(core: &Core, mib: u32) -> OwnedSemaphorePermit {
+    let permit = core.gates.imports.clone().acquire_many_owned(mib).await;
+    permit.expect("nobody closes the gate")
+}
+
+/// Returns how many MiB a body counts for: as many as it has, or the most where nobody knows what it comes to.
+fn weight(headers: &HeaderMap, body: &Body) -> u32 {
+    let packed = headers.contains_key(header::CONTENT_ENCODING);
+    weight_of(body.size_hint().exact().filter(|_| !packed).unwrap_or(u64::MAX))
+}
+
+fn weight_of(bytes: u64) -> u32 {
+    let bytes = bytes.clamp(1, BODY_BYTES_MAX as u64);
+    u32::try_from(bytes.div_ceil(1 << 20)).expect("some MiB")
+}
+
+/// Returns whether a body is packed, by its first bytes.
+fn is_packed(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x1f\x8b") || bytes.starts_with(b"\x28\xb5\x2f\xfd")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_counts_for_what_it_may_come_to() {
+        let of = |body: &[u8], packed: bool| {
+            let mut headers = HeaderMap::new();
+            if packed {
+                headers.insert(header::CONTENT_ENCODING, "gzip".parse().expect("a value"));
+            }
+            weight(&headers, &Body::from(body.to_vec()))
+        };
+        assert_eq!([of(b"", false), of(b"{}", false), of(b"{}", true)], [1, 1, 32]);
+        assert_eq!(of(&vec![b' '; (3 << 20) + 1], false), 4);
+        let stream = futures::stream::empty::<Result<bytes::Bytes, std::io::Error>>();
+        assert_eq!(weight(&HeaderMap::new(), &Body::from_stream(stream)), 32);
     }
 }

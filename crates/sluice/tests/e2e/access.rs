@@ -1,6 +1,7 @@
 //! Organizations, workspaces, principals and tokens at the command line.
 
 use crate::helper::{Sluice, numbers};
+use crate::server::Server;
 
 #[test]
 fn workspaces_have_their_own_datasets() {
@@ -76,4 +77,22 @@ fn tokens_are_shown_once_and_changes_are_logged() {
         ]
     );
     assert_eq!(changes[4..], ["token.create nightly failed", "token.revoke tk_1 failed"]);
+}
+
+#[test]
+fn a_token_revoked_beside_the_server_opens_nothing_soon() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    sluice.ok(&["principal", "create", "nightly"]);
+    let token = sluice.ok(&["token", "create", "--principal", "nightly", "--scope", "data:read"]);
+    let status = || server.send("GET", "/v1/datasets", (&token, &[]), b"").status;
+    assert_eq!([status(), status()], [200, 200]);
+    let tokens = sluice.json(&["token", "list"]);
+    let all = tokens.as_array().expect("tokens");
+    let id = all.iter().find(|one| one["scopes"][0] == "data:read").expect("there")["id"].clone();
+    sluice.ok(&["token", "revoke", id.as_str().expect("an id")]);
+    let begin = std::time::Instant::now();
+    while status() != 401 {
+        assert!(begin.elapsed().as_secs() < 10, "the server never looked again");
+    }
 }
