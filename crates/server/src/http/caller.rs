@@ -91,14 +91,13 @@ async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
     };
     doors.limits.ask(&grant.token)?;
     check(&grant, operation)?;
-    let caller = match known {
-        Some(caller) => caller,
-        None => {
-            let workspace = workspace(doors, &grant, key.1.as_deref()).await?;
-            let caller = Caller { grant, workspace };
-            doors.grants.keep(key, (caller.clone(), now), changes);
-            caller
-        }
+    let caller = if let Some(caller) = known {
+        caller
+    } else {
+        let workspace = workspace(doors, &grant, key.1.as_deref()).await?;
+        let caller = Caller { grant, workspace };
+        doors.grants.keep(key, (caller.clone(), now), changes);
+        caller
     };
     story.by(&caller);
     Ok(caller)
