@@ -14,8 +14,14 @@ const MAKES: [&str; 1] = ["rows.add"];
 const SORTS: [&str; 1] = ["document.list"];
 
 /// Operations that end what the others need, last.
-const ENDS: [&str; 5] =
-    ["view.drop", "dataset.drop", "destination.delete", "token.revoke", "principal.disable"];
+const ENDS: [&str; 6] = [
+    "view.drop",
+    "dataset.drop",
+    "destination.delete",
+    "document.remove",
+    "token.revoke",
+    "principal.disable",
+];
 
 /// Where a destination is that nobody delivers to.
 const PLACE: &str = "file:///sluice-test/nowhere";
@@ -122,7 +128,7 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
     let place = json!({ "name": "partner", "url": PLACE, "secrets": { "password": "canary" } });
     make("/v1/destinations", place);
     let new = [("content-type", "application/json"), ("if-none-match", "*")];
-    server.send("PUT", "/v1/documents/policies/first", (token, &new), b"{}").ok(201);
+    server.send("PUT", "/v1/documents/policies/newest-wins", (token, &new), b"{}").ok(201);
     let principal = make("/v1/principals", json!({ "name": "extra" }));
     let extra = make("/v1/tokens", json!({ "principal": "extra", "scopes": ["data:read"] }));
     let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -143,7 +149,7 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         ("view", "totals".to_owned()),
         ("destination", "partner".to_owned()),
         ("kind", "policies".to_owned()),
-        ("document", "first".to_owned()),
+        ("document", "newest-wins".to_owned()),
         ("batch", text(&added["batch"])),
         ("principal", text(&principal["id"])),
         ("token", text(&extra["id"])),
