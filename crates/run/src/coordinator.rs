@@ -168,8 +168,8 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// As [`Coordinator::start`], and [`LedgerError::Open`] while an interrupted run would move the same cursor.
-    /// A key that a run was opened with before gives [`LedgerError::Repeated`].
+    /// As [`Coordinator::start`], and [`model::ports::LedgerError::Open`] while an interrupted run would move the same cursor.
+    /// A key that a run was opened with before gives [`model::ports::LedgerError::Repeated`].
     pub async fn open(&self, request: &Request) -> Result<Run, Error> {
         let (opened, _, guard) = Box::pin(self.opened(request)).await?;
         if let Err(error) = self.ports.ledger.release(&opened.lease).await {
