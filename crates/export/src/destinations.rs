@@ -9,9 +9,11 @@
 mod error;
 mod fields;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::SecretText;
 use model::ports::Objects;
 use objects::{Egress, S3};
 use url::Url;
@@ -105,6 +107,38 @@ pub fn open(place: &Place, egress: &Egress) -> Result<Arc<dyn Objects>, Error> {
     kind.destination.canonical(&place.url)?;
     place.check(kind)?;
     kind.destination.open(place, egress)
+}
+
+/// Checks what is known of a place to be, before it is kept: its settings, and the names alone of its secrets. Does no
+/// I/O.
+///
+/// # Errors
+///
+/// Like [`open`]; what misses is named as a field, because no environment stands in for a place that is kept.
+///
+/// ```
+/// use export::destinations::check;
+/// let (settings, secrets) = ([].into(), ["access_key_id".to_owned()].into());
+/// let error = check("s3://exports", &settings, &secrets, &objects::Egress::default());
+/// let error = error.expect_err("half a key");
+/// assert_eq!((error.part(), error.to_string().contains("AWS")), ("secrets", false));
+/// ```
+pub fn check(
+    url: &str,
+    settings: &BTreeMap<String, String>,
+    secrets: &BTreeSet<String>,
+    egress: &Egress,
+) -> Result<(), Error> {
+    let known = |name: &String| (name.clone(), SecretText::new("-"));
+    let secrets = secrets.iter().map(known).collect();
+    let place = Place { url: url.to_owned(), settings: settings.clone(), secrets };
+    match open(&place, egress) {
+        Ok(_) => Ok(()),
+        Err(Error::MissingField { kind, field, belongs, .. }) => {
+            Err(Error::MissingField { kind, field, belongs, environment: String::new() })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the store of a bucket for what is no destination: the lake's own files.

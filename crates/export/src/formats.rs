@@ -138,9 +138,9 @@ impl Encoder for Formats {
     fn check(&self, spec: &FormatSpec, schema: &Schema) -> Result<Encoding, PortError> {
         let settings = Settings::read(spec)?;
         Template::parse(spec.name.as_deref())?;
-        for (limit, option) in [(spec.file_bytes, "--file-size"), (spec.file_rows, "--file-rows")] {
+        for (limit, of) in [(spec.file_bytes, "bytes"), (spec.file_rows, "rows")] {
             if limit == Some(0) {
-                return Err(Error::Zero { option }.into());
+                return Err(Error::Zero { of }.into());
             }
         }
         settings.format.format.check(&settings, schema)?;
@@ -201,10 +201,10 @@ pub(crate) enum Error {
         format: &'static str,
     },
     /// A limit of zero.
-    #[error("`{option}` cannot be 0; leave it out for no limit")]
+    #[error("the maximum of {of} in a file cannot be 0; leave it out for no limit")]
     Zero {
-        /// The option.
-        option: &'static str,
+        /// Of what.
+        of: &'static str,
     },
     /// The part was planned by a program that makes other bytes.
     #[error(

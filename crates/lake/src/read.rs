@@ -251,8 +251,8 @@ impl Drop for Reading {
 pub(crate) enum Error {
     /// A file of the lake is gone or damaged.
     #[error(
-        "could not read the lake's file `{key}`: {source}; files of the data folder must not be \
-         changed or deleted by hand"
+        "could not read the lake's file `{key}`: {}; files of the data folder must not be changed or \
+         deleted by hand", innermost(.source)
     )]
     Open {
         /// The file.
@@ -304,6 +304,16 @@ pub(crate) enum Error {
     /// A task died.
     #[error("reading stopped for an unknown reason; the log has more")]
     Died,
+}
+
+/// Returns what is at the bottom of an error: those above it name the server's own paths, which are not for whoever asks for
+/// an export.
+fn innermost(error: &ParquetError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 impl Failure for Error {

@@ -57,12 +57,12 @@ impl Definition {
         let (x, y) = (&a.selection, &b.selection);
         let pairs = [
             ("the relation", text(&a.source), text(&b.source)),
-            ("--columns", text(&x.columns), text(&y.columns)),
-            ("--where", text(&x.filter), text(&y.filter)),
-            ("--since", text(&x.since), text(&y.since)),
-            ("--until", text(&x.until), text(&y.until)),
+            ("the columns", text(&x.columns), text(&y.columns)),
+            ("the condition", text(&x.filter), text(&y.filter)),
+            ("`since`", text(&x.since), text(&y.since)),
+            ("`until`", text(&x.until), text(&y.until)),
             ("the format", text(&self.format), text(&other.format)),
-            ("--to", text(&self.destination), text(&other.destination)),
+            ("the destination", text(&self.destination), text(&other.destination)),
         ];
         pairs.into_iter().find(|(_, here, there)| here != there)
     }

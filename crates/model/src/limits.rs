@@ -52,7 +52,7 @@ pub const CALL_RETRY_SECONDS: u64 = 180;
 /// Bytes of an answer that are read to learn why an object store refuses.
 pub const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of one encoded file that a plan aims at when no `--file-size` is given.
+/// Bytes of one encoded file that a plan aims at when no maximum is given.
 pub const PART_BYTES_TARGET: u64 = 256 << 20;
 
 /// Bytes of stored files that are copied into one file, unless the first alone has more.

@@ -28,5 +28,5 @@ pub use lake::{
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};
-pub use places::{PlaceError, PlaceRules, Places};
+pub use places::{BadPlace, PlaceError, PlaceRules, Places};
 pub use runs::Runs;

@@ -36,7 +36,7 @@ pub enum Cancelled {
 
 impl Coordinator {
     /// Stops a run. A run that has failed or was cancelled before is cleaned up once more, in case that
-    /// was interrupted.
+    /// was interrupted. One whose destination cannot be opened any more ends, and its files stay.
     ///
     /// # Errors
     ///
@@ -44,8 +44,8 @@ impl Coordinator {
     pub async fn cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Cancelled, Error> {
         let ledger = &self.ports.ledger;
         let found = ledger.run(workspace, run).await?;
-        let objects =
-            self.ports.destinations.open(workspace, &found.definition.destination).await?;
+        let objects = self.ports.destinations.open(workspace, &found.definition.destination).await;
+        let has_ended = found.state.is_final();
         if !matches!(found.state, RunState::Failed | RunState::Cancelled) {
             let found = ledger.ask_cancel(workspace, run).await?;
             let (opened, _guard) = match self.take_over(&found).await {
@@ -61,8 +61,18 @@ impl Coordinator {
             let end = || ledger.end(lease, state, "cancelled", now);
             patiently(&*self.ports.pauses, end).await?;
         }
-        let nothing = BTreeSet::new();
-        let left = Box::pin(clean_up(&self.ports, &*objects, &found, &nothing)).await;
+        let left = match objects {
+            Ok(objects) => {
+                let nothing = BTreeSet::new();
+                Box::pin(clean_up(&self.ports, &*objects, &found, &nothing)).await
+            }
+            Err(error) if has_ended => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, run = %found.id, "its files stay");
+                let receipts = receipts(&self.ports, &found).await?.into_iter();
+                receipts.filter(|receipt| receipt.rows > 0).map(|receipt| receipt.key).collect()
+            }
+        };
         Ok(Cancelled::Ended { run: ledger.run(workspace, run).await?, left })
     }
 }

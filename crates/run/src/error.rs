@@ -30,14 +30,14 @@ pub enum Error {
     Cut(#[from] cut::Error),
     /// The relation does not map the rows of one dataset one by one.
     #[error(
-        "`{relation}` cannot be exported incrementally: only rows of one dataset, one by one, can; leave `--incremental` out"
+        "`{relation}` cannot be exported incrementally: only rows of one dataset, one by one, can; leave the name of the export out"
     )]
     NotIncremental {
         /// The relation.
         relation: String,
     },
     /// There is no cursor without a name.
-    #[error("an incremental export needs a name; give it one with `--incremental`")]
+    #[error("an incremental export needs a name; give it one")]
     Unnamed,
     /// The run has ended.
     #[error("the run {run} is {}; start a new one", state.as_str())]
@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// Another version of the program planned the run.
     #[error(
-        "the run {run} was planned with encoder `{planned}`, this program has `{here}`; cancel it with `sluice run cancel {run}` and start it again"
+        "the run {run} was planned with encoder `{planned}`, this program has `{here}`; cancel that run and start a new one"
     )]
     OtherEncoder {
         /// The run.
@@ -83,7 +83,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The manifest is fixed but could not be delivered: the run cannot fail any more, only finish.
-    #[error("{source}; mend that, then finish the run with `sluice run resume {run}`")]
+    #[error("{source}; mend that, then resume the run {run}")]
     StaysOpen {
         /// The run.
         run: RunId,

@@ -3,7 +3,7 @@
 //! Contract: the ledger is the queue. Whoever opens a run leaves it there; an executor looks for runs that nobody
 //! works on, a bounded number at once and no workspace all of them, and brings each to its end. What a process that died had
 //! is found in the same way, so a start needs no step of its own. A run that cannot be finished for now is tried
-//! again later and later. A stop drops what is under way and gives the leases back: the next start goes on.
+//! again later and later, and why is known until then. A stop drops what is under way and gives the leases back: the next start goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -43,6 +43,30 @@ pub struct Executor {
     pub wake: Arc<Notify>,
     /// Tells those who wait for a run that one has ended.
     pub ended: Arc<Notify>,
+    /// Why runs are not finished yet.
+    pub delays: Delays,
+}
+
+/// Why runs that are open could not be finished when this process tried, in words for whoever asked for them.
+#[derive(Clone, Debug, Default)]
+pub struct Delays(Arc<Mutex<BTreeMap<RunId, String>>>);
+
+impl Delays {
+    /// Returns why a run is not finished yet, if it was tried.
+    pub(crate) fn of(&self, run: &RunId) -> Option<String> {
+        self.0.lock().expect("no holder of this lock can panic").get(run).cloned()
+    }
+
+    fn set(&self, run: &RunId, why: String) {
+        self.0.lock().expect("no holder of this lock can panic").insert(run.clone(), why);
+    }
+
+    fn retain(&self, open: &BTreeSet<&RunId>) {
+        self.0
+            .lock()
+            .expect("no holder of this lock can panic")
+            .retain(|run, _| open.contains(run));
+    }
 }
 
 /// What an executor is doing.
@@ -92,6 +116,7 @@ impl Executor {
         };
         let open: BTreeSet<&RunId> = found.iter().map(|one| &one.run).collect();
         state.later.retain(|run, _| open.contains(run));
+        self.delays.retain(&open);
         let now = self.clock.now();
         let waits = |run: &RunId| state.later.get(run).is_some_and(|(at, _)| *at > now);
         let dead = |one: &Unfinished| self.liveness.is_dead(&one.run, one.epoch);
@@ -135,6 +160,11 @@ impl Executor {
             Err((error, code)) => {
                 // One that failed for good is not found again; one that stays open is.
                 tracing::warn!(%run, error, ?code, "a run did not come to its seal");
+                // What went wrong inside is nobody's business outside.
+                let inside = code == model::Code::Internal;
+                let why =
+                    if inside { "the server failed; its log says more".into() } else { error };
+                self.delays.set(run, why);
                 let before = state.later.get(run).map(|(_, after)| *after);
                 let after = next(before);
                 state.later.insert(one.run, (self.clock.now() + after, after));

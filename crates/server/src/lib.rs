@@ -23,7 +23,7 @@ use model::{Clock, Code, PortError, limits};
 use run::Destinations;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use executor::Executor;
+pub use executor::{Delays, Executor};
 use http::problem::Problem;
 pub use keeper::Keeper;
 

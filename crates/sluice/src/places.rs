@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use export::destinations::{self, Place};
 use model::ports::{Objects, Places as Named};
 use model::{Code, Fault, PortError, WorkspaceId};
-use objects::{Egress, Local};
+use objects::{Egress, Local, Veiled};
 use run::Destinations;
 
 use crate::rules::TenantRules;
@@ -84,16 +84,18 @@ impl Places {
         Err(PortError::new(Code::Invalid, Fault::Request, message))
     }
 
+    /// Veiled, because whoever reads why a run failed need not know where the server keeps its files.
     fn open_managed(&self, workspace: &WorkspaceId) -> Result<Arc<dyn Objects>, PortError> {
         let folder = folder(workspace)?;
-        Ok(match &self.managed {
+        let objects: Arc<dyn Objects> = match &self.managed {
             Managed::Folder(all) => Arc::new(Local::new(all.join(folder))),
             Managed::Beside(lake) => {
                 let url = format!("{}/managed/{folder}", lake.url.trim_end_matches('/'));
                 let place = Place { url, ..lake.clone() };
                 destinations::open(&place, &Egress::everywhere())?
             }
-        })
+        };
+        Ok(Arc::new(Veiled::new(objects)))
     }
 
     async fn open_named(

@@ -1,8 +1,9 @@
 //! Which destinations a tenant may have.
 //!
-//! Contract: whatever kind is known, except that a folder of this machine has to lie below one of `export.roots`, as
-//! the system sees it: no symbolic link leads out. The same is to be checked again when a destination is opened, because
-//! links can change. The command line is the operator's and is not bound to this.
+//! Contract: whatever kind is known, with the fields of that kind, except that a folder of this machine has to lie below one
+//! of `export.roots`, as the system sees it: no symbolic link leads out; and that no address is named which may not be
+//! called. The same is to be checked again when a destination is opened, because links can change, and what a name
+//! stands for. The command line is the operator's and is not bound to this.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use export::destinations::{self, Error};
-use model::ports::PlaceRules;
+use model::ports::{BadPlace, PlaceRules};
 use model::{Code, Fault, PortError};
 use objects::Egress;
 
@@ -104,10 +105,15 @@ impl PlaceRules for TenantRules {
     async fn check(
         &self,
         url: &str,
-        _: &BTreeMap<String, String>,
-        _: &BTreeSet<String>,
-    ) -> Result<String, PortError> {
-        self.check_again(url).await
+        settings: &BTreeMap<String, String>,
+        secrets: &BTreeSet<String>,
+    ) -> Result<String, BadPlace> {
+        let url = self.check_again(url).await;
+        let url = url.map_err(|error| BadPlace { part: "url", error })?;
+        match destinations::check(&url, settings, secrets, &self.egress) {
+            Ok(()) => Ok(url),
+            Err(error) => Err(BadPlace { part: error.part(), error: error.into() }),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What can be wrong with a destination before anything is written to it.
 
 use model::{Code, Failure, Fault};
+use objects::s3::SettingError;
+
+use super::fields::SETTINGS;
 
 /// What is wrong with a destination.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +77,14 @@ pub enum Error {
         kind: &'static str,
     },
     /// A field that the kind does not have.
-    #[error("destinations of kind `{kind}` have no field `{field}`; {known}")]
+    #[error("destinations of kind `{kind}` have no {field}; {known}")]
     UnknownField {
         /// The kind.
         kind: &'static str,
-        /// The field.
+        /// The field with its name, unless that may be a secret in the wrong place.
         field: String,
+        /// Where it was given.
+        among: &'static str,
         /// The nearest one, or all there are.
         known: String,
     },
@@ -90,16 +95,20 @@ pub enum Error {
         kind: &'static str,
         /// The field.
         field: String,
+        /// Where it was given.
+        among: &'static str,
         /// Where it belongs.
         belongs: &'static str,
     },
     /// A field that has to be given.
-    #[error("a place of kind `{kind}` needs `{field}`; give it{environment}")]
+    #[error("a place of kind `{kind}` needs `{field}` among its {belongs}; give it{environment}")]
     MissingField {
         /// The kind.
         kind: &'static str,
         /// The field.
         field: &'static str,
+        /// Where it belongs.
+        belongs: &'static str,
         /// How the command line is told, with a comma before it.
         environment: String,
     },
@@ -113,7 +122,20 @@ pub enum Error {
     },
     /// Something about a bucket.
     #[error(transparent)]
-    S3(#[from] objects::s3::SettingError),
+    S3(#[from] SettingError),
+}
+
+impl Error {
+    /// Returns the part of a destination that is wrong: `url`, `settings` or `secrets`.
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::UnknownField { among, .. } | Self::Misfiled { among, .. } => among,
+            Self::MissingField { belongs, .. } => belongs,
+            Self::S3(SettingError::Bucket | SettingError::Prefix { .. }) => "url",
+            Self::BadField { .. } | Self::S3(_) => SETTINGS,
+            _ => "url",
+        }
+    }
 }
 
 impl Failure for Error {

@@ -7,6 +7,12 @@ use model::SecretText;
 use super::{Error, Kind, kind_of, listed};
 use crate::options::nearest;
 
+/// What may be shown, as people call it.
+pub(super) const SETTINGS: &str = "settings";
+
+/// What may not.
+pub(super) const SECRETS: &str = "secrets";
+
 /// One thing to know of the places of a kind, described as data.
 #[derive(Debug)]
 pub struct Field {
@@ -70,12 +76,13 @@ impl Place {
         let settings = self.settings.keys().map(|name| (name, false));
         let secrets = self.secrets.keys().map(|name| (name, true));
         for (name, secret) in settings.chain(secrets) {
+            let among = home(secret);
             let Some(field) = kind.fields.iter().find(|field| field.name == name) else {
-                return Err(unknown(kind, name));
+                return Err(unknown(kind, name, among));
             };
             if field.secret != secret {
-                let belongs = if field.secret { "secrets" } else { "settings" };
-                return Err(Error::Misfiled { kind: kind.name, field: name.clone(), belongs });
+                let (kind, field, belongs) = (kind.name, name.clone(), home(field.secret));
+                return Err(Error::Misfiled { kind, field, among, belongs });
             }
         }
         let misses = |field: &&Field| {
@@ -86,7 +93,8 @@ impl Place {
         kind.fields.iter().find(misses).map_or(Ok(()), |field| {
             let named = |name: &&str| format!(", at the command line by `{name}`");
             let environment = field.environment.first().map(named).unwrap_or_default();
-            Err(Error::MissingField { kind: kind.name, field: field.name, environment })
+            let belongs = home(field.secret);
+            Err(Error::MissingField { kind: kind.name, field: field.name, belongs, environment })
         })
     }
 
@@ -101,12 +109,22 @@ impl Place {
     }
 }
 
-fn unknown(kind: &'static Kind, name: &str) -> Error {
+fn home(secret: bool) -> &'static str {
+    if secret { SECRETS } else { SETTINGS }
+}
+
+fn unknown(kind: &'static Kind, name: &str, among: &'static str) -> Error {
     let names = kind.fields.iter().map(|field| field.name);
-    let known = match nearest(name, names.clone()) {
+    let near = nearest(name, names.clone());
+    // Whoever swaps name and value must not find the value in an answer.
+    let field = match near {
+        None if among == SECRETS => "such field among their secrets".to_owned(),
+        _ => format!("field `{name}`"),
+    };
+    let known = match near {
         _ if kind.fields.is_empty() => "they have none".to_owned(),
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("they have {}", listed(names)),
     };
-    Error::UnknownField { kind: kind.name, field: name.to_owned(), known }
+    Error::UnknownField { kind: kind.name, field, among, known }
 }

@@ -197,12 +197,27 @@ fn fields_that_are_wrong_are_named_and_not_shown() {
     };
     fails(&|place| set(place, "regoin", "x"), "no field `regoin`; did you mean `region`?");
     fails(&|place| hide(place, "secret_key"), "did you mean `secret_access_key`?");
-    fails(&|place| set(place, "qqq", "x"), "they have `region`");
+    fails(&|place| set(place, "qqq", "x"), "no field `qqq`; they have `region`");
     fails(&|place| hide(place, "region"), "`region` of kind `s3` belongs to the settings");
     fails(&|place| set(place, "session_token", "-"), "belongs to the secrets");
     fails(&|place| set(place, "path_style", "maybe"), "`path_style` of the destination must be");
     fails(&|place| set(place, "endpoint", "localhost"), "`endpoint` is no URL");
     fails(&|place| drop(place.secrets.remove("access_key_id")), "`AWS_ACCESS_KEY_ID`");
+    let part = |field: &str, secret: bool| {
+        let mut place = bucket();
+        if secret {
+            hide(&mut place, field);
+        } else {
+            set(&mut place, field, "-");
+        }
+        open(&place, &testing::egress()).expect_err("no such field").part()
+    };
+    assert_eq!((part("x", true), part("x", false)), ("secrets", "settings"));
+    let mut swapped = bucket();
+    hide(&mut swapped, "canary");
+    let error = open(&swapped, &testing::egress()).expect_err("name and value swapped").to_string();
+    assert!(error.contains("no such field among their secrets") && !error.contains("canary"));
+    assert_eq!((part("region", true), part("session_token", false)), ("secrets", "settings"));
     let mut local = at("file:///data");
     set(&mut local, "region", "x");
     let error = open(&local, &Egress::default()).expect_err("a folder");

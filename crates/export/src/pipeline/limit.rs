@@ -113,7 +113,7 @@ fn longest(codec: Codec, source: &Source, room: u64) -> Option<(Bytes, End)> {
 pub(crate) enum Error {
     /// One row alone is too large, or even a file without one.
     #[error(
-        "the smallest file takes {needed} bytes or more as {label}, and a file may have {bytes_max}; raise `--file-size`"
+        "the smallest file takes {needed} bytes or more as {label}, and a file may have {bytes_max}; allow more bytes a file"
     )]
     Row {
         /// Bytes of that file, as far as it was written.

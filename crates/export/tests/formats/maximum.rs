@@ -139,7 +139,7 @@ fn a_row_that_fits_no_file_is_an_error_that_says_what_to_do() {
         assert_eq!(error.fault(), Fault::Request, "{format} {compression}: {error}");
         assert!(matches!(error.code(), Code::Invalid | Code::TooLarge), "{error}");
         let message = error.to_string();
-        assert!(message.contains("`--file-size`") && message.contains("20"), "{message}");
+        assert!(message.contains("allow more bytes a file") && message.contains("20"), "{message}");
     }
 }
 

@@ -185,7 +185,7 @@ pub enum LedgerError {
     },
     /// The range was delivered before.
     #[error(
-        "`{export}` has delivered up to commit {cursor}; ({from}, {to}] overlaps that: leave the range out, or deliver it once more with `--again`"
+        "`{export}` has delivered up to commit {cursor}; ({from}, {to}] overlaps that: leave the range out, or ask for it `again`"
     )]
     Overlap {
         /// The export.
@@ -199,7 +199,7 @@ pub enum LedgerError {
     },
     /// The range would leave commits undelivered.
     #[error(
-        "`{export}` has delivered up to commit {cursor}; a run from {from} would leave a gap: leave `--from-commit` out"
+        "`{export}` has delivered up to commit {cursor}; a run from {from} would leave a gap: leave its lower end out"
     )]
     Gap {
         /// The export.
@@ -209,7 +209,7 @@ pub enum LedgerError {
         /// The lower end asked for.
         from: CommitNumber,
     },
-    /// `--again` for something never delivered.
+    /// A range to be delivered again that never was delivered.
     #[error(
         "`{export}` has delivered up to commit {cursor}; ({from}, {to}] was not delivered, so it cannot be delivered again"
     )]
@@ -246,9 +246,7 @@ pub enum LedgerError {
         asked: String,
     },
     /// The export has an open run.
-    #[error(
-        "`{export}` has an open run {run}; finish it with `sluice run resume {run}` or stop it with `sluice run cancel {run}`"
-    )]
+    #[error("`{export}` has an open run {run}; resume that run or cancel it")]
     Open {
         /// The export.
         export: String,

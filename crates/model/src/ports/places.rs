@@ -68,7 +68,16 @@ pub trait PlaceRules: Send + Sync {
         url: &str,
         settings: &BTreeMap<String, String>,
         secrets: &BTreeSet<String>,
-    ) -> Result<String, PortError>;
+    ) -> Result<String, BadPlace>;
+}
+
+/// Why a tenant may not have a destination.
+#[derive(Debug)]
+pub struct BadPlace {
+    /// The part of it that is wrong: `url`, `settings` or `secrets`.
+    pub part: &'static str,
+    /// What is wrong.
+    pub error: PortError,
 }
 
 /// What went wrong with destinations. No message holds a secret.

@@ -66,7 +66,7 @@ pub(super) enum Broken {
         bytes: u64,
     },
     /// A larger file.
-    #[error("a file has at most {max} pieces of {bytes} bytes; make smaller files (`--file-size`)")]
+    #[error("a file has at most {max} pieces of {bytes} bytes; make smaller files")]
     Pieces {
         /// Pieces.
         max: usize,

@@ -105,7 +105,7 @@ async fn a_foreign_file_in_the_manifests_place_keeps_the_run_resumable() {
     let observer = Arc::new(InTheWay(Arc::clone(&world), "manifest.json"));
     let error = process.coordinator().start(&world.request(), observer).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), (Code::Conflict, Fault::Destination));
-    assert!(error.to_string().contains("`sluice run resume "), "{error}");
+    assert!(error.to_string().contains("then resume the run "), "{error}");
     assert_eq!(states(&world), [RunState::Sealing]);
     let keys = foreign(&world);
     assert_eq!(keys.len(), 1);

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::destination::{Destination, NewDestination, Terms};
+use model::ports::BadPlace;
 use model::{Code, DestinationId, SecretText, names};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -163,7 +164,8 @@ async fn checked(core: &Core, terms: Terms, set: &[String]) -> Result<Terms, Pro
     terms.check(set)?;
     let secrets = terms.secrets_after(set);
     let url = core.rules.check(&terms.url, &terms.settings, &secrets).await;
-    Ok(Terms { url: url.map_err(|error| Problem::from(error).at("url"))?, ..terms })
+    let url = url.map_err(|BadPlace { part, error }| Problem::from(error).at(part))?;
+    Ok(Terms { url, ..terms })
 }
 
 /// A destination.

@@ -61,7 +61,7 @@ pub(super) struct RunBody {
     manifest: Option<SumsBody>,
     /// How far it has come; not in lists.
     metrics: Option<MetricsBody>,
-    /// Why it failed.
+    /// Why it failed, or why it could not be finished yet.
     error: Option<String>,
     /// When it was opened.
     created_at: DateTime<Utc>,
@@ -102,7 +102,11 @@ struct MetricsBody {
 }
 
 impl RunBody {
-    fn of(status: RunStatus, now: DateTime<Utc>) -> Self {
+    fn of(core: &Core, status: RunStatus) -> Self {
+        let now = core.clock.now();
+        let delay = || core.executor.delays.of(&status.id);
+        let waits = !status.state.is_final() && !status.leased;
+        let error = status.error.clone().or_else(|| waits.then(delay).flatten());
         let Definition { relation, format, destination, .. } = status.definition;
         let until = status.ended_at.unwrap_or(now);
         let took = until.signed_duration_since(status.created_at).num_milliseconds();
@@ -134,7 +138,7 @@ impl RunBody {
                 files: sums.files,
             }),
             metrics: status.progress.map(metrics),
-            error: status.error,
+            error,
             created_at: status.created_at,
             ended_at: status.ended_at,
         }
@@ -188,7 +192,7 @@ async fn made(core: &Core, caller: &Caller, run: &RunId) -> Result<Made, Problem
     let status = core.executor.runs.status(&caller.workspace, run).await?;
     let place = format!("/v1/runs/{run}");
     let place = HeaderValue::from_str(&place).expect("an id is plain text");
-    let body = RunBody::of(status, core.clock.now());
+    let body = RunBody::of(core, status);
     let target = Extension(Target(run.to_string()));
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], target, Json(body)))
 }
@@ -214,9 +218,8 @@ pub(super) async fn list(
         }
         error => error.into(),
     })?;
-    let now = core.clock.now();
     let page = paging.first(found, |run| run.id.to_string());
-    Ok(Json(page.map(|status| RunBody::of(status, now))))
+    Ok(Json(page.map(|status| RunBody::of(&core, status))))
 }
 
 /// How long to wait for a run's end.
@@ -250,7 +253,7 @@ pub(super) async fn show(
         core.executor.wait().await;
     }
     let status = core.executor.runs.status(workspace, &run).await?;
-    Ok(Json(RunBody::of(status, core.clock.now())))
+    Ok(Json(RunBody::of(&core, status)))
 }
 
 /// A part of a run: one file, unless no rows come out of it.
@@ -339,7 +342,7 @@ pub(super) async fn cancel(
     let (workspace, run) = (&caller.workspace, RunId::new(id));
     Box::pin(core.executor.coordinator.cancel(workspace, &run)).await?;
     let status = core.executor.runs.status(workspace, &run).await?;
-    Ok(Json(RunBody::of(status, core.clock.now())))
+    Ok(Json(RunBody::of(&core, status)))
 }
 
 /// The manifest of a sealed run, byte by byte as it was delivered.

@@ -76,6 +76,15 @@ pub(crate) struct Fields {
     pub(crate) secret_env: Vec<(String, String)>,
 }
 
+impl Fields {
+    /// Returns the names of the secrets that are given.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &String> {
+        let files = self.secret_file.iter().map(|(name, _)| name);
+        let variables = self.secret_env.iter().map(|(name, _)| name);
+        self.secret.iter().chain(files).chain(variables)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secrets {
     /// Seal every secret anew: under a new key, after which the old one goes, or under the first key that

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 
+use export::destinations;
 use model::destination::{Destination, NewDestination, Terms};
 use model::limits::SECRET_BYTES_MAX;
 use model::ports::Places;
 use model::{DestinationId, SecretText, names};
+use objects::Egress;
 
 use crate::app::App;
 use crate::cli::{self, CreateDestination, Fields, UpdateDestination};
@@ -39,7 +41,7 @@ async fn create(app: &App, args: CreateDestination) -> Result<(), Failed> {
         settings: args.fields.set.iter().cloned().collect(),
         secrets: BTreeMap::new(),
     };
-    check(app, &mut terms, &[])?;
+    check(app, &mut terms, (&[], &args.fields))?;
     terms.secrets = secrets(&args.fields)?;
     terms.check(&[])?;
     let new = NewDestination { id: DestinationId::mint(), name: args.name, terms };
@@ -86,7 +88,7 @@ async fn update(app: &App, args: UpdateDestination) -> Result<(), Failed> {
         }
     }
     terms.settings.extend(args.fields.set.iter().cloned());
-    check(app, &mut terms, &found.secrets)?;
+    check(app, &mut terms, (&found.secrets, &args.fields))?;
     terms.secrets.extend(secrets(&args.fields)?);
     terms.check(&found.secrets)?;
     let (seen, now) = (found.seen(), app.clock.now());
@@ -98,14 +100,17 @@ async fn update(app: &App, args: UpdateDestination) -> Result<(), Failed> {
 }
 
 /// Checks all but new secrets, before somebody types those.
-fn check(app: &App, terms: &mut Terms, set: &[String]) -> Result<(), Failed> {
+fn check(app: &App, terms: &mut Terms, (set, fields): (&[String], &Fields)) -> Result<(), Failed> {
     terms.check(set)?;
-    terms.url = export::destinations::canonical(&terms.url, &std::env::current_dir()?)?;
-    match export::destinations::local_path(&terms.url) {
-        Ok(path) => app.folder.check_outside(&path),
-        Err(export::destinations::Error::NotLocal { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+    terms.url = destinations::canonical(&terms.url, &std::env::current_dir()?)?;
+    match destinations::local_path(&terms.url) {
+        Ok(path) => app.folder.check_outside(&path)?,
+        Err(destinations::Error::NotLocal { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
+    let mut secrets = terms.secrets_after(set);
+    secrets.extend(fields.secrets().cloned());
+    Ok(destinations::check(&terms.url, &terms.settings, &secrets, &Egress::everywhere())?)
 }
 
 /// Reads secrets from where the arguments say.

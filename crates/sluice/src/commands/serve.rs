@@ -12,7 +12,7 @@ use model::ports::Access;
 use model::{OrganizationId, PrincipalId, TokenId};
 use run::TokioPauses;
 use server::tls::Tls;
-use server::{Core, Executor, Gates, Keeper, Listeners, Metrics, Settings, Signal, Times};
+use server::{Core, Delays, Executor, Gates, Keeper, Listeners, Metrics, Settings, Signal, Times};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -104,6 +104,7 @@ fn core(app: &App) -> Core {
         clock: app.clock.clone(),
         wake: Arc::default(),
         ended: Arc::default(),
+        delays: Delays::default(),
     };
     let keeper = Keeper {
         duties: app.store.clone(),

@@ -234,7 +234,7 @@ fn overlapping_ranges_are_refused() {
     let export = ["export", "run", "--dataset", "orders", "--to", &out, "--incremental", "e"];
     sluice.ok(&export);
     let from_zero = [&export[..], &["--from-commit", "0"]].concat();
-    sluice.fails(&from_zero, 2, &["--again"]);
+    sluice.fails(&from_zero, 2, &["ask for it `again`"]);
     let again = [&export[..], &["--again"]].concat();
     sluice.ok(&["verify", &sluice.ok(&again), "--chain"]);
     let beyond = [&export[..], &["--from-commit", "99"]].concat();

@@ -12,6 +12,9 @@ use crate::server::{Answer, Server};
 /// A secret that must be found nowhere.
 const CANARY: &str = "k4n4r13nv0g3l";
 
+/// Where a destination is that nobody delivers to.
+const PLACE: &str = "s3://sluice-test/in";
+
 /// A server that lets tenants have folders below `out`.
 fn with_roots() -> (Sluice, String) {
     let sluice = Sluice::new();
@@ -48,12 +51,16 @@ fn delete(server: &Server, name: &str, headers: &[(&str, &str)]) -> Answer {
 fn a_destination_is_made_read_changed_and_deleted() {
     let (sluice, out) = with_roots();
     let server = Server::start(&sluice);
-    let new = json!({ "name": "partner", "url": format!("{out}/a/../b/"), "settings": { "region": "eu" },
-        "secrets": { "token": "t", "password": "p", "never": null } });
+    let folder = json!({ "name": "folder", "url": format!("{out}/a/../b/") });
+    assert_eq!(server.post("/v1/destinations", &folder).ok(201)["url"], format!("{out}/b"));
+    delete(&server, "folder", &[]).ok(204);
+    let secrets = json!({ "access_key_id": "a", "secret_access_key": "s", "session_token": "t", "never": null });
+    let settings = json!({ "region": "eu" });
+    let new = json!({ "name": "partner", "url": format!("{PLACE}/"), "settings": settings, "secrets": secrets });
     let made = server.post("/v1/destinations", &new);
     let body = made.ok(201);
-    assert_eq!(body["secrets"], json!(["password", "token"]));
-    assert_eq!((&body["url"], &body["version"]), (&json!(format!("{out}/b")), &json!(1)));
+    assert_eq!(body["secrets"], json!(["access_key_id", "secret_access_key", "session_token"]));
+    assert_eq!((&body["url"], &body["version"]), (&json!(PLACE), &json!(1)));
     let shown = server.get("/v1/destinations/partner");
     assert_eq!((shown.ok(200), &shown.etag), (body.clone(), &made.etag));
     assert!(shown.etag.starts_with('"') && shown.etag.len() > 30, "{}", shown.etag);
@@ -61,7 +68,8 @@ fn a_destination_is_made_read_changed_and_deleted() {
     assert_eq!(listed, json!({ "items": [body], "next": null }));
     server.post("/v1/destinations", &new).problem(409, "conflict", &["`partner` exists"]);
     // What is not built on the present state changes nothing.
-    let change = json!({ "url": out, "secrets": { "token": null, "key": "k" } });
+    let change =
+        json!({ "url": PLACE, "secrets": { "session_token": null, "access_key_id": "k" } });
     put(&server, "partner", "", &change).problem(428, "invalid", &["If-Match"]);
     for tag in ["\"x\"", &format!("W/{}", made.etag)] {
         put(&server, "partner", tag, &change).problem(412, "conflict", &["read it again"]);
@@ -70,7 +78,8 @@ fn a_destination_is_made_read_changed_and_deleted() {
     assert_eq!(server.get("/v1/destinations/partner").ok(200), shown.json());
     let changed = put(&server, "partner", &made.etag, &change);
     let body = changed.ok(200);
-    assert_eq!((&body["secrets"], &body["settings"]), (&json!(["key", "password"]), &json!({})));
+    let left = json!(["access_key_id", "secret_access_key"]);
+    assert_eq!((&body["secrets"], &body["settings"]), (&left, &json!({})));
     assert_eq!((&body["version"], &body["id"]), (&json!(2), &made.json()["id"]));
     assert_ne!(changed.etag, made.etag);
     put(&server, "partner", &made.etag, &change).problem(412, "conflict", &[]);
@@ -123,49 +132,108 @@ fn a_destination_that_cannot_be_is_refused() {
     ask("DELETE", "/v1/destinations/a").problem(403, "forbidden", &["`admin`"]);
 }
 
+/// Fields that the kind does not have, that are in the wrong place, or that miss, are named; what they hold is not.
+#[test]
+fn fields_are_those_of_the_kind() {
+    let (sluice, out) = with_roots();
+    let server = Server::start(&sluice);
+    let key = json!({ "access_key_id": CANARY, "secret_access_key": CANARY });
+    let with = |settings: Value, more: Value| {
+        let mut secrets = key.clone();
+        secrets.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("one"));
+        json!({ "name": "a", "url": PLACE, "settings": settings, "secrets": secrets })
+    };
+    let refused = |body: &Value, (status, code): (u16, &str), field: &str, words: &[&str]| {
+        let answer = server.post("/v1/destinations", body);
+        assert_eq!(answer.problem(status, code, words)["field"], field, "{answer:?}");
+        assert!(!answer.text.contains(CANARY), "{answer:?}");
+    };
+    let wrong = (400, "invalid");
+    let unknown = with(json!({ "regoin": CANARY }), json!({}));
+    refused(&unknown, wrong, "settings", &["`regoin`", "did you mean `region`?"]);
+    let unknown = with(json!({}), json!({ "session_tokn": CANARY }));
+    refused(&unknown, wrong, "secrets", &["did you mean `session_token`?"]);
+    // A name that is near to none may be a secret.
+    let swapped = with(json!({}), json!({ CANARY: "session_token" }));
+    refused(&swapped, wrong, "secrets", &["they have `region`"]);
+    let shown = with(json!({ "session_token": CANARY }), json!({}));
+    refused(&shown, wrong, "settings", &["`session_token`", "belongs to the secrets"]);
+    let hidden = with(json!({}), json!({ "endpoint": CANARY }));
+    refused(&hidden, wrong, "secrets", &["`endpoint`", "belongs to the settings"]);
+    let half = json!({ "name": "a", "url": PLACE, "secrets": { "access_key_id": CANARY } });
+    refused(&half, wrong, "secrets", &["`secret_access_key` among its secrets"]);
+    let folder = json!({ "name": "a", "url": out, "secrets": { "session_token": CANARY } });
+    refused(&folder, wrong, "secrets", &["they have none"]);
+    for (endpoint, code) in [("localhost", wrong), ("http://10.1.2.3:9", (403, "forbidden"))] {
+        let words = if code == wrong { "`endpoint`" } else { "`egress.allow`" };
+        refused(&with(json!({ "endpoint": endpoint }), json!({})), code, "settings", &[words]);
+    }
+    assert_eq!(server.get("/v1/destinations").ok(200)["items"], json!([]));
+    // Nor by a change.
+    let made = server.post("/v1/destinations", &with(json!({}), json!({})));
+    made.ok(201);
+    let change = json!({ "url": PLACE, "secrets": { "access_key_id": null } });
+    put(&server, "a", &made.etag, &change).problem(400, "invalid", &["`access_key_id`"]);
+    put(&server, "a", &made.etag, &json!({ "url": out })).problem(400, "invalid", &["have none"]);
+    assert_eq!(server.get("/v1/destinations/a").ok(200), made.json());
+}
+
 #[test]
 fn destinations_at_the_command_line() {
     let sluice = Sluice::new();
-    let key = format!("key={}", sluice.file("key.pem", format!("{CANARY}-file\n")));
-    let create = ["destination", "create", "partner", "--url", "out", "--set", "region=eu"];
-    let secrets = [
-        &["--secret", "first", "--secret", "second", "--secret-env", "third=PLACE_SECRET"][..],
-        &["--secret-file", &key],
-    ]
-    .concat();
-    let args = [&create[..], &secrets].concat();
+    let key = format!("session_token={}", sluice.file("key.pem", format!("{CANARY}-file\n")));
+    let create = ["destination", "create", "partner", "--url", PLACE, "--set", "region=eu"];
+    let typed = ["--secret", "access_key_id", "--secret", "secret_access_key"];
+    let args = [&create[..], &typed, &["--secret-file", &key]].concat();
     let short = fed(&sluice, &args, "only one line\n");
-    assert!(short.stderr.contains("no line for the secret `second`"), "{}", short.stderr);
+    let words = "no line for the secret `secret_access_key`";
+    assert!(short.stderr.contains(words), "{}", short.stderr);
+    // Wrong names are found before anything is read.
+    let endpoint = ["--set", "endpoint=http://127.0.0.1:9"];
+    let misspelt = [&create[..], &typed, &["--secret", "sesion_token"]].concat();
+    sluice.fails(&misspelt, 2, &["did you mean `session_token`?"]);
+    sluice.fails(&[&create[..], &["--secret-env", "access_key_id=X"]].concat(), 2, &["needs"]);
+    sluice.fails(&[&args[..], &["--set", "session_token=x"]].concat(), 2, &["to the secrets"]);
     assert_eq!(sluice.json(&["destination", "list"]), json!([]));
     assert!(!sluice.path("sluice-data/secrets.key").exists());
+    // The operator may name any address.
+    let args = [&args[..], &endpoint].concat();
     let made = fed(&sluice, &args, &format!("{CANARY}-1\n{CANARY}-2\n"));
     assert_eq!((made.code, &*made.stderr), (0, ""));
     let shown = sluice.json(&["destination", "show", "partner"]);
-    assert_eq!(shown["secrets"], json!(["first", "key", "second", "third"]));
+    let all = ["access_key_id", "secret_access_key", "session_token"];
+    assert_eq!(shown["secrets"], json!(all));
     assert_eq!(sluice.json(&["destination", "list"]), json!([shown]));
     let table = sluice.ok(&["destination", "show", "partner"]);
     assert!(table.contains("(secret, set)") && table.contains("region"), "{table}");
-    let opened = crate::secrets::opened(&sluice, "partner");
-    let want = [("first", "1"), ("key", "file"), ("second", "2"), ("third", "env")];
-    let want = want.map(|(name, end)| (name.to_owned(), format!("{CANARY}-{end}")));
-    assert_eq!(opened, want);
-    sluice.fails(&create, 2, &["`partner` exists already"]);
+    let opened = |ends: [&str; 3]| {
+        let opened = crate::secrets::opened(&sluice, "partner");
+        let want = all.into_iter().zip(ends);
+        let want = want.map(|(name, end)| (name.to_owned(), format!("{CANARY}-{end}")));
+        assert_eq!(opened, want.collect::<Vec<_>>());
+    };
+    opened(["1", "2", "file"]);
+    let again = fed(&sluice, &args, "1\n2\n");
+    assert!(again.stderr.contains("`partner` exists already"), "{}", again.stderr);
     let update = ["destination", "update", "partner"];
-    let unset = [&update[..], &["--unset", "first", "--unset", "region", "--set", "path=x"]];
-    sluice.ok(&unset.concat());
-    sluice.fails(&unset.concat(), 2, &["no such setting or secret"]);
+    let variable = ["--secret-env", "session_token=PLACE_SECRET"];
+    assert_eq!(fed(&sluice, &[&update[..], &variable].concat(), "").code, 0);
+    opened(["1", "2", "env"]);
+    let unset = ["--unset", "session_token", "--unset", "region", "--set", "path_style=true"];
+    let unset = [&update[..], &unset].concat();
+    sluice.ok(&unset);
+    sluice.fails(&unset, 2, &["no such setting or secret"]);
+    sluice.fails(&[&update[..], &["--unset", "access_key_id"]].concat(), 2, &["`access_key_id`"]);
     let shown = sluice.json(&["destination", "show", "partner"]);
-    assert_eq!(
-        (&shown["secrets"], &shown["version"]),
-        (&json!(["key", "second", "third"]), &json!(2))
-    );
-    assert_eq!(shown["settings"], json!({ "path": "x" }));
+    assert_eq!((&shown["secrets"], &shown["version"]), (&json!(all[..2]), &json!(3)));
+    let settings = json!({ "endpoint": "http://127.0.0.1:9", "path_style": "true" });
+    assert_eq!(shown["settings"], settings);
     sluice.fails(&["destination", "show", "none"], 2, &["no destination `none`"]);
     sluice.fails(&[&update[..], &["--url", "sluice-data/lake"]].concat(), 2, &["another folder"]);
     sluice.fails(
-        &[&update[..], &["--set", "key=x"]].concat(),
+        &[&update[..], &["--set", "access_key_id=x"]].concat(),
         2,
-        &["`key` is a setting and a secret"],
+        &["`access_key_id` is a setting and a secret"],
     );
     sluice.ok(&["destination", "delete", "partner"]);
     sluice.fails(&["destination", "delete", "partner"], 2, &["no destination `partner`"]);
@@ -176,7 +244,7 @@ fn destinations_at_the_command_line() {
 }
 
 /// Every file below a folder.
-fn files(folder: &Path, each: &mut impl FnMut(&Path, Vec<u8>)) {
+pub(crate) fn files(folder: &Path, each: &mut impl FnMut(&Path, Vec<u8>)) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
@@ -188,47 +256,56 @@ fn files(folder: &Path, each: &mut impl FnMut(&Path, Vec<u8>)) {
 }
 
 /// Bodies that are wrong in all ways that could make a message repeat what is in them.
-fn wrong_bodies(out: &str) -> Vec<String> {
-    let with = |secrets: Value| json!({ "name": "w", "url": out, "secrets": secrets }).to_string();
+fn wrong_bodies() -> Vec<String> {
+    let key = json!({ "access_key_id": CANARY, "secret_access_key": CANARY });
+    let body = |url: Value, secrets: &Value| json!({ "name": "w", "url": url, "secrets": secrets });
+    let with = |secrets: Value| body(json!(PLACE), &secrets).to_string();
     let mut all = vec![
         with(json!(CANARY)),
         with(json!([CANARY])),
-        with(json!({ "a": [CANARY] })),
-        with(json!({ "a": { "b": CANARY } })),
+        with(json!({ "access_key_id": [CANARY] })),
+        with(json!({ "access_key_id": { "b": CANARY } })),
         with(json!({ (CANARY.to_uppercase()): CANARY })),
-        with(json!({ "a": CANARY.repeat(2000) })),
-        json!({ "name": "w", "url": out, "settings": CANARY, "secrets": {} }).to_string(),
-        json!({ "name": "w", "url": 1, "secrets": { "a": CANARY } }).to_string(),
-        json!({ "name": "w", "url": format!("s3://a:{CANARY}@b") }).to_string(),
-        json!({ "name": "w", "url": format!("https://a/b?sig={CANARY}") }).to_string(),
-        json!({ "name": "partner", "url": out, "secrets": { "a": CANARY } }).to_string(),
-        json!({ "name": "w", "url": "file:///etc", "secrets": { "a": CANARY } }).to_string(),
-        json!({ "secrets": { "a": CANARY } }).to_string(),
+        with(json!({ CANARY: CANARY })),
+        with(json!({ "access_key_id": CANARY.repeat(2000) })),
+        with(json!({ "access_key_id": CANARY, "no_such": CANARY })),
+        json!({ "name": "w", "url": PLACE, "settings": CANARY, "secrets": {} }).to_string(),
+        json!({ "name": "w", "url": PLACE, "settings": { "secret_access_key": CANARY } }).to_string(),
+        json!({ "name": "w", "url": PLACE, "settings": { "endpoint": format!("http://a:{CANARY}@b") } })
+            .to_string(),
+        body(json!(1), &key).to_string(),
+        body(json!(format!("s3://a:{CANARY}@b")), &key).to_string(),
+        body(json!(format!("https://a/b?sig={CANARY}")), &key).to_string(),
+        json!({ "name": "partner", "url": PLACE, "secrets": key }).to_string(),
+        body(json!("file:///etc"), &key).to_string(),
+        json!({ "secrets": key }).to_string(),
         json!(CANARY).to_string(),
     ];
-    let whole = with(json!({ "a": CANARY }));
+    let whole = with(key);
     all.extend([&whole[..whole.len() - 3], &format!("{whole}{CANARY}")].map(str::to_owned));
     all
 }
 
 #[test]
 fn a_canary_in_a_secret_is_found_nowhere() {
-    let (sluice, out) = with_roots();
+    let sluice = Sluice::new();
     let log = sluice.path("log");
     let file = std::fs::File::create(&log).expect("made");
     let server = Server::start_with(&sluice, |command| {
         command.env("SLUICE_LOG", "debug").stderr(file);
     });
     let mut said = Vec::new();
-    let new = json!({ "name": "partner", "url": out, "secrets": { "a": CANARY, "b": CANARY } });
+    let key = json!({ "access_key_id": CANARY, "secret_access_key": CANARY });
+    let new = json!({ "name": "partner", "url": PLACE, "secrets": key });
     let made = server.post("/v1/destinations", &new);
     made.ok(201);
-    let change = json!({ "url": out, "secrets": { "b": format!("{CANARY}2"), "c": CANARY } });
+    let secrets = json!({ "secret_access_key": format!("{CANARY}2"), "session_token": CANARY });
+    let change = json!({ "url": PLACE, "secrets": secrets });
     said.push(put(&server, "partner", "", &change).text);
     let changed = put(&server, "partner", &made.etag, &change);
     changed.ok(200);
     said.push(put(&server, "partner", &made.etag, &change).text);
-    for body in wrong_bodies(&out) {
+    for body in wrong_bodies() {
         let json = [("content-type", "application/json"), ("if-match", "*")];
         let text = [("content-type", "text/plain")];
         for (method, path, headers) in [
@@ -245,17 +322,21 @@ fn a_canary_in_a_secret_is_found_nowhere() {
         said.push(server.get(path).text);
     }
     said.extend([made.text, made.etag, changed.text, changed.etag]);
-    let create = ["destination", "create", "shell", "--url", "out", "--secret", "s"];
-    let update = ["destination", "update", "shell", "--secret-env", "s=PLACE_SECRET"];
+    let create = ["destination", "create", "shell", "--url", PLACE];
+    let key = ["--secret", "access_key_id", "--secret", "secret_access_key"];
+    let create = [&create[..], &key].concat();
+    let update = ["destination", "update", "shell", "--secret-env", "session_token=PLACE_SECRET"];
     let rotate = ["secrets", "rotate"];
     let (show, list) = (["destination", "show", "partner"], ["destination", "list"]);
     let runs: [&[&str]; 7] = [&create, &create, &update, &rotate, &show, &list, &["audit"]];
     for args in runs.into_iter().flat_map(|args| [args.to_vec(), [&["--json"], args].concat()]) {
-        let ran = fed(&sluice, &args, &format!("{CANARY}\n"));
+        let ran = fed(&sluice, &args, &format!("{CANARY}\n{CANARY}\n"));
         said.extend([ran.stdout, ran.stderr]);
     }
     let opened = crate::secrets::opened(&sluice, "partner");
-    let want = [("a", CANARY), ("b", &format!("{CANARY}2")), ("c", CANARY)];
+    let changed = format!("{CANARY}2");
+    let want =
+        [("access_key_id", CANARY), ("secret_access_key", &changed), ("session_token", CANARY)];
     assert_eq!(opened, want.map(|(name, text)| (name.to_owned(), text.to_owned())));
     for text in said {
         assert!(!text.to_lowercase().contains(CANARY), "{text}");

@@ -24,7 +24,7 @@ const ENDS: [&str; 6] = [
 ];
 
 /// Where a destination is that nobody delivers to.
-const PLACE: &str = "file:///sluice-test/nowhere";
+const PLACE: &str = "s3://sluice-test/nowhere";
 
 struct Operation {
     method: String,
@@ -64,13 +64,21 @@ fn body(id: &str, n: u32) -> Vec<u8> {
         "view.create" => json!({ "name": format!("view{n}"), "sql": "SELECT 1 AS one" }),
         "document.write" => json!({ "n": n }),
         "dataset.update" => json!({ "keep_days": 7 }),
-        "destination.create" => json!({ "name": format!("place{n}"), "url": PLACE }),
-        "destination.update" => json!({ "url": PLACE, "secrets": { "password": "new" } }),
+        "destination.create" => place(&format!("place{n}")),
+        "destination.update" => {
+            json!({ "url": PLACE, "secrets": { "secret_access_key": "new" } })
+        }
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
         other => panic!("`{other}` takes a body: give it one here"),
     };
     body.to_string().into_bytes()
+}
+
+/// A destination to be made.
+fn place(name: &str) -> Value {
+    let secrets = json!({ "access_key_id": "canary", "secret_access_key": "canary" });
+    json!({ "name": name, "url": PLACE, "secrets": secrets })
 }
 
 /// The value of a parameter: one of the operation's own, or the one of its name.
@@ -125,8 +133,7 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
     let added =
         server.send("POST", "/v1/datasets/ledgers/rows", (token, &lines), rows.as_bytes()).ok(200);
     make("/v1/views", json!({ "name": "totals", "sql": "SELECT n FROM ledgers" }));
-    let place = json!({ "name": "partner", "url": PLACE, "secrets": { "password": "canary" } });
-    make("/v1/destinations", place);
+    make("/v1/destinations", place("partner"));
     let new = [("content-type", "application/json"), ("if-none-match", "*")];
     server.send("PUT", "/v1/documents/policies/newest-wins", (token, &new), b"{}").ok(201);
     let principal = make("/v1/principals", json!({ "name": "extra" }));
@@ -159,7 +166,6 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
 #[test]
 fn every_route_keeps_tenants_apart() {
     let sluice = Sluice::new();
-    sluice.configure("[export]\nroots = [\"/\"]\n");
     let server = Server::start(&sluice);
     let description = server.send("GET", "/v1/openapi.json", ("", &[]), b"").ok(200);
     assert_eq!(description["openapi"], "3.1.0");

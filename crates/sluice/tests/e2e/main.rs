@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod config;
 mod crash;
+mod deliver;
 mod demo;
 mod description;
 mod destinations;

@@ -13,13 +13,13 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[track_caller]
-fn id(run: &Value) -> String {
+pub(crate) fn id(run: &Value) -> String {
     run["id"].as_str().expect("an id").to_owned()
 }
 
 /// Waits for a run's end.
 #[track_caller]
-fn ended(server: &Server, run: &str) -> Value {
+pub(crate) fn ended(server: &Server, run: &str) -> Value {
     loop {
         let run = server.get(&format!("/v1/runs/{run}?wait=60")).ok(200);
         if !run["ended_at"].is_null() {
@@ -28,7 +28,7 @@ fn ended(server: &Server, run: &str) -> Value {
     }
 }
 
-fn file(server: &Server, run: &str, number: u64, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn file(server: &Server, run: &str, number: u64, headers: &[(&str, &str)]) -> Answer {
     let path = format!("/v1/runs/{run}/files/{number}");
     server.send("GET", &path, (&server.admin, headers), b"")
 }

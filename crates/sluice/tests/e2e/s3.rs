@@ -11,23 +11,23 @@ use crate::crash::{finish, killed_at, kills};
 use crate::helper::{Sluice, numbers, rows, text};
 
 /// A folder of the bucket that is this test's own, and how the program is told of it.
-struct Bucket {
-    settings: S3Settings,
+pub(crate) struct Bucket {
+    pub(crate) settings: S3Settings,
     store: S3,
 }
 
 impl Bucket {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let settings = testing::s3();
         let store = S3::new(settings.clone(), Egress::everywhere()).expect("made");
         Self { settings, store }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.settings.place.to_string()
     }
 
-    fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         self.settings.endpoint.as_deref().expect("it has one")
     }
 
@@ -52,27 +52,27 @@ impl Bucket {
         )
     }
 
-    async fn read(&self, key: &str) -> Vec<u8> {
+    pub(crate) async fn read(&self, key: &str) -> Vec<u8> {
         let key = ObjectKey::new(key);
         let info = self.store.info(&key).await.expect("looked").expect("it is there");
         self.store.read(&key, 0..info.bytes).await.expect("read").to_vec()
     }
 
     /// The names of what is hidden in it: what unfinished uploads leave.
-    async fn hidden(&self) -> Vec<String> {
+    pub(crate) async fn hidden(&self) -> Vec<String> {
         let mut names = self.names().await;
         names.retain(|name| name.contains("/."));
         names
     }
 
     /// The names of everything in it.
-    async fn names(&self) -> Vec<String> {
+    pub(crate) async fn names(&self) -> Vec<String> {
         let listed = self.store.reader().list(None).try_collect::<Vec<_>>().await;
         listed.expect("listed").iter().map(|object| object.location.to_string()).collect()
     }
 
     /// Reads a manifest by its URL and checks each file against it; returns the rows.
-    async fn check(&self, manifest: &str) -> Vec<Value> {
+    pub(crate) async fn check(&self, manifest: &str) -> Vec<Value> {
         let key = manifest.strip_prefix(&format!("{}/", self.url())).expect("it is in the bucket");
         let folder = key.strip_suffix("/manifest.json").expect("its name");
         let manifest: Value = serde_json::from_slice(&self.read(key).await).expect("JSON");
@@ -91,7 +91,7 @@ impl Bucket {
     }
 }
 
-fn wanted(to: u64) -> Vec<Value> {
+pub(crate) fn wanted(to: u64) -> Vec<Value> {
     (0..to).map(|n| json!({"n": n, "t": format!("row {n}")})).collect()
 }
 

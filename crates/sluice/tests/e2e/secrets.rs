@@ -1,11 +1,14 @@
 //! The keys of secrets: made once, given by whoever runs several nodes, rotated beside a server and under kill -9.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use model::WorkspaceId;
+use model::clock::SystemClock;
+use model::destination::{NewDestination, Terms};
 use model::ports::Places;
+use model::{Clock, DestinationId, SecretText, WorkspaceId};
 use serde_json::json;
 use store::{FixedKeys, KeyRing, Store};
 
@@ -14,6 +17,9 @@ use crate::helper::{Sluice, text};
 use crate::postgres::on_postgres;
 use crate::server::Server;
 
+/// Where a destination is that nobody delivers to.
+const PLACE: &str = "s3://sluice-test/nowhere";
+
 /// The variable that gives keys.
 const VARIABLE: &str = "SLUICE_SECRETS_KEY";
 
@@ -21,34 +27,59 @@ fn key_file(sluice: &Sluice) -> String {
     std::fs::read_to_string(sluice.path("sluice-data/secrets.key")).expect("the keys are there")
 }
 
-/// The secrets of a destination, opened with the folder's own keys as whoever delivers does it.
-pub(crate) fn opened(sluice: &Sluice, name: &str) -> Vec<(String, String)> {
+/// Does something with the folder's database and its own keys.
+fn with_store<T>(sluice: &Sluice, work: impl AsyncFnOnce(&Store) -> T) -> T {
     let keys = FixedKeys(KeyRing::parse(&key_file(sluice)).expect("keys"));
     let url = format!("sqlite:{}", sluice.path("sluice-data/meta.sqlite").display());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let open = runtime.block_on(async {
+    runtime.block_on(async {
         let store = Store::open(&url).await.expect("opened").with_keys(Arc::new(keys));
-        let open = store.open_destination(&WorkspaceId::default_workspace(), name).await;
+        let done = work(&store).await;
         store.close().await;
+        done
+    })
+}
+
+/// The secrets of a destination, opened with the folder's own keys as whoever delivers does it.
+pub(crate) fn opened(sluice: &Sluice, name: &str) -> Vec<(String, String)> {
+    let open = with_store(sluice, async |store| {
+        let open = store.open_destination(&WorkspaceId::default_workspace(), name).await;
         open.unwrap_or_else(|e| panic!("{e}"))
     });
     let text = |(name, secret): (String, model::SecretText)| (name, secret.reveal().to_owned());
     open.secrets.into_iter().map(text).collect()
 }
 
-/// Makes a destination with many secrets, each read from one file.
-fn create(sluice: &Sluice, name: &str, count: usize) -> Vec<String> {
+/// Makes a destination with two secrets, each read from one file.
+fn create(sluice: &Sluice, name: &str) -> Vec<String> {
     let file = sluice.file("secret", format!("secret of {name}"));
-    let secrets: Vec<String> = (0..count).map(|n| format!("s{n}={file}")).collect();
     let mut args: Vec<String> =
-        ["destination", "create", name, "--url", "out"].map(str::to_owned).into();
-    args.extend(secrets.into_iter().flat_map(|secret| ["--secret-file".to_owned(), secret]));
+        ["destination", "create", name, "--url", PLACE].map(str::to_owned).into();
+    for secret in ["access_key_id", "secret_access_key"] {
+        args.extend(["--secret-file".to_owned(), format!("{secret}={file}")]);
+    }
     args
 }
 
-fn made(sluice: &Sluice, name: &str, count: usize) {
-    let args = create(sluice, name, count);
-    sluice.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+/// Destinations with more secrets than any kind has today, as the store takes them.
+fn made(sluice: &Sluice, names: &[&str], count: usize) {
+    let text = |name: &str| SecretText::new(format!("secret of {name}"));
+    let new = |name: &str| NewDestination {
+        id: DestinationId::mint(),
+        name: name.to_owned(),
+        terms: Terms {
+            url: PLACE.to_owned(),
+            settings: BTreeMap::new(),
+            secrets: (0..count).map(|n| (format!("s{n}"), Some(text(name)))).collect(),
+        },
+    };
+    with_store(sluice, async |store| {
+        for name in names {
+            let (workspace, now) = (WorkspaceId::default_workspace(), SystemClock.now());
+            let made = store.create_destination(&workspace, &new(name), now).await;
+            made.unwrap_or_else(|e| panic!("{e}"));
+        }
+    });
 }
 
 #[test]
@@ -60,7 +91,7 @@ fn the_key_is_made_once_by_whoever_needs_it_first() {
         .map(|n| {
             sluice
                 .command(&[])
-                .args(create(&sluice, &format!("d{n}"), 1))
+                .args(create(&sluice, &format!("d{n}")))
                 .stdout(Stdio::null())
                 .spawn()
         })
@@ -73,33 +104,33 @@ fn the_key_is_made_once_by_whoever_needs_it_first() {
     );
     assert_eq!(mode & 0o777, 0o600);
     for n in 0..4 {
-        assert_eq!(opened(&sluice, &format!("d{n}")).len(), 1);
+        assert_eq!(opened(&sluice, &format!("d{n}")).len(), 2);
     }
     let before = key_file(&sluice);
     let told = sluice.json(&["secrets", "rotate"]);
-    assert_eq!((&told["resealed"], &told["not_needed"]), (&json!(4), &json!([])));
+    assert_eq!((&told["resealed"], &told["not_needed"]), (&json!(8), &json!([])));
     assert_ne!(key_file(&sluice), before);
     assert_eq!(key_file(&sluice).lines().count(), 1);
-    assert_eq!(opened(&sluice, "d3").len(), 1);
+    assert_eq!(opened(&sluice, "d3").len(), 2);
     // Without its key a secret is lost; the rest works, and the remedy is named.
     std::fs::remove_file(sluice.path("sluice-data/secrets.key")).expect("removed");
     sluice.ok(&["destination", "list"]);
-    let args = create(&sluice, "late", 1);
+    let args = create(&sluice, "late");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     sluice.fails(&args, 2, &["which is not there", "secrets rotate"]);
-    sluice.fails(&["secrets", "rotate"], 1, &["4 secrets could not be opened", "`d0`", "anew"]);
+    sluice.fails(&["secrets", "rotate"], 1, &["8 secrets could not be opened", "`d0`", "anew"]);
     for n in 0..4 {
         sluice.ok(&["destination", "delete", &format!("d{n}")]);
     }
     sluice.ok(&["secrets", "rotate"]);
     sluice.ok(&args);
-    assert_eq!(opened(&sluice, "late").len(), 1);
+    assert_eq!(opened(&sluice, "late").len(), 2);
 }
 
 #[test]
 fn a_shared_database_needs_a_key_that_is_given() {
     let sluice = on_postgres();
-    let args = create(&sluice, "a", 2);
+    let args = create(&sluice, "a");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     sluice.fails(&args, 2, &["key_file", VARIABLE]);
     assert!(!sluice.path("sluice-data/secrets.key").exists());
@@ -113,21 +144,27 @@ fn a_shared_database_needs_a_key_that_is_given() {
     assert!(!done && said.contains("number 1 of the keys in `secrets.key`"), "{said}");
     assert!(run(&old, &args).0);
     // A node with another key keeps nothing, and says why.
-    let another = create(&sluice, "b", 1);
+    let another = create(&sluice, "b");
     let another: Vec<&str> = another.iter().map(String::as_str).collect();
     let (done, said) = run(&new, &another);
     assert!(!done && said.contains("which is not there"), "{said}");
     let both = format!("{new} {old}");
     assert!(run(&both, &another).0, "until a rotation the old key is used");
     let (done, said) = run(&both, &["secrets", "rotate"]);
-    assert!(done && said.contains("3 secrets") && said.contains("not needed any more"), "{said}");
+    assert!(done && said.contains("4 secrets") && said.contains("not needed any more"), "{said}");
     let (done, said) = run(&new, &["--json", "secrets", "rotate"]);
     assert!(done && said.contains("\"resealed\": 0"), "{said}");
     // The same by a file.
     let file = sluice.file("keys", format!("# newest first\n{new}\n"));
     let settings = std::fs::read_to_string(sluice.path("sluice-data/sluice.toml")).expect("there");
     sluice.configure(&format!("{settings}[secrets]\nkey_file = \"{file}\"\n"));
-    sluice.ok(&["destination", "update", "a", "--unset", "s0"]);
+    sluice.ok(&[
+        "destination",
+        "update",
+        "a",
+        "--secret-file",
+        &format!("secret_access_key={file}"),
+    ]);
     sluice.ok(&["secrets", "rotate"]);
     std::fs::remove_file(&file).expect("removed");
     sluice.fails(&["secrets", "rotate"], 2, &["keys of secrets", &file]);
@@ -157,10 +194,12 @@ fn left(folder: &Path) -> Vec<String> {
 fn a_rotation_killed_anywhere_loses_nothing() {
     let first = Sluice::new();
     let names = ["a", "b", "c", "d", "e"];
+    // The first secret makes the key.
+    let args = create(&first, "key");
+    first.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    first.ok(&["destination", "delete", "key"]);
     // More than one transaction takes.
-    for name in names {
-        made(&first, name, 30);
-    }
+    made(&first, &names, 30);
     let before = key_file(&first);
     let check = |sluice: &Sluice, at: &str| {
         for name in names {
@@ -197,7 +236,7 @@ fn a_first_secret_killed_anywhere_is_there_or_not() {
         for n in (1..).take(kills()) {
             let sluice = Sluice::new();
             sluice.ok(&["dataset", "list"]);
-            let args = create(&sluice, "a", 2);
+            let args = create(&sluice, "a");
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let killed = killed_at(&sluice, calls, n, &args);
             if sluice.json(&["destination", "list"]) == json!([]) {
@@ -216,10 +255,10 @@ fn a_first_secret_killed_anywhere_is_there_or_not() {
 #[test]
 fn a_server_notices_that_keys_were_rotated() {
     let sluice = Sluice::new();
-    sluice.configure("[export]\nroots = [\"/\"]\n");
     let server = Server::start(&sluice);
-    let body = |secret: &str| json!({ "url": "file:///sluice-test", "secrets": { "s": secret } });
-    let new = json!({ "name": "a", "url": "file:///sluice-test", "secrets": { "s": "start" } });
+    let body = |secret: &str| json!({ "url": PLACE, "secrets": { "secret_access_key": secret } });
+    let secrets = json!({ "access_key_id": "id", "secret_access_key": "start" });
+    let new = json!({ "name": "a", "url": PLACE, "secrets": secrets });
     server.post("/v1/destinations", &new).ok(201);
     let stopped = std::sync::atomic::AtomicBool::new(false);
     let last = std::thread::scope(|scope| {
@@ -241,7 +280,7 @@ fn a_server_notices_that_keys_were_rotated() {
         writing.join().expect("no answer was wrong")
     });
     assert_eq!(key_file(&sluice).lines().count(), 1);
-    assert_eq!(opened(&sluice, "a"), [("s".to_owned(), last.to_string())]);
+    assert_eq!(opened(&sluice, "a")[1], ("secret_access_key".to_owned(), last.to_string()));
     let audit = sluice.json(&["audit", "--of-organization"]);
     let rotations = audit.as_array().expect("a list").iter();
     assert_eq!(rotations.filter(|one| one["action"] == "secrets.rotate").count(), 8);

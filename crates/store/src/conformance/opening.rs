@@ -118,7 +118,7 @@ pub async fn another_definition_differs(rig: &Rig) {
     other.definition.destination = "file:///elsewhere".into();
     refused!(
         rig.ledger.open_run(&other).await,
-        LedgerError::Differs { property: "--to", saved, .. } if saved.contains("out")
+        LedgerError::Differs { property: "the destination", saved, .. } if saved.contains("out")
     );
 }
 
