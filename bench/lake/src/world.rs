@@ -80,6 +80,7 @@ impl World {
             files: vec![ImportFile::at("rows", path)],
             format: InputFormat::Jsonl,
             replace: None,
+            batch: None,
             key: None,
             rejects: None,
         };

@@ -338,6 +338,9 @@ pub struct NewCommit {
     pub schema: Option<SchemaStep>,
     /// The batch that the commit closes.
     pub batch: Option<BatchId>,
+    /// The version of the upload of that batch, if it is one. If it has another by now, or is abandoned, the answer
+    /// is [`crate::ports::CatalogError::Reopened`].
+    pub reserved: Option<u64>,
     /// Durable files to be added.
     pub files: Vec<NewFile>,
     /// The files that end with it. A `compact` commit only changes which files stand for the rows: what it
@@ -359,6 +362,7 @@ impl NewCommit {
             create: None,
             schema: None,
             batch: None,
+            reserved: None,
             files: Vec::new(),
             remove: Removal::Nothing,
             take_back: Vec::new(),

@@ -24,6 +24,7 @@ pub mod relation;
 pub mod run;
 pub mod schema;
 pub mod secret;
+pub mod upload;
 
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};

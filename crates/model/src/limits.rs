@@ -230,6 +230,30 @@ pub const VERIFY_EXCESS_BYTES: u64 = 64 << 20;
 /// Differences that `verify` describes; the rest is counted.
 pub const VERIFY_DIFFERENCES_MAX: usize = 10_000;
 
+/// Bytes of one file of an upload: what a line of 100 MB/s brings in three minutes. Larger data is several files.
+pub const UPLOAD_FILE_BYTES_MAX: u64 = 16 << 30;
+
+/// Bytes of all files of one batch: closing it reads them twice, and they need their room twice meanwhile.
+pub const UPLOAD_BYTES_MAX: u64 = 256 << 30;
+
+/// Batches of a workspace that may be open; a client that makes more forgets to close them.
+pub const UPLOADS_OPEN_MAX: u64 = 1000;
+
+/// Files of uploads that a server takes at once; each holds [`UPLOAD_PIECE_BYTES`], and a place on the disk's queue.
+pub const UPLOADS_AT_ONCE: usize = 64;
+
+/// Bytes of a file that are written in one call: fewer would cost more in calls than in writing.
+pub const UPLOAD_PIECE_BYTES: usize = 1 << 20;
+
+/// Days without a new file after which an open batch is given up: a week end and some days.
+pub const UPLOAD_DAYS: u64 = 7;
+
+/// Hours that one file may take to come; what is begun before that belongs to nobody who is still there.
+pub const UPLOAD_HOURS: i64 = 24;
+
+/// Batches given up in one transaction, and files removed between two looks.
+pub const UPLOAD_PAGE: u32 = 100;
+
 /// MiB of bodies of rows that a server takes at once; each holds its body and some blocks of it. Sixteen of the largest, or as many
 /// small ones as wait for the same fsync.
 pub const IMPORT_MIB_AT_ONCE: u32 = 512;

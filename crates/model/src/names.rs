@@ -1,4 +1,4 @@
-//! Names that people give to datasets, views and exports.
+//! Names that people give to datasets, views, exports and files.
 //!
 //! They appear in SQL, in paths and in links, so they are kept to what is safe in all three.
 
@@ -43,5 +43,42 @@ pub fn check(what: &'static str, name: &str) -> Result<(), BadName> {
         Ok(())
     } else {
         Err(BadName { what, name: name.into() })
+    }
+}
+
+/// A name that a file of an upload cannot have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` cannot be the name of a file: use 1 to {NAME_CHARS_MAX} letters, digits, `_`, `-` or `.`, beginning with a letter, a digit or `_`"
+)]
+pub struct BadFileName {
+    /// The name.
+    pub name: String,
+}
+
+impl Failure for BadFileName {
+    fn code(&self) -> Code {
+        Code::Invalid
+    }
+
+    fn fault(&self) -> Fault {
+        Fault::Request
+    }
+}
+
+/// Checks the name of a file: like other names, but many files begin with a date or a number.
+///
+/// ```
+/// use model::names::check_file;
+/// assert!(check_file("2026-01-31.csv.gz").is_ok());
+/// for bad in ["", ".hidden", "..", "a/b", "-x"] {
+///     assert!(check_file(bad).is_err());
+/// }
+/// ```
+pub fn check_file(name: &str) -> Result<(), BadFileName> {
+    let rest = name.strip_prefix(|first: char| first.is_alphanumeric() || first == '_');
+    match rest.map(|_| check("a file", &format!("_{name}"))) {
+        Some(Ok(())) => Ok(()),
+        _ => Err(BadFileName { name: name.into() }),
     }
 }

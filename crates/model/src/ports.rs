@@ -1,6 +1,6 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
@@ -15,6 +15,7 @@ mod ledger;
 mod objects;
 mod places;
 mod runs;
+mod uploads;
 
 pub use access::{Access, AccessError};
 pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
@@ -24,9 +25,10 @@ pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use lake::{
     Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportContent, ImportFile,
     ImportReport, Ingest, InputFormat, Positions, Progress, Query, ReadTask, Relations, Replace,
-    RowStream, Rows, Scrub, Size, SqlStream, Stage, Swept, Upkeep,
+    Reserved, RowStream, Rows, Scrub, Size, SqlStream, Stage, Swept, Upkeep,
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};
 pub use places::{BadPlace, PlaceError, PlaceRules, Places};
 pub use runs::Runs;
+pub use uploads::{UploadError, Uploads};

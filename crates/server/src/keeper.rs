@@ -1,7 +1,7 @@
 //! Care of every dataset, by one process for all that share a database.
 //!
 //! Contract: whoever has the duty seals small commits that have become old, each look; and each hour merges files,
-//! removes rows that a rule says are too old, and deletes files that nobody needs. What cannot be done for one dataset
+//! removes rows that a rule says are too old, gives uploads up that nobody touches, and deletes files that nobody needs. What cannot be done for one dataset
 //! holds up no other, and is tried again at the next look. Two at once would do no harm, only work twice.
 
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ use model::{Clock, Code, CommitNumber, PortError, WorkspaceId};
 
 use run::Pauses;
 
+use crate::Shelf;
+
 /// The name of the duty.
 const DUTY: &str = "upkeep";
 
@@ -26,6 +28,8 @@ pub struct Keeper {
     pub duties: Arc<dyn Duties>,
     /// What takes care of them.
     pub upkeep: Arc<dyn Upkeep>,
+    /// Files of uploads on this machine.
+    pub shelf: Shelf,
     /// Time between looks.
     pub pauses: Arc<dyn Pauses>,
     /// The time.
@@ -60,6 +64,8 @@ impl Keeper {
         // A start is no reason for work: what is due is done within the hour.
         let mut whole_at = self.clock.now() + TimeDelta::hours(KEEP_HOURS);
         loop {
+            // Each process for its own folder.
+            self.shelf.tidy().await;
             let now = self.clock.now();
             let round = if now >= whole_at { Round::Whole } else { Round::Small };
             match self.round(round).await {
@@ -90,6 +96,7 @@ impl Keeper {
             }
         }
         if round == Round::Whole {
+            self.shelf.expire().await?;
             for workspace in workspaces {
                 told(&workspace, "files", self.upkeep.sweep(&workspace).await.map(drop));
             }

@@ -12,14 +12,16 @@ mod keeper;
 mod listen;
 mod metrics;
 mod native;
+mod shelf;
 mod tending;
+mod turns;
 
 use std::sync::Arc;
 
 use model::ports::{
-    Access, Catalog, Documents, Encoder, Ingest, PlaceRules, Places, Query, Upkeep,
+    Access, Catalog, Documents, Encoder, ImportReport, Ingest, PlaceRules, Places, Query, Upkeep,
 };
-use model::{Clock, Code, PortError, limits};
+use model::{Clock, Code, PortError, WorkspaceId, limits};
 use run::Destinations;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,8 +31,10 @@ pub use keeper::Keeper;
 
 pub use listen::{Listeners, Settings, Signal, Times, serve, tls};
 pub use metrics::Metrics;
+pub use shelf::Shelf;
 
 use tending::Tending;
+use turns::Turns;
 
 /// What the doors call.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub struct Core {
     pub rules: Arc<dyn PlaceRules>,
     /// Documents.
     pub documents: Arc<dyn Documents>,
+    /// Files of batches that are open.
+    pub shelf: Shelf,
     /// Rows in.
     pub ingest: Arc<dyn Ingest>,
     /// SQL.
@@ -70,6 +76,15 @@ pub struct Core {
 }
 
 impl Core {
+    /// Counts rows that came into a dataset, and has it tended.
+    fn came_in(&self, of: (WorkspaceId, String), report: &ImportReport) {
+        if !report.repeated {
+            self.metrics.rows_added.inc_by(report.rows);
+            self.metrics.commits.inc();
+        }
+        self.gates.tending.after(of, report, self.upkeep.clone());
+    }
+
     /// Takes a place among the questions that are answered at once.
     fn question(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.gates.questions).try_acquire_owned().map_err(|_| {
@@ -87,6 +102,10 @@ pub struct Gates {
     imports: Arc<Semaphore>,
     /// Questions in SQL; others are refused.
     questions: Arc<Semaphore>,
+    /// Files of uploads; others are refused.
+    uploads: Arc<Semaphore>,
+    /// Batches being closed: each once at a time.
+    closing: Turns,
     /// Care of what came in: one dataset once at a time.
     tending: Tending,
 }
@@ -96,6 +115,8 @@ impl Default for Gates {
         Self {
             imports: Arc::new(Semaphore::new(limits::IMPORT_MIB_AT_ONCE as usize)),
             questions: Arc::new(Semaphore::new(limits::QUESTIONS_AT_ONCE)),
+            uploads: Arc::new(Semaphore::new(limits::UPLOADS_AT_ONCE)),
+            closing: Turns::default(),
             tending: Tending::default(),
         }
     }

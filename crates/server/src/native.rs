@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod batches;
 mod datasets;
 mod destinations;
 mod documents;
@@ -37,7 +38,10 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(datasets::list, datasets::create))
         .routes(routes!(datasets::show, datasets::update, datasets::drop))
         .routes(routes!(datasets::commits))
-        .routes(routes!(datasets::batch))
+        .routes(routes!(batches::create))
+        .routes(routes!(batches::show, batches::abandon))
+        .routes(routes!(batches::upload))
+        .routes(routes!(batches::close))
         .routes(routes!(rows::add))
         .routes(routes!(views::list, views::create))
         .routes(routes!(views::show, views::drop))

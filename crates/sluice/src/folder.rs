@@ -8,6 +8,8 @@
 //! DIR/secrets.key    the keys of secrets, which the first secret makes (unless the configuration gives some)
 //! DIR/lake/          data files
 //! DIR/managed/       files of exports that were asked for over HTTP, a folder for each workspace
+//! DIR/uploads/       files of batches that are open
+//! DIR/node-id        what the folder is called in a database that several share; the first `serve` makes it
 //! DIR/locks/         one file per run being worked on
 //! DIR/rejects/       rows that `import --partial` refused
 //! DIR/scratch/       spilled rows; may be emptied when nothing runs
@@ -24,7 +26,7 @@ use crate::keys::OwnKeys;
 const LAYOUT: u32 = 1;
 
 /// The folders in it that are for Sluice alone.
-const OWN: [&str; 5] = ["lake", "managed", "locks", "rejects", "scratch"];
+const OWN: [&str; 6] = ["lake", "managed", "uploads", "locks", "rejects", "scratch"];
 
 /// A data folder that exists and is ours.
 #[derive(Clone, Debug)]
@@ -84,6 +86,16 @@ impl Folder {
     /// Returns where managed destinations lie.
     pub(crate) fn managed(&self) -> PathBuf {
         self.root.join("managed")
+    }
+
+    /// Returns where files of open batches lie.
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    /// Returns where it is written what the folder is called among others.
+    pub(crate) fn node_id(&self) -> PathBuf {
+        self.root.join("node-id")
     }
 
     /// Returns where runs are locked.

@@ -27,6 +27,7 @@ use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 use crate::Store;
 use crate::database::{Error, Row, Transaction, args, transact};
 use crate::names::nearest;
+pub(crate) use batches::no_batch;
 pub(crate) use group::Queues;
 
 /// Returns datasets of every workspace in the order of their ids, with what of them is in the tail.

@@ -15,6 +15,7 @@ pub mod looking;
 pub mod machine;
 pub mod opening;
 pub mod places;
+pub mod uploads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use model::dataset::{
 use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
-use model::ports::{Access, Catalog, Documents, Duties, Lease, Ledger, Opened, Places, Runs};
+use model::ports::{
+    Access, Catalog, Documents, Duties, Lease, Ledger, Opened, Places, Runs, Uploads,
+};
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
 use model::schema::Schema;
@@ -51,6 +54,8 @@ pub struct Rig {
     pub places: Arc<dyn Places>,
     /// Documents.
     pub documents: Arc<dyn Documents>,
+    /// Uploads.
+    pub uploads: Arc<dyn Uploads>,
 }
 
 /// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
@@ -98,6 +103,11 @@ macro_rules! conformance_tests {
             a_change_keeps_sets_and_removes_secrets, of_two_changes_of_one_state_one_happens,
             another_of_the_same_name_is_not_what_was_seen, workspaces_know_nothing_of_each_other,
             what_is_deleted_is_gone);
+        $crate::conformance_cases!($on, uploads:
+            an_upload_reads_back, a_file_is_replaced_or_the_same, a_commit_closes_what_its_writer_saw,
+            an_abandoned_upload_is_gone, what_is_begun_and_left_is_given_up,
+            uploads_that_nobody_touches_expire, what_is_too_much_is_refused,
+            of_a_file_and_a_commit_one_is_first);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

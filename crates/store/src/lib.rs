@@ -18,6 +18,7 @@ mod ledger;
 mod migrate;
 mod names;
 mod places;
+mod uploads;
 mod vault;
 
 use std::path::Path;

@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0009_documents.sql"),
         postgres: include_str!("../migrations/0009_documents.sql"),
     },
+    Migration {
+        version: 10,
+        sqlite: include_str!("../migrations/0010_uploads.sql"),
+        postgres: include_str!("../migrations/0010_uploads.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

@@ -49,7 +49,8 @@ fn rig(store: &Store) -> Rig {
         runs: store.clone(),
         duties: store.clone(),
         places: store.clone(),
-        documents: store,
+        documents: store.clone(),
+        uploads: store,
     }
 }
 

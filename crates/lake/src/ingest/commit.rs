@@ -42,7 +42,8 @@ pub(super) async fn commit(
     plan: &Plan,
     (written, key): (&[Written], Option<IngestKey>),
 ) -> Result<Outcome, Failed> {
-    let batch = BatchId::mint();
+    let (batch, reserved) = import.batch.clone().map(|of| (of.id, of.version)).unzip();
+    let batch = batch.unwrap_or_else(BatchId::mint);
     let key = key.unwrap_or_else(|| IngestKey::new(batch.as_str(), batch.as_str()));
     let first = base;
     let mut base = base.clone();
@@ -66,6 +67,7 @@ pub(super) async fn commit(
             create: creation(import, &base, &schema),
             schema: step(&base, &schema),
             batch: Some(batch.clone()),
+            reserved,
             files: new_files(written, &batch, &schema),
             key: Some(key.clone()),
             ..NewCommit::new(import.workspace.clone(), over.kind, base.id().clone())
@@ -75,18 +77,17 @@ pub(super) async fn commit(
         // Once an answer was lost the dataset may be there because of us.
         let created = new.create.is_some() || (made_it && base.id() == first.id());
         let answer = lake.catalog.commit(&new, lake.clock.now()).await;
-        if !matches!(
-            answer,
-            Ok(Committed::New(_)) | Err(CatalogError::Database { retry: true, .. })
-        ) {
+        if !may_hold(&answer) {
             lake.discard(&over.anew).await;
         }
         match answer {
             Ok(Committed::New(commit)) => return Ok(Outcome::New { commit, batch, created }),
-            Ok(Committed::Repeated(commit)) if commit.batches.contains(&batch) => {
-                return Ok(Outcome::New { commit, batch, created });
+            Ok(Committed::Repeated(commit)) => {
+                // A reserved batch may have been closed by another import; not by this one, if no answer was lost.
+                let ours =
+                    commit.batches.contains(&batch) && (import.batch.is_none() || doubt.is_some());
+                return Ok(told(commit, ours, batch, created));
             }
-            Ok(Committed::Repeated(commit)) => return Ok(Outcome::Repeated(commit)),
             Err(CatalogError::Moved) => match Base::find(lake.catalog.as_ref(), import).await {
                 Err(error) => return Err(failed(error, doubt.as_ref())),
                 Ok(now) => {
@@ -115,6 +116,11 @@ pub(super) async fn commit(
     })
 }
 
+/// Whether the files of a commit may be part of the lake.
+fn may_hold(answer: &Result<Committed, CatalogError>) -> bool {
+    matches!(answer, Ok(Committed::New(_)) | Err(CatalogError::Database { retry: true, .. }))
+}
+
 /// Returns what came of the key, if it was used with the same content: by us, or by a repeat that was faster.
 async fn made_before(
     lake: &Lake,
@@ -125,8 +131,11 @@ async fn made_before(
     let found = lake.catalog.key(&import.workspace, &import.dataset, &key.key).await;
     let (commit, _) = found.ok().flatten().filter(|(_, u)| u.fingerprint == key.fingerprint)?;
     let ours = commit.batches.contains(batch);
-    let (batch, created) = (batch.clone(), false);
-    Some(if ours { Outcome::New { commit, batch, created } } else { Outcome::Repeated(commit) })
+    Some(told(commit, ours, batch.clone(), false))
+}
+
+fn told(commit: Commit, ours: bool, batch: BatchId, created: bool) -> Outcome {
+    if ours { Outcome::New { commit, batch, created } } else { Outcome::Repeated(commit) }
 }
 
 /// What an import puts its rows in the place of.

@@ -81,6 +81,7 @@ impl Bench {
             files: files.iter().map(|(name, bytes)| self.file(name, bytes)).collect(),
             format: InputFormat::Auto,
             replace: None,
+            batch: None,
             key: None,
             rejects: None,
         }

@@ -267,6 +267,7 @@ impl World {
             files,
             format: InputFormat::Auto,
             replace: replace.clone(),
+            batch: None,
             key: None,
             rejects: None,
         };

@@ -247,6 +247,14 @@ pub enum CatalogError {
         /// The batch.
         batch: BatchId,
     },
+    /// The upload that a commit was to close is not as its writer saw it.
+    #[error(
+        "the files of batch `{batch}` changed while it was being closed, or it was abandoned; look at it and close it again"
+    )]
+    Reopened {
+        /// The batch.
+        batch: BatchId,
+    },
     /// The batch's rows have ended.
     #[error(
         "the rows of batch `{batch}` ended in commit {commit}; there is nothing left to take back"
@@ -308,6 +316,7 @@ impl Failure for CatalogError {
             Self::Exists { .. }
             | Self::KeyReused { .. }
             | Self::Open { .. }
+            | Self::Reopened { .. }
             | Self::TakenBack { .. }
             | Self::Swept { .. }
             | Self::Moved => Code::Conflict,
@@ -322,6 +331,7 @@ impl Failure for CatalogError {
             | Self::Exists { .. }
             | Self::KeyReused { .. }
             | Self::Open { .. }
+            | Self::Reopened { .. }
             | Self::TakenBack { .. }
             | Self::Gone { .. } => Fault::Request,
             Self::Swept { .. } | Self::TailFull { .. } | Self::Moved | Self::Database { .. } => {

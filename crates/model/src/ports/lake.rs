@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::Stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Commit, DatasetKind, Unsealed};
 use crate::failure::PortError;
@@ -155,9 +155,11 @@ pub trait Progress: Send + Sync + fmt::Debug {
 }
 
 /// The form of input files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum InputFormat {
     /// By name and content.
+    #[default]
     Auto,
     /// Apache Parquet.
     Parquet,
@@ -218,14 +220,26 @@ pub struct Import {
     pub format: InputFormat,
     /// What the rows come in place of; they are added without.
     pub replace: Option<Replace>,
+    /// The batch that the rows become; minted without.
+    pub batch: Option<Reserved>,
     /// Makes a repeat return the first answer.
     pub key: Option<String>,
     /// Import the good rows and write the bad ones, with reasons, to this file (JSON Lines).
     pub rejects: Option<PathBuf>,
 }
 
-/// What rows are put in place of, by the commit that adds them.
+/// A batch whose id was reserved before there were rows. It is closed by one import; a repeat returns the first answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// Its id.
+    pub id: BatchId,
+    /// The version of its upload whose files are imported.
+    pub version: u64,
+}
+
+/// What rows are put in place of, by the commit that adds them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Replace {
     /// Every row of the dataset.
     All,

@@ -5,7 +5,9 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::ports::{AccessError, CatalogError, DocumentError, LedgerError, PlaceError};
+use model::ports::{
+    AccessError, CatalogError, DocumentError, LedgerError, PlaceError, UploadError,
+};
 use model::{Code, Failure, PortError};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -242,6 +244,18 @@ impl From<PlaceError> for Problem {
     }
 }
 
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        match error {
+            // It was the client that took so long.
+            UploadError::Late { .. } => {
+                Self::with_status(StatusCode::REQUEST_TIMEOUT, error.code(), error.to_string())
+            }
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
 impl From<model::destination::BadTerms> for Problem {
     fn from(error: model::destination::BadTerms) -> Self {
         Self::of(error.code(), &error)
@@ -257,6 +271,12 @@ impl From<model::schema::Given> for Problem {
 impl From<model::names::BadName> for Problem {
     fn from(error: model::names::BadName) -> Self {
         Self::of(error.code(), &error).at("name")
+    }
+}
+
+impl From<model::names::BadFileName> for Problem {
+    fn from(error: model::names::BadFileName) -> Self {
+        Self::of(error.code(), &error).at("file")
     }
 }
 

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
-use model::dataset::{Batch, Commit, Dataset, DatasetKind, KeepBasis, NewDataset};
+use model::dataset::{Commit, Dataset, DatasetKind, KeepBasis, NewDataset};
 use model::schema::Schema;
-use model::{BatchId, Code, CommitNumber, DatasetId, names};
+use model::{Code, CommitNumber, DatasetId, names};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -245,41 +245,4 @@ pub(super) async fn commits(
     let limit = paging.limit();
     let found = core.catalog.commits(&caller.workspace, &name, after, limit + 1).await?;
     Ok(Json(paging.first(found, |commit| commit.number.to_string()).map(CommitBody::from)))
-}
-
-/// What was sent as one unit.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BatchBody {
-    /// Never changes.
-    id: String,
-    /// Where its rows went, by the dataset's id.
-    dataset: Option<String>,
-    /// The commit that made its rows visible.
-    commit: Option<u64>,
-    /// The commit that took them back.
-    taken_back: Option<u64>,
-}
-
-impl From<Batch> for BatchBody {
-    fn from(batch: Batch) -> Self {
-        Self {
-            id: batch.id.to_string(),
-            dataset: batch.dataset.map(|id| id.to_string()),
-            commit: batch.commit.map(|commit| commit.0),
-            taken_back: batch.taken_back.map(|commit| commit.0),
-        }
-    }
-}
-
-/// A batch.
-#[utoipa::path(get, path = "/v1/batches/{batch}", operation_id = "batch.show", tag = "datasets",
-    params(("batch" = String, Path, description = "Its id")), security(("token" = ["data:read"])),
-    responses(
-        (status = 200, body = BatchBody), Problems))]
-pub(super) async fn batch(
-    State(core): State<Core>,
-    caller: Caller,
-    Segment(id): Segment,
-) -> Result<Json<BatchBody>, Problem> {
-    Ok(Json(core.catalog.batch(&caller.workspace, &BatchId::new(id)).await?.into()))
 }

@@ -103,6 +103,7 @@ pub(super) async fn add(
         files: vec![ImportFile { name: "body".into(), content }],
         format,
         replace: None,
+        batch: None,
         key,
         rejects: None,
     };
@@ -112,12 +113,7 @@ pub(super) async fn add(
         let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;
         drop(permit);
         if let Ok(report) = &report {
-            if !report.repeated {
-                core.metrics.rows_added.inc_by(report.rows);
-                core.metrics.commits.inc();
-            }
-            let Import { workspace, dataset, .. } = import;
-            core.gates.tending.after((workspace, dataset), report, core.upkeep);
+            core.came_in((import.workspace, import.dataset), report);
         }
         // Nobody may be waiting any more.
         drop(told.send(report));

@@ -81,6 +81,7 @@ fn import(app: &App, path: PathBuf, name: &str) -> Import {
         replace: None,
         files: vec![ImportFile::at(name, path)],
         format: InputFormat::Parquet,
+        batch: None,
         key: Some(format!("demo/{name}")),
         rejects: None,
     }

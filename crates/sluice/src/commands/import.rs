@@ -40,6 +40,7 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
             let batches: Vec<BatchId> = batches.into_iter().map(BatchId::new).collect();
             if batches.is_empty() { Replace::All } else { Replace::Batches(batches) }
         }),
+        batch: None,
         key: args.key,
         rejects,
     };

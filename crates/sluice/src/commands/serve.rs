@@ -10,9 +10,12 @@ use std::{fs, io};
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
 use model::{OrganizationId, PrincipalId, TokenId};
+use objects::Local;
 use run::TokioPauses;
 use server::tls::Tls;
-use server::{Core, Delays, Executor, Gates, Keeper, Listeners, Metrics, Settings, Signal, Times};
+use server::{
+    Core, Delays, Executor, Gates, Keeper, Listeners, Metrics, Settings, Shelf, Signal, Times,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -45,6 +48,7 @@ pub(crate) async fn serve(
             writeln!(out, "the token of the first administrator is in {path}")
         })?;
     }
+    let shelf = shelf(app)?;
     let signals = signals()?;
     if let Some(admin) = &admin {
         let address = admin.local_addr()?.to_string();
@@ -66,7 +70,8 @@ pub(crate) async fn serve(
     let told = serde_json::json!({ "listening": address });
     app.output.value(&told, |out| writeln!(out, "listening on {scheme}://{address}"))?;
     let listeners = Listeners { main, admin };
-    Ok(Box::pin(server::serve(listeners, core(app), settings, signals)).await?)
+    let core = core(app, shelf);
+    Ok(Box::pin(server::serve(listeners, core, settings, signals)).await?)
 }
 
 async fn bind(address: &str) -> Result<TcpListener, Failed> {
@@ -94,7 +99,22 @@ async fn settings(config: &config::Server) -> Result<Settings, Failed> {
     })
 }
 
-fn core(app: &App) -> Core {
+/// Returns where files of open batches lie.
+fn shelf(app: &App) -> Result<Shelf, Failed> {
+    let path = app.folder.node_id();
+    let node = durable::kept(&path, &uuid::Uuid::new_v4().simple().to_string())
+        .map_err(|e| Failed::internal(format!("cannot write `{}`: {e}", path.display())))?;
+    let root = app.folder.uploads();
+    Ok(Shelf {
+        node: node.trim().to_owned(),
+        objects: Arc::new(Local::new(root.clone())),
+        root,
+        uploads: app.store.clone(),
+        clock: app.clock.clone(),
+    })
+}
+
+fn core(app: &App, shelf: Shelf) -> Core {
     let executor = Executor {
         coordinator: app.coordinator(Who::Tenant),
         runs: app.store.clone(),
@@ -109,6 +129,7 @@ fn core(app: &App) -> Core {
     let keeper = Keeper {
         duties: app.store.clone(),
         upkeep: app.lake.clone(),
+        shelf: shelf.clone(),
         pauses: Arc::new(TokioPauses),
         clock: app.clock.clone(),
         owner: format!("{}, {}", owner(), uuid::Uuid::new_v4().simple()),
@@ -121,6 +142,7 @@ fn core(app: &App) -> Core {
         catalog: app.store.clone(),
         places: app.store.clone(),
         documents: app.store.clone(),
+        shelf,
         rules: Arc::new(app.rules.clone()),
         ingest: app.lake.clone(),
         query: app.lake.clone(),

@@ -57,7 +57,8 @@ fn operations(description: &Value) -> Vec<Operation> {
 /// A body that the operation takes; what it makes is named by `n`.
 fn body(id: &str, n: u32) -> Vec<u8> {
     let body = match id {
-        "rows.add" => return numbers(0, 2).into_bytes(),
+        "rows.add" | "batch.upload" => return numbers(0, 2).into_bytes(),
+        "batch.create" => json!({ "dataset": format!("sent{n}") }),
         "dataset.create" | "workspace.create" | "principal.create" => {
             json!({ "name": format!("made{n}") })
         }
@@ -145,6 +146,12 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         assert_eq!(server.send("GET", &path, (token, &[]), b"").ok(200)["state"], state);
         run
     };
+    let open = || {
+        let batch = text(&make("/v1/batches", json!({ "dataset": "parcels" }))["id"]);
+        let path = format!("/v1/batches/{batch}/files/first.jsonl");
+        server.send("PUT", &path, (token, &[]), numbers(0, 2).as_bytes()).ok(201);
+        batch
+    };
     let sql = "SELECT sum(n) / (sum(n) - sum(n)) AS x FROM ledgers";
     BTreeMap::from([
         ("export", "weekly".to_owned()),
@@ -158,6 +165,10 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         ("kind", "policies".to_owned()),
         ("document", "newest-wins".to_owned()),
         ("batch", text(&added["batch"])),
+        ("batch of batch.upload", open()),
+        ("batch of batch.close", open()),
+        ("batch of batch.abandon", open()),
+        ("file", "second.jsonl".to_owned()),
         ("principal", text(&principal["id"])),
         ("token", text(&extra["id"])),
     ])

@@ -24,3 +24,4 @@ mod server;
 mod tls;
 mod tour;
 mod upkeep;
+mod uploads;

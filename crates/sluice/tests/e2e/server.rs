@@ -85,7 +85,12 @@ impl Server {
     }
 
     /// Starts a command that serves, and waits until it listens.
-    pub(crate) fn spawn(sluice: &Sluice, mut command: Command) -> Self {
+    pub(crate) fn spawn(sluice: &Sluice, command: Command) -> Self {
+        Self::try_spawn(sluice, command).expect("it says where it listens")
+    }
+
+    /// The same; none if it ends before that.
+    pub(crate) fn try_spawn(sluice: &Sluice, mut command: Command) -> Option<Self> {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let (mut said, mut admin_address) = (Vec::new(), String::new());
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -98,10 +103,13 @@ impl Server {
             said.push(line);
             address
         });
-        let address = address.expect("it says where it listens");
+        let Some(address) = address else {
+            drop(child.wait());
+            return None;
+        };
         let admin = std::fs::read_to_string(sluice.path("sluice-data/admin-token"));
         let admin = admin.expect("the token is there").trim().to_owned();
-        Self { child, address, admin_address, admin, said }
+        Some(Self { child, address, admin_address, admin, said })
     }
 
     /// Where it listens.

@@ -17,7 +17,8 @@ pub(super) async fn close(
     commits: &[(&NewCommit, &Commit)],
 ) -> Result<(), CatalogError> {
     let sql = "INSERT INTO batch (workspace, id, dataset, commit_number)";
-    let tail = "ON CONFLICT (workspace, id) DO UPDATE SET commit_number = excluded.commit_number
+    let tail = "ON CONFLICT (workspace, id) DO UPDATE SET commit_number = excluded.commit_number,
+                    dataset = excluded.dataset
                 WHERE batch.commit_number IS NULL";
     let mut values = Vec::with_capacity(commits.len() * 4);
     let batches =
@@ -91,7 +92,7 @@ pub(super) async fn by_id(
     })
 }
 
-async fn no_batch(
+pub(crate) async fn no_batch(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     id: &BatchId,

@@ -17,6 +17,7 @@ use model::{BatchId, CommitNumber, DatasetId, WorkspaceId};
 
 use super::{batches, datasets, files, no_workspace, tail, texts};
 use crate::database::{Error, Row, Transaction, Value, args, truncate};
+use crate::uploads;
 
 /// The columns of a commit.
 macro_rules! select {
@@ -77,6 +78,9 @@ pub(super) async fn commit(
         files_removed: ended.files,
         ..described(new, (number, time))
     };
+    if let (Some(batch), Some(version)) = (&new.batch, new.reserved) {
+        uploads::close(tx, (&new.workspace, batch), version).await?;
+    }
     batches::take_back(tx, new, number).await?;
     record(tx, &[(new, &commit)], &ended).await?;
     Ok(Made::Now(commit))
@@ -112,6 +116,7 @@ pub(super) async fn appends(
 fn is_plain(new: &NewCommit) -> bool {
     let NewCommit { kind, create, schema, remove, take_back, files, .. } = new;
     *kind == CommitKind::Append
+        && new.reserved.is_none()
         && create.is_none()
         && *remove == Removal::Nothing
         && take_back.is_empty()

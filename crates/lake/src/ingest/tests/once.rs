@@ -1,7 +1,8 @@
 //! Keys, races and lost replies: rows come in once or not at all.
 
 use model::dataset::{CommitKind, NewCommit, NewDataset, SchemaStep};
-use model::{DatasetId, Fault};
+use model::ports::Reserved;
+use model::{BatchId, DatasetId, Fault};
 
 use super::*;
 use crate::testing::Trouble;
@@ -42,6 +43,26 @@ async fn a_repeat_of_a_partial_import_tells_of_the_rows_that_were_rejected() {
     let again = bench.run(&import).await.unwrap();
     assert!(again.repeated);
     assert_eq!((again.rejected, again.rejects), (1, first.rejects));
+}
+
+#[tokio::test]
+async fn a_reserved_batch_is_what_the_rows_become_once() {
+    let bench = Bench::new();
+    let mut import = bench.import(&[("x.jsonl", b"{\"a\":1}")]);
+    import.batch = Some(Reserved { id: BatchId::new("ours"), version: 3 });
+    let first = bench.run(&import).await.unwrap();
+    assert_eq!((first.batch, first.repeated), (Some(BatchId::new("ours")), false));
+    let keys = bench.objects.keys();
+    // Whoever was slower is told of the first, and what it wrote is deleted.
+    let again = bench.run(&import).await.unwrap();
+    assert_eq!((again.commit, again.rows, again.repeated), (first.commit, 1, true));
+    assert_eq!(bench.objects.keys(), keys);
+    // An answer that was lost is no other import.
+    import.batch = Some(Reserved { id: BatchId::new("next"), version: 1 });
+    bench.catalog.trouble(Trouble::LosesReply);
+    let next = bench.run(&import).await.unwrap();
+    assert_eq!((next.commit.0, next.repeated), (2, false));
+    assert_eq!((bench.rows().await.len(), bench.objects.keys().len()), (2, 2));
 }
 
 fn other(dataset: &DatasetId, create: Option<NewDataset>, step: Option<SchemaStep>) -> NewCommit {
