@@ -68,6 +68,12 @@ impl Keeper {
             self.shelf.tidy().await;
             let now = self.clock.now();
             let round = if now >= whole_at { Round::Whole } else { Round::Small };
+            if round == Round::Whole
+                && let Err(error) = self.shelf.expire().await
+            {
+                // Each process has its own, whoever has the duty.
+                tracing::warn!(%error, "uploads that nobody closed were not given up");
+            }
             match self.round(round).await {
                 Ok(()) if round == Round::Whole => whole_at = now + TimeDelta::hours(KEEP_HOURS),
                 Ok(()) => {}
@@ -87,16 +93,17 @@ impl Keeper {
             let page = self.duties.every_dataset(after.as_ref(), KEEP_PAGE).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.id.clone());
-            for (dataset, unsealed) in page {
+            // A look alone costs no write.
+            let due = |(_, unsealed): &(_, Unsealed)| round == Round::Whole || unsealed.files > 0;
+            for (dataset, _) in page.into_iter().filter(due) {
                 if !self.duties.take(DUTY, &self.owner, DUTY_SECONDS).await? {
                     return Ok(());
                 }
-                self.keep(&dataset, unsealed, round).await;
+                self.keep(&dataset, round).await;
                 workspaces.insert(dataset.workspace);
             }
         }
         if round == Round::Whole {
-            self.shelf.expire().await?;
             for workspace in workspaces {
                 told(&workspace, "files", self.upkeep.sweep(&workspace).await.map(drop));
             }
@@ -104,15 +111,12 @@ impl Keeper {
         Ok(())
     }
 
-    async fn keep(&self, dataset: &Dataset, unsealed: Unsealed, round: Round) {
+    async fn keep(&self, dataset: &Dataset, round: Round) {
         let Dataset { workspace, name, .. } = dataset;
         if round == Round::Small {
-            if unsealed.files > 0 {
-                // Of no commit: only the tail is looked at.
-                let sealed = self.upkeep.tend(workspace, name, CommitNumber(0)).await;
-                told(workspace, name, sealed.map(drop));
-            }
-            return;
+            // Of no commit: only the tail is looked at.
+            let sealed = self.upkeep.tend(workspace, name, CommitNumber(0)).await;
+            return told(workspace, name, sealed.map(drop));
         }
         let now = self.clock.now();
         let oldest =
