@@ -81,6 +81,6 @@ pub struct Closed {
 pub struct Noted {
     /// Whether the batch had no file of the name.
     pub is_new: bool,
-    /// Bytes that are not needed any more: those that were replaced, or the new ones if they are the same.
+    /// The bytes that were replaced.
     pub spare: Option<ObjectKey>,
 }

@@ -120,7 +120,7 @@ impl Shelf {
 
     /// Returns whether all of it is gone; what is not is tried again later.
     async fn remove(&self, keys: Vec<ObjectKey>) -> bool {
-        let mut gone = Vec::with_capacity(keys.len());
+        let (mut gone, mut all) = (Vec::with_capacity(keys.len()), true);
         for key in keys {
             let removed = match self.objects.abort(&key, TOKEN).await {
                 Ok(()) => self.objects.delete(&key).await,
@@ -130,12 +130,12 @@ impl Shelf {
                 Ok(()) => gone.push(key),
                 Err(error) => {
                     tracing::warn!(%error, "a file of an upload was not removed");
-                    return false;
+                    all = false;
                 }
             }
         }
         match self.uploads.forget(&gone).await {
-            Ok(()) => true,
+            Ok(()) => all,
             Err(error) => {
                 tracing::warn!(%error, "a file of an upload is gone, but not forgotten");
                 false

@@ -104,7 +104,7 @@ macro_rules! conformance_tests {
             another_of_the_same_name_is_not_what_was_seen, workspaces_know_nothing_of_each_other,
             what_is_deleted_is_gone);
         $crate::conformance_cases!($on, uploads:
-            an_upload_reads_back, a_file_is_replaced_or_the_same, a_commit_closes_what_its_writer_saw,
+            an_upload_reads_back, a_file_is_replaced, a_commit_closes_what_its_writer_saw,
             an_abandoned_upload_is_gone, what_is_begun_and_left_is_given_up,
             uploads_that_nobody_touches_expire, what_is_too_much_is_refused,
             of_a_file_and_a_commit_one_is_first);

@@ -41,7 +41,8 @@ pub trait Uploads: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<(), UploadError>;
 
-    /// Makes a durable object a file of its open batch, in the place of the one of that name.
+    /// Makes a durable object a file of its open batch, in the place of the one of that name. The same bytes, too:
+    /// those of before may be lost.
     async fn finish_file(
         &self,
         workspace: &WorkspaceId,
