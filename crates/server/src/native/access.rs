@@ -251,7 +251,9 @@ pub(super) async fn tokens(
 
 /// Makes a token; the answer shows its text, this once.
 #[utoipa::path(post, path = "/v1/tokens", operation_id = "token.create", tag = "access",
-    request_body = NewTokenBody, security(("token" = ["admin"])),
+    request_body(content = NewTokenBody, example = json!({
+        "principal": "nightly", "scopes": ["data:read"], "expires_at": "2999-01-01T00:00:00Z" })),
+    security(("token" = ["admin"])),
     responses(
         (status = 201, body = ShownToken), Problems))]
 pub(super) async fn create_token(

@@ -142,7 +142,10 @@ pub(super) async fn list(
 
 /// Makes a destination.
 #[utoipa::path(post, path = "/v1/destinations", operation_id = "destination.create", tag = "destinations",
-    request_body = NewDestinationBody, security(("token" = ["admin"])),
+    request_body(content = NewDestinationBody, example = json!({
+        "name": "partner-bucket", "url": "s3://exports/partner", "settings": { "region": "eu-central-1" },
+        "secrets": { "access_key_id": "AKIAEXAMPLE", "secret_access_key": "example" } })),
+    security(("token" = ["admin"])),
     responses(
         (status = 201, body = DestinationBody, headers(("ETag" = String))), Problems))]
 pub(super) async fn create(

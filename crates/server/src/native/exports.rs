@@ -199,7 +199,9 @@ impl From<Forecast> for PlanBody {
 
 /// Says what an export would come to; nothing is written.
 #[utoipa::path(post, path = "/v1/exports/plan", operation_id = "export.plan", tag = "exports",
-    request_body = ExportBody, security(("token" = ["export:run"])),
+    request_body(content = ExportBody, example = json!({
+        "dataset": "orders", "format": "csv", "compression": "gzip" })),
+    security(("token" = ["export:run"])),
     responses(
         (status = 200, body = PlanBody), Problems))]
 pub(super) async fn plan(

@@ -154,7 +154,9 @@ type Made = (StatusCode, [(HeaderName, HeaderValue); 1], Extension<Target>, Json
 /// repeat finds the run of the first time.
 #[utoipa::path(post, path = "/v1/runs", operation_id = "run.create", tag = "runs",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat find the first run")),
-    request_body = ExportBody, security(("token" = ["export:run"])),
+    request_body(content = ExportBody, example = json!({
+        "dataset": "orders", "format": "csv", "compression": "gzip" })),
+    security(("token" = ["export:run"])),
     responses(
         (status = 201, body = RunBody), Problems))]
 pub(super) async fn create(

@@ -58,7 +58,8 @@ impl Form {
 
 /// Answers one `SELECT` over datasets and views of the workspace.
 #[utoipa::path(post, path = "/v1/sql", operation_id = "sql.query", tag = "sql",
-    request_body = Question, security(("token" = ["data:read"])),
+    request_body(content = Question, example = json!({ "sql": "SELECT count(*) AS n FROM orders" })),
+    security(("token" = ["data:read"])),
     responses(
         (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"),
             (Vec<u8> = "application/vnd.apache.parquet"))), Problems))]

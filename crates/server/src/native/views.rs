@@ -72,7 +72,9 @@ pub(super) async fn list(
 
 /// Makes a view.
 #[utoipa::path(post, path = "/v1/views", operation_id = "view.create", tag = "views",
-    request_body = NewViewBody, security(("token" = ["data:write"])),
+    request_body(content = NewViewBody, example = json!({
+        "name": "all-orders", "sql": "SELECT * FROM orders" })),
+    security(("token" = ["data:write"])),
     responses(
         (status = 201, body = ViewBody), Problems))]
 pub(super) async fn create(
