@@ -21,7 +21,7 @@ def statuses(events):
         recorder = scenario["recorder"]
         own = recorder["label"].split(" ", 1)[0]
         seen = counts.setdefault(recorder["label"], Counter())
-        for case, interaction in recorder["interactions"].items():
+        for case, interaction in recorder.get("interactions", {}).items():
             response = interaction.get("response")
             # Other methods are tried at the same address, too.
             if response and recorder["cases"][case]["value"]["method"] == own:

@@ -298,7 +298,7 @@ fn a_batch_is_uploaded_to_the_server_that_made_it() {
 fn doomed(sluice: &Sluice, calls: &str, n: usize) -> Option<Server> {
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
+        .args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
         .args(["-e", &format!("inject={calls}:signal=KILL:when={n}")])
         .arg(env!("CARGO_BIN_EXE_sluice"))
         .args(["serve", "--listen", "127.0.0.1:0"])
