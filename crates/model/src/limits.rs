@@ -267,8 +267,9 @@ pub const RUNS_AT_ONCE_OF_ONE: usize = 2;
 /// Runs of a workspace that may be open; a client that opens more must wait for them.
 pub const RUNS_OPEN_MAX: u64 = 1000;
 
-/// Open runs of one workspace that an executor looks at, at once.
-pub const RUNS_LOOKED_AT: u32 = 16;
+/// Open runs of one workspace that an executor looks at, at once: as many as there may be ([`RUNS_OPEN_MAX`]), or those that
+/// cannot be finished for now would hide the ones behind them.
+pub const RUNS_LOOKED_AT: u32 = 1000;
 
 /// Seconds after which an executor looks for runs that others left behind.
 pub const RUNS_LOOK_SECONDS: u64 = 5;
