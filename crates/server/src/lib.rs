@@ -121,8 +121,3 @@ impl Default for Gates {
         }
     }
 }
-
-/// Returns the description of the native API, as `OpenAPI` 3.1.
-pub fn description() -> serde_json::Value {
-    native::parts().1
-}
