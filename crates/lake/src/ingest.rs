@@ -30,6 +30,7 @@ mod time;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use futures::StreamExt;
 use model::dataset::{Commit, IngestKey};
 use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Progress, Replace};
@@ -169,14 +170,16 @@ impl Importing<'_> {
             }
         };
         let fingerprint = digest::sha256_hex(what.to_string().as_bytes());
-        Ok(Some(IngestKey::new(key, fingerprint)))
+        let days = self.import.key_days.and_then(TimeDelta::try_days);
+        let until = days.and_then(|days| self.lake.clock.now().checked_add_signed(days));
+        Ok(Some(IngestKey { until, ..IngestKey::new(key, fingerprint) }))
     }
 
     /// Returns the first answer, if the key was used before.
     async fn used(&self, key: Option<&IngestKey>) -> Result<Option<ImportReport>, PortError> {
         let (import, Some(key)) = (self.import, key) else { return Ok(None) };
-        let known = self.lake.catalog.key(&import.workspace, &import.dataset, &key.key).await;
-        match known {
+        let (catalog, now) = (&self.lake.catalog, self.lake.clock.now());
+        match catalog.key(&import.workspace, &import.dataset, &key.key, now).await {
             Ok(Some((commit, used))) if used.fingerprint == key.fingerprint => {
                 Ok(Some(self.repeated(&commit, Some(used))))
             }

@@ -353,7 +353,7 @@ impl Catalog for MemoryCatalog {
         &self,
         _workspace: &WorkspaceId,
         name: &str,
-        _now: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Result<(), CatalogError> {
         let mut state = self.state.lock().expect("not poisoned");
         state.dataset(name)?;
@@ -408,10 +408,12 @@ impl Catalog for MemoryCatalog {
         _workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
+        now: DateTime<Utc>,
     ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
         let state = self.state.lock().expect("not poisoned");
         let Ok(dataset) = state.dataset(dataset) else { return Ok(None) };
-        Ok(state.keys.get(&(dataset.id.clone(), key.to_owned())).cloned())
+        let known = state.keys.get(&(dataset.id.clone(), key.to_owned())).cloned();
+        Ok(known.filter(|(_, key)| !key.is_forgotten(now)))
     }
 
     async fn pins(
@@ -454,7 +456,7 @@ impl Catalog for MemoryCatalog {
         &self,
         _workspace: &WorkspaceId,
         _objects: &[Doomed],
-        _now: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Result<(), CatalogError> {
         Ok(())
     }

@@ -403,12 +403,20 @@ pub struct IngestKey {
     pub rejected: u64,
     /// Where they were written, if there are any.
     pub rejects: Option<PathBuf>,
+    /// When it is forgotten, after which it is like new; never without.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl IngestKey {
-    /// Makes a key under which nothing was left out.
+    /// Makes a key under which nothing was left out, and which is known for good.
     pub fn new(key: impl Into<String>, fingerprint: impl Into<String>) -> Self {
-        Self { key: key.into(), fingerprint: fingerprint.into(), rejected: 0, rejects: None }
+        let (key, fingerprint) = (key.into(), fingerprint.into());
+        Self { key, fingerprint, rejected: 0, rejects: None, until: None }
+    }
+
+    /// Returns whether nobody remembers it.
+    pub fn is_forgotten(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 }
 

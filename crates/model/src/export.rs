@@ -128,7 +128,7 @@ pub struct NewRun {
 /// What makes a repeat of a request harmless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunKey {
-    /// The client's word, unique in the workspace for [`crate::limits::RUN_KEY_DAYS`].
+    /// The client's word, unique in the workspace for [`crate::limits::KEY_DAYS`].
     pub key: String,
     /// A digest of what was asked for.
     pub fingerprint: String,

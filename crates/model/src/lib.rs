@@ -22,6 +22,7 @@ pub mod part;
 pub mod ports;
 pub mod relation;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod secret;
 pub mod upload;

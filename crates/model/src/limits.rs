@@ -294,8 +294,23 @@ pub const DUTY_SECONDS: i64 = 600;
 /// Datasets looked at together.
 pub const KEEP_PAGE: u32 = 200;
 
-/// Days for which the key of a request for a run is known.
-pub const RUN_KEY_DAYS: i64 = 7;
+/// Minutes between two runs of a schedule at most: a year.
+pub const EVERY_MINUTES_MAX: u32 = 527_040;
+
+/// Minutes that a window waits for late rows at most: 30 days.
+pub const LAG_MINUTES_MAX: u32 = 43_200;
+
+/// Slots of one export that are looked at together.
+pub const SLOTS_AT_ONCE: usize = 100;
+
+/// Seconds after which a slot counts as missed.
+pub const SLOT_GRACE_SECONDS: i64 = 60;
+
+/// Days for which the key of a request over HTTP is known.
+pub const KEY_DAYS: i64 = 7;
+
+/// Keys forgotten together.
+pub const FORGET_KEYS: u32 = 10_000;
 
 /// Questions in SQL that a server answers at once; each may take the memory of one query.
 pub const QUESTIONS_AT_ONCE: usize = 4;

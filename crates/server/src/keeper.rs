@@ -1,7 +1,7 @@
 //! Care of every dataset, by one process for all that share a database.
 //!
 //! Contract: whoever has the duty seals small commits that have become old, each look; and each hour merges files,
-//! removes rows that a rule says are too old, gives uploads up that nobody touches, and deletes files that nobody needs. What cannot be done for one dataset
+//! removes rows that a rule says are too old, forgets keys that have lapsed, gives uploads up that nobody touches, and deletes files that nobody needs. What cannot be done for one dataset
 //! holds up no other, and is tried again at the next look. Two at once would do no harm, only work twice.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::{Days, TimeDelta};
 use model::dataset::{Dataset, Unsealed};
-use model::limits::{DUTY_SECONDS, KEEP_HOURS, KEEP_PAGE, KEEP_SECONDS};
+use model::limits::{DUTY_SECONDS, FORGET_KEYS, KEEP_HOURS, KEEP_PAGE, KEEP_SECONDS};
 use model::ports::{Duties, Upkeep};
 use model::{Clock, Code, CommitNumber, PortError, WorkspaceId};
 
@@ -104,6 +104,7 @@ impl Keeper {
             }
         }
         if round == Round::Whole {
+            while self.duties.forget_keys(self.clock.now(), FORGET_KEYS).await? > 0 {}
             for workspace in workspaces {
                 told(&workspace, "files", self.upkeep.sweep(&workspace).await.map(drop));
             }

@@ -99,10 +99,12 @@ impl Catalog for Store {
         workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
+        now: DateTime<Utc>,
     ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
         let tx = &mut self.database.read().await?;
         let dataset = datasets::by_name(tx, workspace, dataset).await?;
-        commits::by_key(tx, workspace, &dataset.id, key).await
+        let known = commits::by_key(tx, workspace, &dataset.id, key).await?;
+        Ok(known.filter(|(_, key)| !key.is_forgotten(now)))
     }
 
     async fn pins(

@@ -67,7 +67,7 @@ macro_rules! conformance_tests {
             a_new_workspace_has_no_head, datasets_are_listed_by_name, names_are_unique,
             a_dropped_name_is_free_and_its_files_stay, views_read_back, unknown_names_have_a_nearest,
             commits_are_dense_under_concurrency, time_never_runs_back, create_with_commit_race,
-            schema_step_race, keys_repeat_and_are_not_reused, a_lost_answer_is_given_again,
+            schema_step_race, keys_repeat_and_are_not_reused, keys_lapse, a_lost_answer_is_given_again,
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
             a_mark_has_no_dataset, a_batch_is_closed_once,
             a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from,

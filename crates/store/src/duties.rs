@@ -1,11 +1,12 @@
 //! Work that one process does for all: the store as [`Duties`].
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use model::DatasetId;
 use model::dataset::{Dataset, Unsealed};
 use model::ports::{CatalogError, Duties};
 
-use crate::database::{Error, Transaction, args, transact};
+use crate::database::{Error, Transaction, args, transact, truncate};
 use crate::{Store, catalog};
 
 #[async_trait]
@@ -20,6 +21,10 @@ impl Duties for Store {
         limit: u32,
     ) -> Result<Vec<(Dataset, Unsealed)>, CatalogError> {
         Ok(catalog::every_dataset(&mut self.database.read().await?, after, limit).await?)
+    }
+
+    async fn forget_keys(&self, now: DateTime<Utc>, limit: u32) -> Result<u64, CatalogError> {
+        transact!(self.database, CatalogError, |tx| forget_keys(tx, now, limit))
     }
 
     async fn leave(&self, duty: &str, owner: &str) -> Result<(), CatalogError> {
@@ -39,6 +44,16 @@ async fn take(
                WHERE duty.owner = excluded.owner OR duty.until <= $4";
     let until = now + seconds * 1_000_000;
     Ok(tx.execute(sql, args![duty, owner, until, now]).await? > 0)
+}
+
+async fn forget_keys(
+    tx: &mut Transaction,
+    now: DateTime<Utc>,
+    limit: u32,
+) -> Result<u64, CatalogError> {
+    let sql = "DELETE FROM ingest_key WHERE (dataset, key) IN
+                   (SELECT dataset, key FROM ingest_key WHERE until <= $1 LIMIT $2)";
+    Ok(tx.execute(sql, args![truncate(now), limit]).await?)
 }
 
 async fn leave(tx: &mut Transaction, duty: &str, owner: &str) -> Result<(), Error> {

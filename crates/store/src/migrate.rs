@@ -66,6 +66,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0010_uploads.sql"),
         postgres: include_str!("../migrations/0010_uploads.sql"),
     },
+    Migration {
+        version: 11,
+        sqlite: include_str!("../migrations/0011_keys_that_lapse.sql"),
+        postgres: include_str!("../migrations/0011_keys_that_lapse.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use model::dataset::{
     Commit, CommitKind, Committed, IngestKey, NewCommit, NewDataset, NewFile, Removal, SchemaStep,
 };
+use model::limits::KEY_DAYS;
 use model::ports::{CatalogError, Import, Replace};
 use model::schema::Schema;
 use model::{BatchId, PortError};
@@ -44,7 +46,11 @@ pub(super) async fn commit(
 ) -> Result<Outcome, Failed> {
     let (batch, reserved) = import.batch.clone().map(|of| (of.id, of.version)).unzip();
     let batch = batch.unwrap_or_else(BatchId::mint);
-    let key = key.unwrap_or_else(|| IngestKey::new(batch.as_str(), batch.as_str()));
+    let key = key.unwrap_or_else(|| IngestKey {
+        // Of no use once nobody is asking any more.
+        until: reserved.is_none().then(|| lake.clock.now() + TimeDelta::days(KEY_DAYS)),
+        ..IngestKey::new(batch.as_str(), batch.as_str())
+    });
     let first = base;
     let mut base = base.clone();
     let mut schema = plan.schema.clone();
@@ -128,7 +134,8 @@ async fn made_before(
     key: &IngestKey,
     batch: &BatchId,
 ) -> Option<Outcome> {
-    let found = lake.catalog.key(&import.workspace, &import.dataset, &key.key).await;
+    let found =
+        lake.catalog.key(&import.workspace, &import.dataset, &key.key, lake.clock.now()).await;
     let (commit, _) = found.ok().flatten().filter(|(_, u)| u.fingerprint == key.fingerprint)?;
     let ours = commit.batches.contains(batch);
     Some(told(commit, ours, batch.clone(), false))

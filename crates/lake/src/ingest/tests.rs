@@ -83,6 +83,7 @@ impl Bench {
             replace: None,
             batch: None,
             key: None,
+            key_days: None,
             rejects: None,
         }
     }

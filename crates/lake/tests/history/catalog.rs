@@ -114,8 +114,9 @@ impl Catalog for Line {
         workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
+        now: DateTime<Utc>,
     ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
-        Catalog::key(&*self.inner, workspace, dataset, key).await
+        Catalog::key(&*self.inner, workspace, dataset, key, now).await
     }
 
     async fn batch(&self, workspace: &WorkspaceId, id: &BatchId) -> Result<Batch, CatalogError> {

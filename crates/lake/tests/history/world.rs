@@ -269,6 +269,7 @@ impl World {
             replace: replace.clone(),
             batch: None,
             key: None,
+            key_days: None,
             rejects: None,
         };
         let (made, said) = self.mortal(self.lake.import(&import, Arc::new(Silent))).await;

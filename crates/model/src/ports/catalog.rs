@@ -65,12 +65,13 @@ pub trait Catalog: Send + Sync {
     /// A repeat of a key with the same fingerprint changes nothing and returns the first commit.
     async fn commit(&self, new: &NewCommit, now: DateTime<Utc>) -> Result<Committed, CatalogError>;
 
-    /// Returns the commit that a key of this dataset was used for, and the key as it was given.
+    /// Returns the commit that a key of this dataset was used for, and the key as it was given, unless it is forgotten by now.
     async fn key(
         &self,
         workspace: &WorkspaceId,
         dataset: &str,
         key: &str,
+        now: DateTime<Utc>,
     ) -> Result<Option<(Commit, IngestKey)>, CatalogError>;
 
     /// Returns what is known of a batch.

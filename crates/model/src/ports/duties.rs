@@ -1,6 +1,7 @@
 //! Work that one process does for all that share a database.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::dataset::{Dataset, Unsealed};
 use crate::ids::DatasetId;
@@ -18,6 +19,9 @@ pub trait Duties: Send + Sync {
         after: Option<&DatasetId>,
         limit: u32,
     ) -> Result<Vec<(Dataset, Unsealed)>, CatalogError>;
+
+    /// Removes up to `limit` keys that are forgotten by now; returns how many there were.
+    async fn forget_keys(&self, now: DateTime<Utc>, limit: u32) -> Result<u64, CatalogError>;
 
     /// Lets go of a duty, so that the next owner need not wait; fine if another one has it.
     async fn leave(&self, duty: &str, owner: &str) -> Result<(), CatalogError>;

@@ -224,6 +224,8 @@ pub struct Import {
     pub batch: Option<Reserved>,
     /// Makes a repeat return the first answer.
     pub key: Option<String>,
+    /// For how many days the key is known; for good without.
+    pub key_days: Option<i64>,
     /// Import the good rows and write the bad ones, with reasons, to this file (JSON Lines).
     pub rejects: Option<PathBuf>,
 }

@@ -46,7 +46,7 @@ pub trait Runs: Send + Sync {
     ) -> Result<Option<Receipt>, LedgerError>;
 
     /// Returns the fingerprint and the run of a key, unless that is longer ago than
-    /// [`crate::limits::RUN_KEY_DAYS`].
+    /// [`crate::limits::KEY_DAYS`].
     async fn keyed(
         &self,
         workspace: &WorkspaceId,

@@ -331,6 +331,7 @@ async fn import(core: &Core, workspace: &WorkspaceId, upload: &Upload) -> Result
         replace: terms.replace,
         batch: Some(Reserved { id: batch, version: upload.version }),
         key: None,
+        key_days: None,
         rejects: None,
     };
     let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;

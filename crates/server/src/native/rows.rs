@@ -1,7 +1,7 @@
 //! Rows over HTTP.
 //!
 //! Contract: a body is one commit or none, and the answer comes after the commit is durable. With an
-//! `Idempotency-Key` a repeat is answered like the first time and adds nothing.
+//! `Idempotency-Key` a repeat within [`KEY_DAYS`] is answered like the first time and adds nothing.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use chrono::{DateTime, Utc};
 use model::dataset::DatasetKind;
+use model::limits::KEY_DAYS;
 use model::ports::{Import, ImportContent, ImportFile, ImportReport, InputFormat};
 use model::{Code, names};
 use serde::Serialize;
@@ -70,7 +71,7 @@ impl From<ImportReport> for Added {
 /// zstd. The dataset is made by its first rows.
 #[utoipa::path(post, path = "/v1/datasets/{dataset}/rows", operation_id = "rows.add", tag = "datasets",
     params(("dataset" = String, Path, description = "Its name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the first answer")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat within 7 days return the first answer")),
     request_body(content((String = "application/x-ndjson"), (Vec<Object> = "application/json"))),
     security(("token" = ["data:write"])),
     responses(
@@ -105,6 +106,7 @@ pub(super) async fn add(
         replace: None,
         batch: None,
         key,
+        key_days: Some(KEY_DAYS),
         rejects: None,
     };
     let (told, telling) = tokio::sync::oneshot::channel();

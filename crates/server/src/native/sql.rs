@@ -3,16 +3,21 @@
 //! Contract: one `SELECT` over the workspace's datasets and views; rows are streamed. What goes wrong before the first
 //! bytes is a problem; after that the answer breaks off, so that no client takes a part for the whole.
 
+mod ipc;
+
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
-use futures::{StreamExt, TryStreamExt};
-use model::Code;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
 use model::format::FormatSpec;
-use model::ports::{EncodedChunk, Positions, Rows};
+use model::ports::{EncodedChunk, Positions, Rows, SqlStream};
+use model::schema::Schema;
+use model::{Code, PortError};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -43,16 +48,60 @@ pub(super) enum Form {
     Csv,
     /// Parquet.
     Parquet,
+    /// An Arrow IPC stream.
+    Arrow,
 }
 
+/// The bytes of an answer.
+type Answer = Pin<Box<dyn Stream<Item = Result<Bytes, PortError>> + Send>>;
+
 impl Form {
-    /// The name of the format, its media type, and settings that a reader of an answer expects.
-    fn parts(self) -> (&'static str, &'static str, Option<(&'static str, &'static str)>) {
+    fn media_type(self) -> &'static str {
         match self {
-            Self::Jsonl => ("jsonl", "application/x-ndjson", Some(("jsonl.nulls", "keep"))),
-            Self::Csv => ("csv", "text/csv; charset=utf-8", None),
-            Self::Parquet => ("parquet", "application/vnd.apache.parquet", None),
+            Self::Jsonl => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Parquet => "application/vnd.apache.parquet",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
         }
+    }
+
+    /// Returns the format of exports that this is, with the settings that a reader of an answer expects; Arrow is none.
+    fn spec(self) -> Option<FormatSpec> {
+        let (format, option) = match self {
+            Self::Jsonl => ("jsonl", Some(("jsonl.nulls", "keep"))),
+            Self::Csv => ("csv", None),
+            Self::Parquet => ("parquet", None),
+            Self::Arrow => return None,
+        };
+        let options = option.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        Some(FormatSpec {
+            format: format.into(),
+            compression: None,
+            options: options.collect::<BTreeMap<_, _>>(),
+            file_rows: None,
+            file_bytes: None,
+            name: None,
+        })
+    }
+
+    /// Writes rows.
+    fn write(self, core: &Core, schema: &Schema, rows: SqlStream) -> Result<Answer, PortError> {
+        let Some(spec) = self.spec() else { return Ok(ipc::stream(schema, rows)?.boxed()) };
+        let encoding = core.encoder.check(&spec, schema)?;
+        let mut read = 0;
+        let rows = rows.map_ok(move |batch| {
+            let first = read;
+            read += batch.num_rows() as u64;
+            Rows { batch, read: Positions::Dense { first }, read_after: read }
+        });
+        let encoded = core.encoder.encode(&encoding, schema, rows.boxed());
+        let bytes = encoded.try_filter_map(async |chunk| {
+            Ok(match chunk {
+                EncodedChunk::Bytes(bytes) => Some(bytes),
+                EncodedChunk::End(_) => None,
+            })
+        });
+        Ok(bytes.boxed())
     }
 }
 
@@ -62,7 +111,8 @@ impl Form {
     security(("token" = ["data:read"])),
     responses(
         (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"),
-            (Vec<u8> = "application/vnd.apache.parquet"))), Problems))]
+            (Vec<u8> = "application/vnd.apache.parquet"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"))), Problems))]
 pub(super) async fn query(
     State(core): State<Core>,
     caller: Caller,
@@ -78,32 +128,7 @@ pub(super) async fn query(
     let now = core.clock.now();
     let asked = core.query.sql(&caller.workspace, &question.sql, now).await;
     let (schema, rows) = asked.map_err(Problem::in_sql)?;
-    let (format, media_type, option) = question.format.parts();
-    let spec = FormatSpec {
-        format: format.into(),
-        compression: None,
-        options: option
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect::<BTreeMap<_, _>>(),
-        file_rows: None,
-        file_bytes: None,
-        name: None,
-    };
-    let encoding = core.encoder.check(&spec, &schema)?;
-    let mut read = 0;
-    let rows = rows.map_ok(move |batch| {
-        let first = read;
-        read += batch.num_rows() as u64;
-        Rows { batch, read: Positions::Dense { first }, read_after: read }
-    });
-    let encoded = core.encoder.encode(&encoding, &schema, rows.boxed());
-    let mut bytes = Box::pin(encoded.try_filter_map(async |chunk| {
-        Ok(match chunk {
-            EncodedChunk::Bytes(bytes) => Some(bytes),
-            EncodedChunk::End(_) => None,
-        })
-    }));
+    let mut bytes = question.format.write(&core, &schema, rows)?;
     let first = bytes.try_next().await?;
     let rest = bytes.map_err(|error| {
         tracing::warn!(%error, "an answer broke off");
@@ -113,5 +138,6 @@ pub(super) async fn query(
     let all = futures::stream::iter(first.map(Ok)).chain(rest).inspect(move |_| {
         let _held = &permit;
     });
+    let media_type = question.format.media_type();
     Ok(([(header::CONTENT_TYPE, media_type)], Body::from_stream(all)).into_response())
 }

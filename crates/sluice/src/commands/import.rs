@@ -42,6 +42,7 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
         }),
         batch: None,
         key: args.key,
+        key_days: None,
         rejects,
     };
     let report = import_with_bar(app, &import).await?;

@@ -55,7 +55,7 @@ pub(super) async fn commit(
     now: DateTime<Utc>,
 ) -> Result<Made, CatalogError> {
     let (number, time) = take_head(tx, &new.workspace, now, 1).await?;
-    if let Some(first) = repeated(tx, new).await? {
+    if let Some(first) = repeated(tx, new, now).await? {
         return Ok(Made::Before(first));
     }
     let dataset = (new.kind != CommitKind::Mark).then(|| new.dataset.clone());
@@ -174,17 +174,22 @@ async fn record(
     batches::close(tx, commits).await?;
     files::insert(tx, commits, ended).await?;
     tail::add(tx, commits).await?;
-    let sql =
-        "INSERT INTO ingest_key (dataset, key, fingerprint, commit_number, rejected, rejects)";
+    let sql = "INSERT INTO ingest_key (dataset, key, fingerprint, commit_number, rejected, rejects, until)";
     let mut values = Vec::new();
     for (new, commit) in commits {
-        let Some(IngestKey { key, fingerprint, rejected, rejects }) = &new.key else { continue };
-        let rejects = rejects.as_deref().and_then(Path::to_str);
-        let number = commit.number.0;
-        let row = args![new.dataset.as_str(), key, fingerprint, number, *rejected, rejects];
-        values.extend_from_slice(row);
+        let Some(used) = &new.key else { continue };
+        let IngestKey { key, fingerprint, rejected, rejects, until } = used;
+        values.extend_from_slice(args![
+            new.dataset.as_str(),
+            key,
+            fingerprint,
+            commit.number.0,
+            *rejected,
+            rejects.as_deref().and_then(Path::to_str),
+            until.map(truncate)
+        ]);
     }
-    tx.insert(sql, 6, &values, "").await?;
+    tx.insert(sql, 7, &values, "").await?;
     Ok(())
 }
 
@@ -207,6 +212,7 @@ async fn take_head(
 async fn repeated(
     tx: &mut Transaction,
     new: &NewCommit,
+    now: DateTime<Utc>,
 ) -> Result<Option<Committed>, CatalogError> {
     // Before the key: with the same files the first answer was lost on the way, and calling it
     // `Repeated` would let the caller delete files that are part of the lake.
@@ -219,6 +225,11 @@ async fn repeated(
     let Some((commit, used)) = by_key(tx, &new.workspace, &new.dataset, &key.key).await? else {
         return Ok(None);
     };
+    if used.is_forgotten(now) {
+        let sql = "DELETE FROM ingest_key WHERE dataset = $1 AND key = $2";
+        tx.execute(sql, args![new.dataset.as_str(), &key.key]).await?;
+        return Ok(None);
+    }
     if used.fingerprint != key.fingerprint {
         return Err(CatalogError::KeyReused { key: key.key.clone(), commit: commit.number });
     }
@@ -300,7 +311,7 @@ pub(super) async fn by_key(
     dataset: &DatasetId,
     key: &str,
 ) -> Result<Option<(Commit, IngestKey)>, CatalogError> {
-    let sql = "SELECT fingerprint, commit_number, rejected, rejects FROM ingest_key
+    let sql = "SELECT fingerprint, commit_number, rejected, rejects, until FROM ingest_key
                WHERE dataset = $1 AND key = $2";
     let Some(row) = tx.first(sql, args![dataset.as_str(), key]).await? else { return Ok(None) };
     let number = CommitNumber(row.count("commit_number")?);
@@ -310,6 +321,7 @@ pub(super) async fn by_key(
         fingerprint: row.text("fingerprint")?,
         rejected: row.count("rejected")?,
         rejects: row.text_or_null("rejects")?.map(PathBuf::from),
+        until: row.at_or_null("until")?,
     };
     Ok(Some((commit, used)))
 }

@@ -217,9 +217,9 @@ pub async fn keys_repeat_and_are_not_reused(rig: &Rig) {
         rig.catalog.commit(&keyed(&orders, "k", "other"), at(7)).await,
         CatalogError::KeyReused { commit: CommitNumber(1), .. }
     );
-    let known = rig.catalog.key(&workspace(), "orders", "k").await.unwrap();
+    let known = rig.catalog.key(&workspace(), "orders", "k", at(9)).await.unwrap();
     assert_eq!(known, Some((commit, IngestKey::new("k", "f"))));
-    assert_eq!(rig.catalog.key(&workspace(), "orders", "l").await.unwrap(), None);
+    assert_eq!(rig.catalog.key(&workspace(), "orders", "l", at(9)).await.unwrap(), None);
     let answer = IngestKey {
         rejected: 3,
         rejects: Some("rejects.jsonl".into()),
@@ -227,10 +227,36 @@ pub async fn keys_repeat_and_are_not_reused(rig: &Rig) {
     };
     let partial = NewCommit { key: Some(answer.clone()), ..append(&orders, 10) };
     assert_eq!(rig.commit(&partial).await, 2, "refusals use up no number");
-    let known = rig.catalog.key(&workspace(), "orders", "l").await.unwrap();
+    let known = rig.catalog.key(&workspace(), "orders", "l", at(9)).await.unwrap();
     assert_eq!(known.map(|(_, key)| key), Some(answer));
     let files = rig.catalog.snapshot(&workspace(), "orders", None).await.unwrap().files;
     assert_eq!(files.len(), 2);
+}
+
+/// What is forgotten is like new, whether or not it was removed.
+pub async fn keys_lapse(rig: &Rig) {
+    let orders = rig.orders().await;
+    let until = |key: &str, fingerprint: &str, second| NewCommit {
+        key: Some(IngestKey { until: Some(at(second)), ..IngestKey::new(key, fingerprint) }),
+        ..append(&orders, 10)
+    };
+    rig.commit(&until("a", "f", 100)).await;
+    rig.commit(&until("b", "f", 100)).await;
+    rig.commit(&keyed(&orders, "c", "f")).await;
+    let known = async |key, second| {
+        let known = rig.catalog.key(&workspace(), "orders", key, at(second)).await.unwrap();
+        known.map(|(commit, _)| commit.number.0)
+    };
+    assert_eq!([known("a", 99).await, known("a", 100).await], [Some(1), None]);
+    let other = until("a", "other", 200);
+    refused!(rig.catalog.commit(&other, at(99)).await, CatalogError::KeyReused { .. });
+    let again = rig.catalog.commit(&other, at(100)).await.unwrap();
+    assert!(matches!(again, Committed::New(commit) if commit.number.0 == 4));
+    assert_eq!(known("a", 199).await, Some(4));
+    assert_eq!(rig.duties.forget_keys(at(99), 10).await.unwrap(), 0);
+    assert_eq!(rig.duties.forget_keys(at(300), 1).await.unwrap(), 1);
+    assert_eq!(rig.duties.forget_keys(at(300), 10).await.unwrap(), 1);
+    assert_eq!([known("b", 0).await, known("c", 300).await], [None, Some(3)]);
 }
 
 /// The same files once more are the same commit, and never `Repeated`: their caller would delete them.

@@ -1,7 +1,7 @@
 //! Cases of what is read of runs, of their keys, and of duties.
 
 use model::export::{NewRun, RunKey};
-use model::limits::RUN_KEY_DAYS;
+use model::limits::KEY_DAYS;
 use model::ports::LedgerError;
 use model::run::{RunProgress, RunState, Sums, Unfinished};
 use model::{RunId, WorkspaceId};
@@ -127,7 +127,7 @@ pub async fn a_key_opens_one_run(rig: &Rig) {
 pub async fn keys_are_forgotten_after_days(rig: &Rig) {
     rig.commits(1).await;
     let first = rig.open(&keyed("a", "k", "f")).await.run.id;
-    let later = at(6 + RUN_KEY_DAYS * 24 * 3600);
+    let later = at(6 + KEY_DAYS * 24 * 3600);
     assert_eq!(rig.runs.keyed(&workspace(), "k", later).await.unwrap(), None);
     let again = NewRun { now: later, ..keyed("b", "k", "other") };
     let second = rig.open(&again).await.run.id;

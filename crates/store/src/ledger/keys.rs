@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::export::{NewRun, RunKey};
-use model::limits::RUN_KEY_DAYS;
+use model::limits::KEY_DAYS;
 use model::ports::LedgerError;
 use model::{RunId, WorkspaceId};
 
@@ -49,5 +49,5 @@ pub(super) async fn find(
 
 /// Returns when a key was made that is about to be forgotten.
 fn oldest(now: DateTime<Utc>) -> DateTime<Utc> {
-    now - TimeDelta::days(RUN_KEY_DAYS)
+    now - TimeDelta::days(KEY_DAYS)
 }
