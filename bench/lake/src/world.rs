@@ -82,6 +82,7 @@ impl World {
             replace: None,
             batch: None,
             key: None,
+            key_days: None,
             rejects: None,
         };
         self.lake.import(&import, Arc::new(Silent)).await?;

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::FormatSpec;
 use crate::ids::{CommitNumber, DatasetId, ExportId, RunId, WorkspaceId};
+use crate::job::JobLease;
 use crate::relation::{BoundRelation, BoundView, Relation};
+use crate::schedule::Schedule;
 
 /// What stays the same from run to run: relation, format and place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,16 @@ impl Meaning {
 }
 
 impl Definition {
+    /// Returns what an export is saved as whose run does this: what only the run's slot says is no part of it.
+    pub fn kept(&self, slot: Option<&OpenSlot>) -> Self {
+        let mut kept = self.clone();
+        if slot.is_some_and(|slot| slot.is_window) {
+            let selection = &mut kept.relation.selection;
+            (selection.since, selection.until) = (None, None);
+        }
+        kept
+    }
+
     /// Returns the words of the first difference to `other`: which property, what it is here and there.
     pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         fn text<T: Serialize>(value: &T) -> String {
@@ -85,6 +97,104 @@ pub struct Export {
     pub last_run: Option<RunId>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// Counts its edits, from 1.
+    pub version: u64,
+    /// When it runs by itself, and what its runs cover.
+    pub schedule: Schedule,
+    /// The dataset whose new rows start a run.
+    pub watches: Option<DatasetId>,
+    /// Whether it runs by itself.
+    pub state: ExportState,
+    /// Why it does not.
+    pub reason: Option<String>,
+    /// Runs that failed since the last one that was sealed.
+    pub failures: u32,
+    /// When a run is due next; for new rows, the earliest instant at which they start one.
+    pub next_at: Option<DateTime<Utc>>,
+    /// The end of the last window that has a run.
+    pub covered: Option<DateTime<Utc>>,
+}
+
+impl Export {
+    /// Makes an export that has delivered nothing and runs when somebody asks.
+    pub fn new(
+        workspace: WorkspaceId,
+        name: impl Into<String>,
+        definition: Definition,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: ExportId::mint(),
+            workspace,
+            name: name.into(),
+            definition,
+            cursor: CommitNumber(0),
+            last_run: None,
+            created_at: now,
+            version: 1,
+            schedule: Schedule::default(),
+            watches: None,
+            state: ExportState::Active,
+            reason: None,
+            failures: 0,
+            next_at: None,
+            covered: None,
+        }
+    }
+
+    /// Returns a text that stands for this version of it alone.
+    pub fn tag(&self) -> String {
+        format!("{}.{}", self.id, self.version)
+    }
+}
+
+/// Whether an export runs by itself. Runs that somebody asks for are not held up by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportState {
+    /// It does.
+    #[default]
+    Active,
+    /// Somebody stopped it.
+    Paused,
+    /// Its runs fail for a reason that does not go away by itself; the cursor stays until somebody takes it up again.
+    Broken,
+}
+
+/// An export to be saved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SaveExport {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// Its name, unique in the workspace.
+    pub name: String,
+    /// What it does.
+    pub definition: Definition,
+    /// When it runs by itself.
+    pub schedule: Schedule,
+    /// See [`Export::watches`].
+    pub watches: Option<DatasetId>,
+    /// Deliver everything once more: without it what was begun goes on from its cursor, and must stay the same in relation and place.
+    pub restart: bool,
+    /// Who saves it.
+    pub author: String,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+/// How an export was saved once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExportVersion {
+    /// Counts from 1.
+    pub version: u64,
+    /// What it did.
+    pub definition: Definition,
+    /// When it ran.
+    pub schedule: Schedule,
+    /// Who saved it.
+    pub author: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// Whether a run moves a cursor.
@@ -123,6 +233,17 @@ pub struct NewRun {
     pub owner: String,
     /// Makes a repeat of the request find the run of the first time.
     pub key: Option<RunKey>,
+    /// The slot that it is opened for; the slot's job becomes the run's.
+    pub slot: Option<OpenSlot>,
+}
+
+/// A slot for which a run is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSlot {
+    /// Its job, which nobody else may have taken since.
+    pub lease: JobLease,
+    /// Whether the run covers a window of time, which is then no part of the export's definition.
+    pub is_window: bool,
 }
 
 /// What makes a repeat of a request harmless.

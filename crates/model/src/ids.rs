@@ -55,6 +55,8 @@ text_id! {
     RunId,
     /// A saved export.
     ExportId,
+    /// Work that is to be done.
+    JobId,
     /// A schema by its content: the same fields have the same id everywhere.
     SchemaId,
     /// The name of an object inside one object store: relative, `/` between folders.
@@ -81,7 +83,7 @@ macro_rules! minted {
 
 minted! {
     OrganizationId: "or_", WorkspaceId: "ws_", PrincipalId: "pr_", TokenId: "tk_", DatasetId: "ds_", BatchId: "ba_",
-    FileId: "fi_", ExportId: "ex_", DestinationId: "de_",
+    FileId: "fi_", ExportId: "ex_", JobId: "jo_", DestinationId: "de_",
 }
 
 impl RunId {

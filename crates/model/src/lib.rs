@@ -15,6 +15,7 @@ pub mod export;
 pub mod failure;
 pub mod format;
 pub mod ids;
+pub mod job;
 pub mod limits;
 pub mod manifest;
 pub mod names;
@@ -30,7 +31,7 @@ pub mod upload;
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
-    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, ObjectKey,
+    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, JobId, ObjectKey,
     OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
 };
 pub use secret::SecretText;

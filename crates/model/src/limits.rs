@@ -267,10 +267,6 @@ pub const RUNS_AT_ONCE_OF_ONE: usize = 2;
 /// Runs of a workspace that may be open; a client that opens more must wait for them.
 pub const RUNS_OPEN_MAX: u64 = 1000;
 
-/// Open runs of one workspace that an executor looks at, at once: as many as there may be ([`RUNS_OPEN_MAX`]), or those that
-/// cannot be finished for now would hide the ones behind them.
-pub const RUNS_LOOKED_AT: u32 = 1000;
-
 /// Seconds after which an executor looks for runs that others left behind.
 pub const RUNS_LOOK_SECONDS: u64 = 5;
 
@@ -293,6 +289,30 @@ pub const DUTY_SECONDS: i64 = 600;
 
 /// Datasets looked at together.
 pub const KEEP_PAGE: u32 = 200;
+
+/// Seconds for which whoever takes a job of its own has it. A run has its own lease as soon as it is open.
+pub const JOB_LEASE_SECONDS: i64 = 120;
+
+/// Jobs of one workspace that a server looks at, at once; those that cannot be done for now are not due.
+pub const JOBS_LOOKED_AT: u32 = 100;
+
+/// Seconds between two looks for exports that are due.
+pub const SCHEDULE_SECONDS: u64 = 1;
+
+/// Exports that are made due together.
+pub const DUE_AT_ONCE: u32 = 200;
+
+/// Runs of an export that may fail one after another before it stops running by itself.
+pub const FAILURES_MAX: u32 = 10;
+
+/// Seconds after which an export whose run failed is tried again; doubles each time, up to [`FAILED_AGAIN_SECONDS_MAX`].
+pub const FAILED_AGAIN_SECONDS: i64 = 30;
+
+/// See [`FAILED_AGAIN_SECONDS`].
+pub const FAILED_AGAIN_SECONDS_MAX: i64 = 3600;
+
+/// Saved exports of a workspace.
+pub const EXPORTS_MAX: u64 = 10_000;
 
 /// Minutes between two runs of a schedule at most: a year.
 pub const EVERY_MINUTES_MAX: u32 = 527_040;

@@ -1,6 +1,6 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Exports`], [`Jobs`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
@@ -10,6 +10,8 @@ mod catalog;
 mod documents;
 mod duties;
 mod encoder;
+mod exports;
+mod jobs;
 mod lake;
 mod ledger;
 mod objects;
@@ -22,6 +24,8 @@ pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
 pub use documents::{DocumentError, Documents};
 pub use duties::Duties;
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
+pub use exports::Exports;
+pub use jobs::Jobs;
 pub use lake::{
     Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportContent, ImportFile,
     ImportReport, Ingest, InputFormat, Positions, Progress, Query, ReadTask, Relations, Replace,

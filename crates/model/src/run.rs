@@ -155,6 +155,8 @@ pub struct RunStatus {
     pub leased: bool,
     /// Why it failed.
     pub error: Option<String>,
+    /// Why it could not be finished when somebody last tried.
+    pub delay: Option<String>,
     /// When it was opened.
     pub created_at: DateTime<Utc>,
     /// When it reached a final state.
@@ -193,19 +195,6 @@ pub struct RunProgress {
     pub rows: u64,
     /// Bytes of their files.
     pub bytes: u64,
-}
-
-/// A run that has not ended, for whoever brings it to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfinished {
-    /// Its workspace.
-    pub workspace: WorkspaceId,
-    /// Its id.
-    pub run: RunId,
-    /// The newest lease's epoch.
-    pub epoch: u64,
-    /// Whether that lease is in force, by the database's clock.
-    pub leased: bool,
 }
 
 /// What planning fixed for the whole run, besides the parts themselves.

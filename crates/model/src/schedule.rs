@@ -300,12 +300,18 @@ impl Schedule {
 
     /// Returns the slots from the one that was due at `due` up to now.
     ///
-    /// Shape: up to [`SLOTS_AT_ONCE`] of them; if there are more, `next` is not in the future.
+    /// Shape: up to [`SLOTS_AT_ONCE`] of them; if there are more, `next` is not in the future. The first window begins where the last one
+    /// ended, at `covered`, so that an edit of the trigger neither leaves a gap nor doubles rows.
     ///
     /// # Errors
     ///
     /// As [`Schedule::check`].
-    pub fn due(&self, due: DateTime<Utc>, now: DateTime<Utc>) -> Result<Due, ScheduleError> {
+    pub fn due(
+        &self,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+        covered: Option<DateTime<Utc>>,
+    ) -> Result<Due, ScheduleError> {
         let lag = self.mode.lag();
         let mut out = Due { slots: Vec::new(), skipped: 0, next: Some(due) };
         let Some(slots) = self.trigger.slots()? else { return Ok(Due { next: None, ..out }) };
@@ -327,6 +333,11 @@ impl Schedule {
         let is_window = matches!(self.mode, Mode::Window { .. });
         let slot = |at| Slot { at, since: is_window.then(|| slots.before(at)).flatten() };
         out.slots = passed.into_iter().map(slot).collect();
+        if self.missed.unwrap_or(self.usually()) == Missed::Each
+            && let Some(first) = out.slots.first_mut()
+        {
+            first.since = covered.filter(|end| *end < first.at).or(first.since);
+        }
         Ok(out)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::export::{Advance, Definition, NewRun, RunKey};
+use model::export::{Advance, Definition, NewRun, OpenSlot, RunKey};
 use model::ports::{Encoder, Ledger, Objects, Opened, Relations};
 use model::run::{FrozenManifest, Run};
 use model::{Clock, CommitNumber, ObjectKey, RunId, WorkspaceId, limits};
@@ -82,6 +82,8 @@ pub struct Request {
     pub to: Option<CommitNumber>,
     /// Makes a repeat of the request find the run of the first time.
     pub key: Option<RunKey>,
+    /// The slot that asks for it; its job becomes the run's.
+    pub slot: Option<OpenSlot>,
 }
 
 /// A sealed run.
@@ -208,6 +210,7 @@ impl Coordinator {
             now: minted.at,
             owner: settings.owner.clone(),
             key: request.key.clone(),
+            slot: request.slot.clone(),
         };
         // Before the run exists, or it would look dead to others for a moment.
         let guard = ports.liveness.hold(&new.id, FIRST_EPOCH)?;

@@ -36,6 +36,22 @@ pub enum Error {
         /// The relation.
         relation: String,
     },
+    /// The slots of an export with windows say which time its runs cover.
+    #[error("the slots say which time a window covers; leave `since` and `until` out")]
+    WindowTwice,
+    /// A window has its run when it is over.
+    #[error(
+        "a window of `{export}` has its run when it is over; for another time ask for a single run with `since` and `until`"
+    )]
+    WindowNotOver {
+        /// The export.
+        export: String,
+    },
+    /// New rows of several datasets start no run.
+    #[error(
+        "new rows start runs of a dataset only; use a trigger of kind `cron` or `every`, or export the dataset with `columns` and `where`"
+    )]
+    NothingToWatch,
     /// There is no cursor without a name.
     #[error("an incremental export needs a name; give it one")]
     Unnamed,
@@ -159,7 +175,11 @@ impl Failure for Error {
             Self::Part(error) => error.code(),
             Self::Deliver(error) => error.code(),
             Self::Cut(error) => error.code(),
-            Self::NotIncremental { .. } | Self::Unnamed => Code::Invalid,
+            Self::NotIncremental { .. }
+            | Self::Unnamed
+            | Self::WindowTwice
+            | Self::NothingToWatch => Code::Invalid,
+            Self::WindowNotOver { .. } => Code::Conflict,
             Self::Over { .. } | Self::Cancelled { .. } | Self::OtherEncoder { .. } => {
                 Code::Conflict
             }
@@ -177,6 +197,9 @@ impl Failure for Error {
             Self::Cut(error) => error.fault(),
             Self::NotIncremental { .. }
             | Self::Unnamed
+            | Self::WindowTwice
+            | Self::WindowNotOver { .. }
+            | Self::NothingToWatch
             | Self::Over { .. }
             | Self::Cancelled { .. }
             | Self::OtherEncoder { .. } => Fault::Request,

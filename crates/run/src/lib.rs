@@ -20,6 +20,7 @@ mod ports;
 mod recover;
 mod retry;
 mod sample;
+mod saved;
 mod seal;
 mod session;
 mod stop;
@@ -35,4 +36,5 @@ pub use plan::{Amount, Forecast, PlannedPart};
 pub use ports::{
     Destinations, Guard, Head, LeaseOnly, Liveness, Observer, Pauses, Quiet, TokioPauses,
 };
+pub use saved::watched;
 pub use stop::{Stop, Why};

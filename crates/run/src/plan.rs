@@ -92,12 +92,31 @@ impl Coordinator {
         Ok(Forecast { from, to, relation, encoding, reset, staged, parts, rows, bytes })
     }
 
+    /// Checks a request whose export is about to be saved, whatever it was saved as before; returns the names of files that it would make now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Coordinator::plan`].
+    pub async fn check(&self, request: &Request) -> Result<Vec<String>, Error> {
+        let probe = Box::pin(self.probe_as(request, &self.mint(), None)).await?;
+        Ok(probe.names)
+    }
+
     /// Checks all of a request that can be checked before anything is written.
     pub(crate) async fn probe(&self, request: &Request, run: &Minted) -> Result<Probe, Error> {
         if request.advance != Advance::None && request.export.is_none() {
             return Err(Error::Unnamed);
         }
         let saved = self.saved(request).await?;
+        Box::pin(self.probe_as(request, run, saved)).await
+    }
+
+    async fn probe_as(
+        &self,
+        request: &Request,
+        run: &Minted,
+        saved: Option<Export>,
+    ) -> Result<Probe, Error> {
         let cursor = saved.as_ref().map_or(CommitNumber(0), |export| export.cursor);
         let (from, to) = self.tentative(request, cursor).await?;
         let bind = Bind {
@@ -112,7 +131,7 @@ impl Coordinator {
         let draft = draft(&*self.ports.relations, &*self.ports.encoder, &bind, format).await?;
         let meaning = Some(Meaning::of(&draft.relation));
         let definition = Definition { meaning, ..request.definition.clone() };
-        fits(saved.as_ref(), &definition)?;
+        fits(saved.as_ref(), &definition.kept(request.slot.as_ref()))?;
         let label = request.definition.relation.source.label();
         if request.advance != Advance::None && !draft.row_by_row {
             return Err(Error::NotIncremental { relation: label.to_owned() });
@@ -136,7 +155,7 @@ impl Coordinator {
             Err(LedgerError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        fits(saved.as_ref(), &request.definition)?;
+        fits(saved.as_ref(), &request.definition.kept(request.slot.as_ref()))?;
         Ok(saved)
     }
 

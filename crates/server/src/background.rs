@@ -8,7 +8,7 @@ use crate::Core;
 /// Tasks that work until they are told to stop.
 pub(crate) struct Background {
     told: watch::Sender<bool>,
-    tasks: [(&'static str, JoinHandle<()>); 2],
+    tasks: [(&'static str, JoinHandle<()>); 3],
 }
 
 impl Background {
@@ -24,7 +24,9 @@ impl Background {
         };
         let executor = tokio::spawn(core.executor.clone().work(stopped()));
         let keeper = tokio::spawn(core.keeper.clone().work(stopped()));
-        Self { told, tasks: [("executor", executor), ("keeper", keeper)] }
+        let scheduler = tokio::spawn(core.scheduler.clone().work(stopped()));
+        let tasks = [("executor", executor), ("keeper", keeper), ("scheduler", scheduler)];
+        Self { told, tasks }
     }
 
     /// Tells them to stop.

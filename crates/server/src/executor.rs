@@ -1,23 +1,25 @@
-//! Runs that somebody asked for over HTTP, worked on in this process.
+//! Jobs, worked on in this process.
 //!
-//! Contract: the ledger is the queue. Whoever opens a run leaves it there; an executor looks for runs that nobody
-//! works on, a bounded number at once and no workspace all of them, and brings each to its end. What a process that died had
-//! is found in the same way, so a start needs no step of its own. A run that cannot be finished for now is tried
-//! again later and later, and why is known until then. A stop drops what is under way and gives the leases back: the next start goes on.
+//! Contract: the queue is in the database. An executor takes jobs that nobody works on, a bounded number at once and no workspace
+//! all of them while others wait, and brings each run to its end. What a process that died had is found in the same way, so a
+//! start needs no step of its own. A run that cannot be finished for now is put off longer and longer, and its job says why; an export whose
+//! run failed is tried again, or breaks. A stop drops what is under way and gives the leases back: the next start goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
+use model::job::{AfterFailure, Job, JobLease, Task};
 use model::limits::{
-    RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE, RUNS_LOOK_SECONDS,
-    RUNS_LOOKED_AT,
+    JOBS_LOOKED_AT, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE,
+    RUNS_LOOK_SECONDS,
 };
-use model::ports::{Lease, Ledger, Progress, Runs};
-use model::run::{Run, Unfinished};
-use model::{Clock, Failure, RunId, WorkspaceId};
-use run::{Coordinator, Liveness, Observer, Pauses};
+use model::ports::{Exports, Jobs, Lease, Ledger, LedgerError, Progress, Runs};
+use model::run::Run;
+use model::schedule::Slot;
+use model::{Clock, Code, ExportId, Failure, WorkspaceId};
+use run::{Coordinator, Liveness, Observer, Pauses, Request};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -29,7 +31,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub struct Executor {
     /// What brings a run to its end.
     pub coordinator: Coordinator,
-    /// Where runs are found.
+    /// What is to be done.
+    pub jobs: Arc<dyn Jobs>,
+    /// Saved exports.
+    pub exports: Arc<dyn Exports>,
+    /// What is read of runs.
     pub runs: Arc<dyn Runs>,
     /// Where leases are given back.
     pub ledger: Arc<dyn Ledger>,
@@ -43,39 +49,13 @@ pub struct Executor {
     pub wake: Arc<Notify>,
     /// Tells those who wait for a run that one has ended.
     pub ended: Arc<Notify>,
-    /// Why runs are not finished yet.
-    pub delays: Delays,
-}
-
-/// Why runs that are open could not be finished when this process tried, in words for whoever asked for them.
-#[derive(Clone, Debug, Default)]
-pub struct Delays(Arc<Mutex<BTreeMap<RunId, String>>>);
-
-impl Delays {
-    /// Returns why a run is not finished yet, if it was tried.
-    pub(crate) fn of(&self, run: &RunId) -> Option<String> {
-        self.0.lock().expect("no holder of this lock can panic").get(run).cloned()
-    }
-
-    fn set(&self, run: &RunId, why: String) {
-        self.0.lock().expect("no holder of this lock can panic").insert(run.clone(), why);
-    }
-
-    fn retain(&self, open: &BTreeSet<&RunId>) {
-        self.0
-            .lock()
-            .expect("no holder of this lock can panic")
-            .retain(|run, _| open.contains(run));
-    }
 }
 
 /// What an executor is doing.
 #[derive(Default)]
 struct State {
-    tasks: JoinSet<Result<(), run::Error>>,
-    working: BTreeMap<Id, (Unfinished, Arc<Holder>)>,
-    /// Runs that could not be finished: when they are tried again, and after how long.
-    later: BTreeMap<RunId, (DateTime<Utc>, TimeDelta)>,
+    tasks: JoinSet<()>,
+    working: BTreeMap<Id, (Job, Arc<Holder>)>,
 }
 
 impl Executor {
@@ -88,19 +68,27 @@ impl Executor {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(done) = state.tasks.join_next_with_id() => self.end(&mut state, done),
+                Some(done) = state.tasks.join_next_with_id() => self.end(&mut state, done).await,
                 () = self.wake.notified() => {}
                 () = self.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)) => {}
             }
         }
         state.tasks.shutdown().await;
         for (_, holder) in state.working.into_values() {
-            let lease = holder.0.lock().expect("no holder of this lock can panic").take();
-            if let Some(lease) = lease
-                && let Err(error) = self.ledger.release(&lease).await
-            {
-                tracing::warn!(%error, "a lease could not be given back; it will lapse");
-            }
+            self.let_go(&holder).await;
+        }
+    }
+
+    async fn let_go(&self, holder: &Holder) {
+        let Leases { slot, run } =
+            std::mem::take(&mut *holder.0.lock().expect("no holder of this lock can panic"));
+        let given = match (run, slot) {
+            (Some(run), _) => self.ledger.release(&run).await,
+            (None, Some(slot)) => self.jobs.release(&slot).await,
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = given {
+            tracing::warn!(%error, "a lease could not be given back; it will lapse");
         }
     }
 
@@ -110,29 +98,27 @@ impl Executor {
         if free == 0 {
             return;
         }
-        let found = match self.runs.unfinished(RUNS_LOOKED_AT).await {
+        let found = match self.jobs.waiting(JOBS_LOOKED_AT, self.clock.now()).await {
             Ok(found) => found,
-            Err(error) => return tracing::warn!(%error, "open runs could not be looked for"),
+            Err(error) => return tracing::warn!(%error, "jobs could not be looked for"),
         };
-        let open: BTreeSet<&RunId> = found.iter().map(|one| &one.run).collect();
-        state.later.retain(|run, _| open.contains(run));
-        self.delays.retain(&open);
-        let now = self.clock.now();
-        let waits = |run: &RunId| state.later.get(run).is_some_and(|(at, _)| *at > now);
-        let dead = |one: &Unfinished| self.liveness.is_dead(&one.run, one.epoch);
-        let fits = |one: &&Unfinished| !waits(&one.run) && (!one.leased || dead(one));
-        let eligible: Vec<Unfinished> = found.iter().filter(fits).cloned().collect();
-        let working: Vec<&Unfinished> = state.working.values().map(|(one, _)| one).collect();
-        for one in choose(&eligible, &working, free) {
+        let is_free = |job: &&Job| !job.leased || self.is_dead(job);
+        let eligible: Vec<Job> = found.iter().filter(is_free).cloned().collect();
+        let working: Vec<&Job> = state.working.values().map(|(job, _)| job).collect();
+        for job in choose(&eligible, &working, free) {
             let holder = Arc::new(Holder::default());
-            let (coordinator, chosen) = (self.coordinator.clone(), one.clone());
-            let observer = Arc::clone(&holder);
-            let task = async move {
-                let resumed = coordinator.resume(&chosen.workspace, &chosen.run, observer);
-                Box::pin(resumed).await.map(drop)
-            };
+            let (this, chosen, held) = (self.clone(), job.clone(), Arc::clone(&holder));
+            let task = async move { Box::pin(this.one(&chosen, held)).await };
             let id = state.tasks.spawn(task).id();
-            state.working.insert(id, (one, holder));
+            state.working.insert(id, (job, holder));
+        }
+    }
+
+    fn is_dead(&self, job: &Job) -> bool {
+        match &job.task {
+            Task::Run { run, .. } => self.liveness.is_dead(run, job.epoch),
+            // It is held for a moment only.
+            Task::Slot { .. } => false,
         }
     }
 
@@ -144,50 +130,113 @@ impl Executor {
         }
     }
 
-    fn end(&self, state: &mut State, done: Result<(Id, Result<(), run::Error>), JoinError>) {
-        let (id, outcome) = match done {
-            Ok((id, outcome)) => (id, outcome.map_err(|error| (error.to_string(), error.code()))),
-            Err(broken) => (broken.id(), Err((broken.to_string(), model::Code::Internal))),
+    /// Does a job, and says what is to become of it if that fails.
+    async fn one(&self, job: &Job, holder: Arc<Holder>) {
+        let done = match &job.task {
+            Task::Run { run, .. } => {
+                self.coordinator.resume(&job.workspace, run, holder).await.map(drop)
+            }
+            Task::Slot { export, name, slot } => match self.jobs.claim(&job.id, job.epoch).await {
+                Ok(None) => return,
+                Ok(Some(lease)) => {
+                    holder.hold(&lease);
+                    self.slot((job, lease), (export, name, slot), holder).await
+                }
+                Err(error) => Err(error.into()),
+            },
+        };
+        if let Err(error) = done
+            && let Err(error) = self.not_done(job, &error).await
+        {
+            tracing::warn!(job = %job.id, %error, "a job that failed could not be put off");
+        }
+    }
+
+    /// Runs an export for a slot.
+    async fn slot(
+        &self,
+        (job, lease): (&Job, JobLease),
+        (id, name, slot): (&ExportId, &str, &Slot),
+        holder: Arc<Holder>,
+    ) -> Result<(), run::Error> {
+        let export = self.ledger.export(&job.workspace, name).await?;
+        if export.id != *id {
+            return Err(LedgerError::SlotTaken.into());
+        }
+        let request = Request::of(export, Some((slot, lease)));
+        self.coordinator.start(&request, holder).await.map(drop)
+    }
+
+    /// Puts off a job that was not done.
+    async fn not_done(&self, job: &Job, error: &run::Error) -> Result<(), LedgerError> {
+        let code = error.code();
+        // What went wrong inside is nobody's business outside.
+        let why = match code {
+            Code::Internal => "the server failed; its log says more".into(),
+            _ => error.to_string(),
+        };
+        let (id, now) = (&job.id, self.clock.now());
+        let is_taken =
+            error.is_fenced() || matches!(error, run::Error::Ledger(LedgerError::SlotTaken));
+        let waits = matches!(
+            error,
+            run::Error::Ledger(LedgerError::Leased { .. } | LedgerError::Open { .. })
+        );
+        tracing::warn!(job = %id, %error, ?code, "a run did not come to its seal");
+        if is_taken {
+            return Ok(());
+        }
+        let of_slot = !matches!(job.task, Task::Run { of_slot: false, .. });
+        if of_slot && !waits {
+            match self.jobs.failed(id, &why, code.can_retry(), now).await? {
+                AfterFailure::Again(at) => {
+                    tracing::info!(job = %id, %at, "an export is tried again")
+                }
+                AfterFailure::Broken => {
+                    tracing::error!(job = %id, why, "an export does not run by itself any more")
+                }
+                // Its run is still open.
+                AfterFailure::Nothing => {
+                    self.jobs.later(id, now + pause(job.attempts), &why).await?
+                }
+            }
+            return Ok(());
+        }
+        self.jobs.later(id, now + pause(job.attempts), &why).await
+    }
+
+    async fn end(&self, state: &mut State, done: Result<(Id, ()), JoinError>) {
+        let (id, broken) = match done {
+            Ok((id, ())) => (id, None),
+            Err(broken) => (broken.id(), Some(broken)),
         };
         self.ended.notify_waiters();
-        let Some((one, _)) = state.working.remove(&id) else { return };
-        let run = &one.run;
-        match outcome {
-            Ok(()) => {
-                tracing::info!(%run, "sealed");
-                state.later.remove(run);
-            }
-            Err((error, code)) => {
-                // One that failed for good is not found again; one that stays open is.
-                tracing::warn!(%run, error, ?code, "a run did not come to its seal");
-                // What went wrong inside is nobody's business outside.
-                let inside = code == model::Code::Internal;
-                let why =
-                    if inside { "the server failed; its log says more".into() } else { error };
-                self.delays.set(run, why);
-                let before = state.later.get(run).map(|(_, after)| *after);
-                let after = next(before);
-                state.later.insert(one.run, (self.clock.now() + after, after));
-            }
+        let Some((job, holder)) = state.working.remove(&id) else { return };
+        let Some(broken) = broken else { return };
+        tracing::error!(job = %job.id, %broken, "a job broke off");
+        let why = "the server failed; its log says more";
+        let later = self.clock.now() + pause(job.attempts);
+        if let Err(error) = self.jobs.later(&job.id, later, why).await {
+            tracing::warn!(job = %job.id, %error, "a job that broke off could not be put off");
         }
+        self.let_go(&holder).await;
     }
 }
 
-/// Returns after how long a run is tried again that was last tried after `before`.
-fn next(before: Option<TimeDelta>) -> TimeDelta {
-    let first = TimeDelta::seconds(RUN_AGAIN_SECONDS);
-    let doubled = before.map_or(first, |before| before * 2);
-    doubled.min(TimeDelta::seconds(RUN_AGAIN_SECONDS_MAX))
+/// Returns after how long a job is looked at again that was put off so often.
+fn pause(attempts: u32) -> TimeDelta {
+    let doubled = RUN_AGAIN_SECONDS << attempts.min(20);
+    TimeDelta::seconds(doubled.min(RUN_AGAIN_SECONDS_MAX))
 }
 
-/// Picks up to `free` runs: no workspace has more than its share while another one waits.
-fn choose(eligible: &[Unfinished], working: &[&Unfinished], free: usize) -> Vec<Unfinished> {
+/// Picks up to `free` jobs: no workspace has more than its share while another one waits.
+fn choose(eligible: &[Job], working: &[&Job], free: usize) -> Vec<Job> {
     let mut of: BTreeMap<&WorkspaceId, usize> = BTreeMap::new();
     for one in working {
         *of.entry(&one.workspace).or_default() += 1;
     }
-    let is_new = |one: &&Unfinished| working.iter().all(|working| working.run != one.run);
-    let (mut chosen, mut left): (Vec<Unfinished>, Vec<&Unfinished>) = Default::default();
+    let is_new = |one: &&Job| working.iter().all(|working| working.id != one.id);
+    let (mut chosen, mut left): (Vec<Job>, Vec<&Job>) = Default::default();
     for one in eligible.iter().filter(is_new) {
         let share = of.entry(&one.workspace).or_default();
         if chosen.len() < free && *share < RUNS_AT_ONCE_OF_ONE {
@@ -202,9 +251,21 @@ fn choose(eligible: &[Unfinished], working: &[&Unfinished], free: usize) -> Vec<
     chosen
 }
 
-/// Notes the lease of a run that is worked on.
+/// Notes the leases of a job that is worked on.
 #[derive(Debug, Default)]
-struct Holder(Mutex<Option<Lease>>);
+struct Holder(Mutex<Leases>);
+
+#[derive(Debug, Default)]
+struct Leases {
+    slot: Option<JobLease>,
+    run: Option<Lease>,
+}
+
+impl Holder {
+    fn hold(&self, lease: &JobLease) {
+        self.0.lock().expect("no holder of this lock can panic").slot = Some(lease.clone());
+    }
+}
 
 impl Progress for Holder {
     fn add(&self, _: u64, _: u64) {}
@@ -214,23 +275,37 @@ impl Observer for Holder {
     fn holds(&self, run: &Run) {
         let (workspace, id, epoch) = (run.workspace.clone(), run.id.clone(), run.epoch);
         let lease = Lease { workspace, run: id, epoch };
-        *self.0.lock().expect("no holder of this lock can panic") = Some(lease);
+        self.0.lock().expect("no holder of this lock can panic").run = Some(lease);
+    }
+
+    fn sealed(&self, run: &Run) {
+        tracing::info!(run = %run.id, "sealed");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+    use model::{JobId, RunId};
+
     use super::*;
 
-    fn open(workspace: &str, run: &str) -> Unfinished {
-        let (workspace, run) = (WorkspaceId::new(workspace), RunId::new(run));
-        Unfinished { workspace, run, epoch: 1, leased: false }
+    fn open(workspace: &str, run: &str) -> Job {
+        Job {
+            id: JobId::new(run),
+            workspace: WorkspaceId::new(workspace),
+            task: Task::Run { run: RunId::new(run), of_slot: false },
+            attempts: 0,
+            epoch: 1,
+            leased: false,
+            due_at: DateTime::UNIX_EPOCH,
+        }
     }
 
-    fn chosen(eligible: &[Unfinished], working: &[Unfinished], free: usize) -> Vec<String> {
-        let working: Vec<&Unfinished> = working.iter().collect();
+    fn chosen(eligible: &[Job], working: &[Job], free: usize) -> Vec<String> {
+        let working: Vec<&Job> = working.iter().collect();
         let chosen = choose(eligible, &working, free);
-        chosen.into_iter().map(|one| one.run.to_string()).collect()
+        chosen.into_iter().map(|one| one.id.to_string()).collect()
     }
 
     #[test]
@@ -252,13 +327,7 @@ mod tests {
 
     #[test]
     fn tries_come_later_and_later() {
-        let mut after = None;
-        let seconds: Vec<i64> = (0..9)
-            .map(|_| {
-                after = Some(next(after));
-                after.map_or(0, |after| after.num_seconds())
-            })
-            .collect();
+        let seconds: Vec<i64> = (0..9).map(|attempts| pause(attempts).num_seconds()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
     }
 }

@@ -3,7 +3,7 @@
 //! Contract: [`serve`] answers for the native API, `/v1`, for the health checks, and with metrics. Every route but those of
 //! health and description needs a token, but for operators on a listener of their own; what a token's workspace does not
 //! hold is answered like what never was. It touches no database, no lake and no clock but by the ports in [`Core`].
-//! Besides requests an [`Executor`] works on runs, and a [`Keeper`] looks after datasets.
+//! Besides requests a [`Scheduler`] makes exports due, an [`Executor`] works on runs, and a [`Keeper`] looks after datasets.
 
 mod background;
 mod executor;
@@ -12,6 +12,7 @@ mod keeper;
 mod listen;
 mod metrics;
 mod native;
+mod scheduler;
 mod shelf;
 mod tending;
 mod turns;
@@ -25,12 +26,13 @@ use model::{Clock, Code, PortError, WorkspaceId, limits};
 use run::Destinations;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use executor::{Delays, Executor};
+pub use executor::Executor;
 use http::problem::Problem;
 pub use keeper::Keeper;
 
 pub use listen::{Listeners, Settings, Signal, Times, serve, tls};
 pub use metrics::Metrics;
+pub use scheduler::Scheduler;
 pub use shelf::Shelf;
 
 use tending::Tending;
@@ -59,6 +61,8 @@ pub struct Core {
     pub upkeep: Arc<dyn Upkeep>,
     /// Exports and their runs.
     pub executor: Executor,
+    /// Exports that are due.
+    pub scheduler: Scheduler,
     /// Care of every dataset.
     pub keeper: Keeper,
     /// Places where runs deliver.

@@ -12,6 +12,7 @@ mod documents;
 mod exports;
 mod rows;
 mod runs;
+mod saved;
 mod sql;
 mod views;
 
@@ -50,9 +51,13 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(destinations::list, destinations::create))
         .routes(routes!(destinations::show, destinations::update, destinations::delete))
         .routes(routes!(sql::query))
-        .routes(routes!(exports::list))
         .routes(routes!(exports::plan))
-        .routes(routes!(exports::show))
+        .routes(routes!(saved::list))
+        .routes(routes!(saved::show, saved::save))
+        .routes(routes!(saved::versions))
+        .routes(routes!(saved::pause))
+        .routes(routes!(saved::resume))
+        .routes(routes!(saved::run))
         .routes(routes!(runs::list, runs::create))
         .routes(routes!(runs::show))
         .routes(routes!(runs::parts))

@@ -15,6 +15,7 @@ use run::{Coordinator, Guard, Liveness, Ports, Settings, TokioPauses};
 use store::Store;
 
 use crate::cli::Cli;
+use crate::clock::FileClock;
 use crate::config::{self, Config};
 use crate::failed::Failed;
 use crate::folder::{Folder, Scratch};
@@ -52,6 +53,8 @@ pub(crate) struct App {
     pub(crate) threads: usize,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether a test sets the clock.
+    pub(crate) hasty: bool,
     /// The tenant.
     pub(crate) organization: OrganizationId,
     /// Whose data.
@@ -75,7 +78,11 @@ impl App {
         let store = Arc::new(Store::open(&url).await?.with_keys(keys.keys()));
         let organization = store.organization(&cli.organization).await?.id;
         let workspace = store.workspace(&organization, &cli.workspace).await?.id;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let test_clock = cli.command.test_clock();
+        let clock: Arc<dyn Clock> = match test_clock {
+            Some(path) => Arc::new(FileClock::open(path)?),
+            None => Arc::new(SystemClock),
+        };
         let place = place(&config.lake)?;
         let bucket = place.as_ref().map(|place| destinations::bucket(place, &Egress::everywhere()));
         let bucket = bucket.transpose()?;
@@ -107,6 +114,7 @@ impl App {
             server: config.server,
             threads,
             clock,
+            hasty: test_clock.is_some(),
             organization,
             workspace,
             output,

@@ -1,5 +1,6 @@
 //! The command line as it is typed: names, help and examples. What commands do is in `commands`.
 
+mod exports;
 mod places;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
 
+pub(crate) use exports::{Export, ExportArgs, Missed, SaveArgs, SaveMode};
 pub(crate) use places::{CreateDestination, Destination, Fields, Secrets, UpdateDestination};
 
 /// Keeps events, profiles and segments in an open lake of Parquet files and gets them out, whole or
@@ -178,6 +180,9 @@ pub(crate) enum Command {
         /// Address and port; `server.listen` of the configuration without it.
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
+        /// For tests: the time is what this file says, and only this machine is listened to.
+        #[arg(long, value_name = "FILE")]
+        test_clock: Option<PathBuf>,
     },
 
     /// Do all that is due for every dataset: seal, merge, remove rows by retention rules, delete what nobody
@@ -206,6 +211,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// The file that says what time it is, for a test.
+    pub(crate) fn test_clock(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Serve { test_clock, .. } => test_clock.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether it serves until it is asked to stop.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Self::Serve { .. } | Self::Demo { serve: true, .. })
@@ -316,77 +329,6 @@ pub(crate) enum InputFormat {
     Jsonl,
     Json,
     Csv,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Export {
-    /// Show parts, rows and bytes of an export; write nothing.
-    #[command(after_help = "Example: sluice export plan --dataset orders --to out")]
-    Plan(ExportArgs),
-    /// Run an export; print the path of its manifest.
-    #[command(
-        after_help = "Example: sluice export run --dataset orders --to out --compression gzip --incremental partner"
-    )]
-    Run(ExportArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("source").required(true).args(["dataset", "view", "sql"])))]
-pub(crate) struct ExportArgs {
-    /// Export a dataset.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) dataset: Option<String>,
-    /// Export a view.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) view: Option<String>,
-    /// Export the result of a SELECT.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) sql: Option<String>,
-    /// Where to: a folder, or a file:// URL.
-    #[arg(long, value_name = "URL_OR_PATH")]
-    pub(crate) to: String,
-    /// jsonl, csv or parquet.
-    #[arg(long, default_value = "jsonl")]
-    pub(crate) format: String,
-    /// none, gzip, zstd or snappy; the format's default without it.
-    #[arg(long)]
-    pub(crate) compression: Option<String>,
-    /// The columns, as in SELECT: "a, b, price*qty as total".
-    #[arg(long, value_name = "LIST")]
-    pub(crate) columns: Option<String>,
-    /// A condition, as in WHERE.
-    #[arg(long = "where", value_name = "EXPR")]
-    pub(crate) filter: Option<String>,
-    /// Only rows of commits after this one.
-    #[arg(long, value_name = "N")]
-    pub(crate) from_commit: Option<u64>,
-    /// Only rows of commits up to this one.
-    #[arg(long, value_name = "N")]
-    pub(crate) to_commit: Option<u64>,
-    /// Only rows whose time is at or after this, RFC 3339.
-    #[arg(long, value_name = "T", value_parser = instant)]
-    pub(crate) since: Option<DateTime<Utc>>,
-    /// Only rows whose time is before this, RFC 3339.
-    #[arg(long, value_name = "T", value_parser = instant)]
-    pub(crate) until: Option<DateTime<Utc>>,
-    /// Only what is new since the last run of this name.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) incremental: Option<String>,
-    /// Deliver once more what was delivered before; the next run is not affected.
-    #[arg(long, requires = "incremental")]
-    pub(crate) again: bool,
-    /// Rows of one file at most.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) file_rows: Option<u64>,
-    /// Bytes of one finished file at most: 64MiB.
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) file_size: Option<ByteSize>,
-    /// File names: "{date}/orders-{part}".
-    #[arg(long, value_name = "TEMPLATE")]
-    pub(crate) name: Option<String>,
-    /// A setting of the format: jsonl.int64=string, csv.header=false, …
-    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(crate) options: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]

@@ -75,7 +75,7 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Principal(command) => access::principal(app, command).await,
         Command::Token(command) => access::token(app, command).await,
         Command::Audit(args) => audit::audit(app, &args).await,
-        Command::Serve { listen } => serve::serve(app, listen, |_, _| Vec::new()).await,
+        Command::Serve { listen, .. } => serve::serve(app, listen, |_, _| Vec::new()).await,
         Command::Upkeep => upkeep::upkeep(app).await,
         Command::Commits { dataset } => commits::commits(app, &dataset).await,
         Command::Verify(_)

@@ -117,6 +117,7 @@ from_failures! {
     model::ports::CatalogError,
     model::ports::LedgerError,
     model::ports::PlaceError,
+    model::schedule::ScheduleError,
     model::schema::Error,
     model::schema::Given,
     run::Error,

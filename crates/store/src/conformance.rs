@@ -10,6 +10,7 @@
 pub mod access;
 pub mod catalog;
 pub mod documents;
+pub mod jobs;
 pub mod ledger;
 pub mod looking;
 pub mod machine;
@@ -28,7 +29,7 @@ use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
-    Access, Catalog, Documents, Duties, Lease, Ledger, Opened, Places, Runs, Uploads,
+    Access, Catalog, Documents, Duties, Exports, Jobs, Lease, Ledger, Opened, Places, Runs, Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -56,6 +57,10 @@ pub struct Rig {
     pub documents: Arc<dyn Documents>,
     /// Uploads.
     pub uploads: Arc<dyn Uploads>,
+    /// Saved exports.
+    pub exports: Arc<dyn Exports>,
+    /// What is to be done.
+    pub jobs: Arc<dyn Jobs>,
 }
 
 /// Makes one test of every case: `conformance_tests!(on_sqlite)`, where `on_sqlite` is an async function
@@ -89,8 +94,15 @@ macro_rules! conformance_tests {
             an_empty_run_seals, ending_frees_the_export, finishing_in_parallel);
         $crate::conformance_cases!($on, looking:
             a_status_tells_how_far_a_run_has_come, files_are_found_by_their_place,
-            open_runs_are_found_and_ended_ones_are_not, statuses_are_paged, a_key_opens_one_run,
+            exports_are_listed_by_name, statuses_are_paged, a_key_opens_one_run,
             keys_are_forgotten_after_days, a_duty_has_one_owner, every_dataset_is_found);
+        $crate::conformance_cases!($on, jobs:
+            open_runs_are_jobs_and_ended_ones_are_not, no_workspace_hides_another, of_two_who_fire_one_does,
+            a_slot_becomes_its_run, a_slot_whose_run_failed_is_there_again, one_slot_waits_for_what_there_is,
+            windows_have_their_runs_in_order, a_run_that_is_asked_for_comes_first,
+            what_may_help_is_tried_again_until_it_breaks, a_paused_export_stays_where_it_is,
+            new_rows_make_an_export_due, an_edit_says_what_it_is_built_on, what_has_delivered_goes_on_or_begins_again,
+            an_edit_of_the_trigger_leaves_no_gap);
         $crate::conformance_cases!($on, documents:
             a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
             documents_are_paged_and_of_their_workspace);
@@ -313,6 +325,7 @@ fn format() -> FormatSpec {
 pub(crate) fn incremental(export: &str) -> NewRun {
     NewRun {
         key: None,
+        slot: None,
         id: RunId::mint(at(5)),
         workspace: workspace(),
         export: Some(export.into()),

@@ -4,15 +4,15 @@
 //! state there, so that of two holders the older one can change nothing. A repeat of a call whose answer
 //! was lost finds its own work and succeeds. Leases are told by the database's clock alone.
 
-mod exports;
+pub(crate) mod exports;
 mod intents;
 mod keys;
 mod lease;
 mod open;
 mod parts;
-mod pins;
+pub(crate) mod pins;
 mod range;
-mod runs;
+pub(crate) mod runs;
 mod seal;
 mod status;
 

@@ -14,6 +14,8 @@ pub mod conformance;
 mod database;
 mod documents;
 mod duties;
+mod exports;
+mod jobs;
 mod ledger;
 mod migrate;
 mod names;

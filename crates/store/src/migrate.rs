@@ -71,6 +71,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0011_keys_that_lapse.sql"),
         postgres: include_str!("../migrations/0011_keys_that_lapse.sql"),
     },
+    Migration {
+        version: 12,
+        sqlite: include_str!("../migrations/0012_jobs.sql"),
+        postgres: include_str!("../migrations/0012_jobs.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

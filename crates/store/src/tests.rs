@@ -50,7 +50,9 @@ fn rig(store: &Store) -> Rig {
         duties: store.clone(),
         places: store.clone(),
         documents: store.clone(),
-        uploads: store,
+        uploads: store.clone(),
+        exports: store.clone(),
+        jobs: store,
     }
 }
 
@@ -112,9 +114,9 @@ async fn a_newer_database_is_refused_and_not_touched() {
         run(&store, "INSERT INTO schema_version (version) VALUES (99)").await;
         run(&store, "DELETE FROM workspace").await;
         let error = Store::open(&url).await.unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 11 }));
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 12 }));
         let text = error.to_string();
-        assert!(text.contains("99") && text.contains("up to 11"), "{text}");
+        assert!(text.contains("99") && text.contains("up to 12"), "{text}");
         assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 0);
         store.close().await;
     })
@@ -131,7 +133,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 11);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 12);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -223,7 +225,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 11));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 12));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -237,7 +239,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 11));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 12));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

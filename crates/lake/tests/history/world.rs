@@ -406,6 +406,7 @@ impl World {
         let bind = self.bind(from, to);
         let new = NewRun {
             key: None,
+            slot: None,
             id: RunId::mint(self.clock.now()),
             workspace: workspace(),
             export: None,

@@ -303,6 +303,43 @@ pub enum LedgerError {
         /// Both sums.
         what: String,
     },
+    /// There is an export of that name.
+    #[error(
+        "there is an export `{export}` already; edit it with its `ETag` in `If-Match`, or choose another name"
+    )]
+    Exists {
+        /// The export.
+        export: String,
+    },
+    /// Somebody else edited it.
+    #[error("the export `{export}` was edited meanwhile; read it again")]
+    Changed {
+        /// The export.
+        export: String,
+    },
+    /// What was delivered would not go on.
+    #[error(
+        "`{export}` has delivered up to commit {cursor} with {property} {saved}; ask for `restart` to deliver everything once more, or save it under another name"
+    )]
+    Restart {
+        /// The export.
+        export: String,
+        /// Its cursor.
+        cursor: CommitNumber,
+        /// What differs.
+        property: &'static str,
+        /// The saved value.
+        saved: String,
+    },
+    /// The workspace has as many exports as it may.
+    #[error("the workspace has {most} exports, which is as many as there may be")]
+    TooMany {
+        /// How many.
+        most: u64,
+    },
+    /// Somebody else took the slot that the run was opened for.
+    #[error("the slot of this run was taken by another process")]
+    SlotTaken,
     /// The metadata database did not answer or refused.
     #[error("the metadata database failed: {reason}")]
     Database {
@@ -331,7 +368,12 @@ impl Failure for LedgerError {
             | Self::Leased { .. }
             | Self::Fenced { .. }
             | Self::Cancelling { .. }
+            | Self::Exists { .. }
+            | Self::Changed { .. }
+            | Self::Restart { .. }
+            | Self::SlotTaken
             | Self::State { .. } => Code::Conflict,
+            Self::TooMany { .. } => Code::TooLarge,
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,
         }
@@ -339,7 +381,10 @@ impl Failure for LedgerError {
 
     fn fault(&self) -> Fault {
         match self {
-            Self::Fenced { .. } | Self::Unbalanced { .. } | Self::Database { .. } => Fault::Own,
+            Self::Fenced { .. }
+            | Self::SlotTaken
+            | Self::Unbalanced { .. }
+            | Self::Database { .. } => Fault::Own,
             _ => Fault::Request,
         }
     }

@@ -7,7 +7,7 @@ use crate::export::Export;
 use crate::ids::{RunId, WorkspaceId};
 use crate::part::Receipt;
 use crate::ports::LedgerError;
-use crate::run::{RunStatus, Unfinished};
+use crate::run::RunStatus;
 
 /// Runs as they are looked at, without the texts of plans and manifests, which may be long.
 #[async_trait]
@@ -29,10 +29,6 @@ pub trait Runs: Send + Sync {
 
     /// Returns the saved exports by name.
     async fn exports(&self, workspace: &WorkspaceId) -> Result<Vec<Export>, LedgerError>;
-
-    /// Returns runs that have not ended, `of_one` of each workspace at most: the ones that nobody works on first,
-    /// then by the time of opening; the first of each workspace before the second of any.
-    async fn unfinished(&self, of_one: u32) -> Result<Vec<Unfinished>, LedgerError>;
 
     /// Returns how many runs of a workspace have not ended.
     async fn unfinished_count(&self, workspace: &WorkspaceId) -> Result<u64, LedgerError>;

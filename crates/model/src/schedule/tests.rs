@@ -57,7 +57,7 @@ fn windows_join_where_the_clock_changes() {
         for expression in ["30 2 * * *", "30 * * * *", "0 0 * * *", "*/20 2 * * *"] {
             let schedule = windows(cron(expression, "Europe/Berlin"), 0);
             let first = schedule.first(at(from)).unwrap().unwrap();
-            let due = schedule.due(first, at(from) + TimeDelta::days(4)).unwrap();
+            let due = schedule.due(first, at(from) + TimeDelta::days(4), None).unwrap();
             assert!(due.slots.len() > 3);
             for two in due.slots.windows(2) {
                 assert_eq!(two[1].since, Some(two[0].at), "{expression}");
@@ -76,13 +76,13 @@ fn minutes_are_counted_from_1970() {
 #[test]
 fn of_missed_slots_the_latest_has_a_run() {
     let schedule = every(60);
-    let due = schedule.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T05:30:00Z")).unwrap();
+    let due = schedule.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T05:30:00Z"), None).unwrap();
     assert_eq!(due.slots, [Slot { at: at("2026-01-01T05:00:00Z"), since: None }]);
     assert_eq!((due.skipped, due.next), (4, Some(at("2026-01-01T06:00:00Z"))));
     let skip = Schedule { missed: Some(Missed::Skip), ..schedule };
-    let due = skip.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T05:30:00Z")).unwrap();
+    let due = skip.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T05:30:00Z"), None).unwrap();
     assert_eq!((due.slots.len(), due.skipped), (0, 5));
-    let due = skip.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T05:00:20Z")).unwrap();
+    let due = skip.due(at("2026-01-01T01:00:00Z"), at("2026-01-01T05:00:20Z"), None).unwrap();
     assert_eq!((due.slots.len(), due.skipped), (1, 4));
 }
 
@@ -92,7 +92,7 @@ fn each_window_has_its_run_however_many_there_are() {
     let (mut next, now) = (at("2026-01-01T00:01:00Z"), at("2026-01-03T00:00:30Z"));
     let mut found = Vec::new();
     loop {
-        let due = schedule.due(next, now).unwrap();
+        let due = schedule.due(next, now, None).unwrap();
         assert!(due.slots.len() <= SLOTS_AT_ONCE && due.skipped == 0);
         found.extend(due.slots);
         next = due.next.unwrap();
@@ -107,7 +107,7 @@ fn each_window_has_its_run_however_many_there_are() {
     let latest = Schedule { missed: Some(Missed::Latest), ..schedule };
     let (mut next, mut found) = (at("2026-01-01T00:01:00Z"), Vec::new());
     while next <= now {
-        let due = latest.due(next, now).unwrap();
+        let due = latest.due(next, now, None).unwrap();
         found.extend(due.slots);
         next = due.next.unwrap();
     }
@@ -121,7 +121,7 @@ fn a_window_waits_for_late_rows() {
     let now = at("2026-01-01T12:05:00Z");
     let first = schedule.first(now).unwrap();
     assert_eq!(first, Some(at("2026-01-01T12:10:00Z")), "that of 12:00 is still to come");
-    let due = schedule.due(first.unwrap(), at("2026-01-01T12:10:00Z")).unwrap();
+    let due = schedule.due(first.unwrap(), at("2026-01-01T12:10:00Z"), None).unwrap();
     let (noon, before) = (at("2026-01-01T12:00:00Z"), at("2026-01-01T11:00:00Z"));
     assert_eq!(due.slots, [Slot { at: noon, since: Some(before) }]);
     assert_eq!(due.next, Some(at("2026-01-01T13:10:00Z")));
@@ -134,7 +134,7 @@ fn a_start_in_the_past_makes_windows_due_and_nothing_else() {
     assert_eq!(daily.first(now).unwrap(), Some(at("2026-01-06T00:00:00Z")));
     let daily = windows(daily, 0);
     let first = daily.first(now).unwrap().unwrap();
-    let due = daily.due(first, now).unwrap();
+    let due = daily.due(first, now, None).unwrap();
     assert_eq!(due.slots.len(), 4);
     assert_eq!(due.slots[0].since, Some(start));
     let later = Schedule { start_at: Some(at("2027-01-01T00:00:00Z")), ..every(1) };
@@ -167,4 +167,15 @@ fn a_schedule_is_written_as_it_is_read() {
         serde_json::from_str(r#"{"trigger":{"kind":"cron","cron":"0 3 * * *"}}"#).unwrap();
     assert_eq!(short, schedule);
     assert!(serde_json::from_str::<Schedule>(r#"{"triger":{}}"#).is_err());
+}
+
+#[test]
+fn windows_go_on_where_the_last_one_ended() {
+    let schedule = windows(every(60), 0);
+    let (due, covered) = (at("2026-01-05T10:00:00Z"), at("2026-01-05T00:00:00Z"));
+    let found = schedule.due(due, due, Some(covered)).unwrap();
+    assert_eq!(found.slots, [Slot { at: due, since: Some(covered) }]);
+    let latest = Schedule { missed: Some(Missed::Latest), ..schedule };
+    let found = latest.due(due, due, Some(covered)).unwrap();
+    assert_eq!(found.slots, [Slot { at: due, since: Some(at("2026-01-05T09:00:00Z")) }]);
 }

@@ -93,14 +93,8 @@ impl Books {
         let cursor = self.cursor_for(new)?;
         let (from, to) = range(new, head, cursor)?;
         let export = new.export.clone().map(|name| {
-            let saved = self.exports.entry(name.clone()).or_insert_with(|| Export {
-                id: ExportId::mint(),
-                workspace: new.workspace.clone(),
-                name,
-                definition: new.definition.clone(),
-                cursor: CommitNumber(0),
-                last_run: None,
-                created_at: new.now,
+            let saved = self.exports.entry(name.clone()).or_insert_with(|| {
+                Export::new(new.workspace.clone(), name, new.definition.clone(), new.now)
             });
             // Only one that was never sealed may differ.
             saved.definition = new.definition.clone();

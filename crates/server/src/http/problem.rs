@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use model::ports::{
     AccessError, CatalogError, DocumentError, LedgerError, PlaceError, UploadError,
 };
+use model::schedule::ScheduleError;
 use model::{Code, Failure, PortError};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -204,8 +205,17 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::KeyReused { .. } => Self::reused(&error.to_string()),
+            LedgerError::Changed { .. } | LedgerError::Exists { .. } => {
+                Self::outdated(error.to_string())
+            }
             error => Self::of(error.code(), &error),
         }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        Self::of(error.code(), &error)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Exports: what is asked for, what it would come to, and the saved ones.
+//! Exports: what is asked for, and what it would come to.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use model::export::{Advance, Definition, Export, RunKey};
+use model::export::{Advance, Definition, RunKey};
 use model::format::FormatSpec;
 use model::relation::{Relation, Selection, Source};
 use model::{Code, CommitNumber, digest, names};
@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Core;
-use crate::http::body::{Asked, JsonBody, Segment};
+use crate::http::body::JsonBody;
 use crate::http::caller::Caller;
-use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
 
 /// Where a run delivers unless it is told otherwise.
@@ -72,6 +71,25 @@ impl ExportBody {
     pub(super) fn fingerprint(&self) -> String {
         let text = serde_json::to_vec(self).expect("it has only string keys");
         digest::sha256_hex(&text)
+    }
+
+    /// Refuses what only a single run may say.
+    pub(super) fn check_saved(&self) -> Result<(), Problem> {
+        let given = [
+            ("export", self.export.is_some()),
+            ("again", self.again),
+            ("from_commit", self.from_commit.is_some()),
+            ("to_commit", self.to_commit.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((field, _)) => {
+                let detail = format!(
+                    "`{field}` is for a single run; a saved export has a cursor of its own"
+                );
+                Err(Problem::new(Code::Invalid, detail).at(field))
+            }
+        }
     }
 
     /// Turns it into what the core takes.
@@ -134,6 +152,7 @@ impl ExportBody {
             from: self.from_commit.map(CommitNumber),
             to: self.to_commit.map(CommitNumber),
             key,
+            slot: None,
         })
     }
 }
@@ -213,68 +232,4 @@ pub(super) async fn plan(
     let request = body.request(&core, &caller, None).await?;
     let forecast = Box::pin(core.executor.coordinator.plan(&request)).await;
     Ok(Json(forecast.map_err(|error| Problem::from(error).in_body())?.into()))
-}
-
-/// A saved export: the first run of its name made it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SavedBody {
-    /// Unique in the workspace.
-    name: String,
-    /// What is exported.
-    #[schema(value_type = Object)]
-    relation: Relation,
-    /// As what.
-    #[schema(value_type = Object)]
-    format: FormatSpec,
-    /// Where to.
-    destination: String,
-    /// The commit up to which everything is delivered.
-    cursor: u64,
-    /// The run that delivered up to there.
-    last_run: Option<String>,
-    /// When it was made.
-    created_at: DateTime<Utc>,
-}
-
-impl From<Export> for SavedBody {
-    fn from(export: Export) -> Self {
-        let Definition { relation, format, destination, .. } = export.definition;
-        Self {
-            name: export.name,
-            relation,
-            format,
-            destination,
-            cursor: export.cursor.0,
-            last_run: export.last_run.map(|run| run.to_string()),
-            created_at: export.created_at,
-        }
-    }
-}
-
-/// Saved exports of the workspace, by name.
-#[utoipa::path(get, path = "/v1/exports", operation_id = "export.list", tag = "exports",
-    params(Paging), security(("token" = ["export:run"])),
-    responses(
-        (status = 200, body = Page<SavedBody>), Problems))]
-pub(super) async fn list(
-    State(core): State<Core>,
-    caller: Caller,
-    Asked(paging): Asked<Paging>,
-) -> Result<Json<Page<SavedBody>>, Problem> {
-    let all = core.executor.runs.exports(&caller.workspace).await?;
-    let all = all.into_iter().map(SavedBody::from).collect();
-    Ok(Json(paging.cut(all, |export| export.name.clone())))
-}
-
-/// A saved export.
-#[utoipa::path(get, path = "/v1/exports/{export}", operation_id = "export.show", tag = "exports",
-    params(("export" = String, Path, description = "Its name")), security(("token" = ["export:run"])),
-    responses(
-        (status = 200, body = SavedBody), Problems))]
-pub(super) async fn show(
-    State(core): State<Core>,
-    caller: Caller,
-    Segment(name): Segment,
-) -> Result<Json<SavedBody>, Problem> {
-    Ok(Json(core.executor.ledger.export(&caller.workspace, &name).await?.into()))
 }

@@ -15,6 +15,7 @@ use model::ports::LedgerError;
 use model::relation::Relation;
 use model::run::{RunProgress, RunState, RunStatus};
 use model::{Code, RunId};
+use run::Request;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -104,9 +105,8 @@ struct MetricsBody {
 impl RunBody {
     fn of(core: &Core, status: RunStatus) -> Self {
         let now = core.clock.now();
-        let delay = || core.executor.delays.of(&status.id);
         let waits = !status.state.is_final() && !status.leased;
-        let error = status.error.clone().or_else(|| waits.then(delay).flatten());
+        let error = status.error.clone().or_else(|| status.delay.filter(|_| waits));
         let Definition { relation, format, destination, .. } = status.definition;
         let until = status.ended_at.unwrap_or(now);
         let took = until.signed_duration_since(status.created_at).num_milliseconds();
@@ -146,7 +146,8 @@ impl RunBody {
 }
 
 /// What making a run answers: where it is, and what.
-type Made = (StatusCode, [(HeaderName, HeaderValue); 1], Extension<Target>, Json<RunBody>);
+pub(super) type Made =
+    (StatusCode, [(HeaderName, HeaderValue); 1], Extension<Target>, Json<RunBody>);
 
 /// Opens a run; it is worked on by the server, also after a restart.
 ///
@@ -166,12 +167,25 @@ pub(super) async fn create(
     JsonBody(body): JsonBody<ExportBody>,
 ) -> Result<Made, Problem> {
     let key = key(&headers)?.map(|key| RunKey { key, fingerprint: body.fingerprint() });
+    if let Some(first) = first(&core, &caller, key.as_ref()).await? {
+        return Ok(first);
+    }
+    let request = body.request(&core, &caller, key).await?;
+    open(&core, &caller, &request).await
+}
+
+/// Returns the answer of the first time, if the key was used; else refuses one run more than there may be.
+pub(super) async fn first(
+    core: &Core,
+    caller: &Caller,
+    key: Option<&RunKey>,
+) -> Result<Option<Made>, Problem> {
     let (runs, workspace) = (&core.executor.runs, &caller.workspace);
-    if let Some(key) = &key
+    if let Some(key) = key
         && let Some((used, run)) = runs.keyed(workspace, &key.key, core.clock.now()).await?
     {
         if used == key.fingerprint {
-            return made(&core, &caller, &run).await;
+            return made(core, caller, &run).await.map(Some);
         }
         return Err(LedgerError::KeyReused { key: key.key.clone() }.into());
     }
@@ -179,13 +193,17 @@ pub(super) async fn create(
         let detail = format!("the workspace has {RUNS_OPEN_MAX} open runs; wait for some to end");
         return Err(Problem::new(Code::RateLimited, detail));
     }
-    let request = body.request(&core, &caller, key).await?;
-    match Box::pin(core.executor.coordinator.open(&request)).await {
+    Ok(None)
+}
+
+/// Opens a run, or finds that of the first time.
+pub(super) async fn open(core: &Core, caller: &Caller, request: &Request) -> Result<Made, Problem> {
+    match Box::pin(core.executor.coordinator.open(request)).await {
         Ok(run) => {
             core.executor.wake.notify_one();
-            made(&core, &caller, &run.id).await
+            made(core, caller, &run.id).await
         }
-        Err(run::Error::Ledger(LedgerError::Repeated { run })) => made(&core, &caller, &run).await,
+        Err(run::Error::Ledger(LedgerError::Repeated { run })) => made(core, caller, &run).await,
         Err(error) => Err(Problem::from(error).in_body()),
     }
 }

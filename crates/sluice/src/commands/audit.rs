@@ -75,6 +75,13 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
         Command::Dataset(cli::Dataset::Create(args)) => here("dataset.create", &args.name),
         Command::Dataset(cli::Dataset::Keep { name, .. }) => here("dataset.keep", name),
         Command::Dataset(cli::Dataset::Drop { name }) => here("dataset.drop", name),
+        Command::Export(command) => match &**command {
+            cli::Export::Save(args) => here("export.save", &args.export),
+            cli::Export::Pause { name } => here("export.pause", name),
+            cli::Export::Resume { name } => here("export.resume", name),
+            cli::Export::Now { name } => here("export.run", name),
+            _ => None,
+        },
         Command::View(cli::View::Create(args)) => here("view.create", &args.name),
         Command::View(cli::View::Drop { name }) => here("view.drop", name),
         Command::Destination(cli::Destination::Create(args)) => {

@@ -83,6 +83,7 @@ fn import(app: &App, path: PathBuf, name: &str) -> Import {
         format: InputFormat::Parquet,
         batch: None,
         key: Some(format!("demo/{name}")),
+        key_days: None,
         rejects: None,
     }
 }

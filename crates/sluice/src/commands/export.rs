@@ -1,11 +1,13 @@
-//! `export plan | run`.
+//! `export plan | run`, and what `saved` does.
+
+mod saved;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use export::destinations;
-use model::export::{Advance, Definition};
+use model::export::{Advance, Definition, ExportState};
 use model::format::FormatSpec;
 use model::relation::{Relation, Selection, Source};
 use model::run::Run;
@@ -54,20 +56,35 @@ pub(crate) async fn export(app: &App, command: cli::Export) -> Result<(), Failed
     match command {
         cli::Export::Plan(args) => plan(app, asked(args)?).await,
         cli::Export::Run(args) => run(app, asked(args)?).await,
+        cli::Export::Save(args) => saved::save(app, *args).await,
+        cli::Export::List => saved::list(app).await,
+        cli::Export::Show { name } => saved::show(app, &name).await,
+        cli::Export::Pause { name } => saved::turn(app, &name, ExportState::Paused).await,
+        cli::Export::Resume { name } => saved::turn(app, &name, ExportState::Active).await,
+        cli::Export::Now { name } => saved::now(app, &name).await,
+        cli::Export::History { name } => saved::history(app, &name).await,
     }
 }
 
 /// Runs an export to its seal. Runs of the same name that were interrupted come first.
 pub(crate) async fn deliver(app: &App, asked: Asked) -> Result<Vec<Delivered>, Failed> {
-    let request = asked.request(app)?;
+    start(app, &asked.request(app)?).await
+}
+
+/// Runs what is asked for to its seal.
+async fn start(app: &App, request: &Request) -> Result<Vec<Delivered>, Failed> {
     let bar = Arc::new(RunBar::start());
-    let sealed = app.coordinator(Who::Operator).start(&request, bar.clone()).await;
+    let sealed = app.coordinator(Who::Operator).start(request, bar.clone()).await;
     bar.finish();
     sealed?.into_iter().map(|sealed| Delivered::of(app, sealed)).collect()
 }
 
 async fn run(app: &App, asked: Asked) -> Result<(), Failed> {
-    let delivered = deliver(app, asked).await?;
+    print_all(app, &deliver(app, asked).await?)
+}
+
+/// Prints runs, of which the last is the one that was asked for.
+fn print_all(app: &App, delivered: &[Delivered]) -> Result<(), Failed> {
     let (last, before) = delivered.split_last().expect("a started export returns its run");
     for resumed in before {
         say(&format!("finished the interrupted run {} first:", resumed.id));
@@ -277,6 +294,7 @@ impl Asked {
         }
         Ok(Request {
             key: None,
+            slot: None,
             workspace: app.workspace.clone(),
             export: self.export,
             definition: Definition {

@@ -11,10 +11,10 @@ use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
 use model::ports::Access;
 use model::{OrganizationId, PrincipalId, TokenId};
 use objects::Local;
-use run::TokioPauses;
+use run::{Pauses, TokioPauses};
 use server::tls::Tls;
 use server::{
-    Core, Delays, Executor, Gates, Keeper, Listeners, Metrics, Settings, Shelf, Signal, Times,
+    Core, Executor, Gates, Keeper, Listeners, Metrics, Scheduler, Settings, Shelf, Signal, Times,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::access::{mint, secret};
 use crate::app::{App, owner};
+use crate::clock::Hasty;
 use crate::failed::Failed;
 use crate::places::Who;
 use crate::{config, durable};
@@ -41,6 +42,11 @@ pub(crate) async fn serve(
         "" => None,
         address => Some(bind(address).await?),
     };
+    let is_far = |one: &TcpListener| one.local_addr().is_ok_and(|at| !at.ip().is_loopback());
+    if app.hasty && (is_far(&main) || admin.as_ref().is_some_and(is_far)) {
+        let message = "a server with --test-clock listens to this machine only; use 127.0.0.1";
+        return Err(Failed::request(message));
+    }
     if let Some(path) = first_token(app).await? {
         let path = path.display().to_string();
         let told = serde_json::json!({ "admin_token": path });
@@ -115,16 +121,24 @@ fn shelf(app: &App) -> Result<Shelf, Failed> {
 }
 
 fn core(app: &App, shelf: Shelf) -> Core {
+    let pauses: Arc<dyn Pauses> = if app.hasty { Arc::new(Hasty) } else { Arc::new(TokioPauses) };
     let executor = Executor {
         coordinator: app.coordinator(Who::Tenant),
+        jobs: app.store.clone(),
+        exports: app.store.clone(),
         runs: app.store.clone(),
         ledger: app.store.clone(),
         liveness: Arc::new(app.locks.clone()),
-        pauses: Arc::new(TokioPauses),
+        pauses: pauses.clone(),
         clock: app.clock.clone(),
         wake: Arc::default(),
         ended: Arc::default(),
-        delays: Delays::default(),
+    };
+    let scheduler = Scheduler {
+        exports: app.store.clone(),
+        pauses,
+        clock: app.clock.clone(),
+        wake: executor.wake.clone(),
     };
     let keeper = Keeper {
         duties: app.store.clone(),
@@ -136,6 +150,7 @@ fn core(app: &App, shelf: Shelf) -> Core {
     };
     Core {
         executor,
+        scheduler,
         keeper,
         destinations: Arc::new(app.places(Who::Tenant)),
         access: app.store.clone(),

@@ -69,6 +69,8 @@ fn body(id: &str, n: u32) -> Vec<u8> {
         "destination.update" => {
             json!({ "url": PLACE, "secrets": { "secret_access_key": "new" } })
         }
+        "export.save" => json!({ "export": { "sql": "SELECT 1 AS one" }, "restart": true,
+            "schedule": { "mode": { "kind": "full" } } }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
         other => panic!("`{other}` takes a body: give it one here"),

@@ -18,6 +18,7 @@ mod pages;
 mod postgres;
 mod runs;
 mod s3;
+mod schedules;
 mod secrets;
 mod serve;
 mod server;

@@ -3,37 +3,114 @@
 use chrono::{DateTime, Utc};
 use model::export::{Definition, Export};
 use model::ports::LedgerError;
-use model::{CommitNumber, ExportId, RunId, WorkspaceId};
+use model::schedule::Schedule;
+use model::{CommitNumber, DatasetId, ExportId, RunId, WorkspaceId};
 
 use super::pins;
-use crate::database::{Error, Row, Sql, Transaction, args};
+use crate::database::{Error, Row, Sql, Transaction, args, truncate, word};
 use crate::names::nearest;
 
 /// Names that a "did you mean" looks at.
 const NAMES_MAX: u32 = 10_000;
 
-const BY_NAME: &str = "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at
-                       FROM export WHERE workspace = $1 AND name = $2";
+/// The columns of an export.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at, version, schedule,
+                 watches, state, reason, failures, next_at, covered
+             FROM export e ",
+            $tail
+        )
+    };
+}
+
+const BY_NAME: &str = select!("WHERE workspace = $1 AND name = $2");
 
 /// Saves an export with the cursor at 0, and the pin of that cursor.
-pub(super) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
-    let sql = "INSERT INTO export (id, workspace, name, definition, cursor_commit, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6)";
+pub(crate) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
+    let sql =
+        "INSERT INTO export (id, workspace, name, definition, cursor_commit, created_at, version,
+                   schedule, watches, state, next_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let values = args![
         export.id.as_str(),
         export.workspace.as_str(),
         &export.name,
         definition_text(&export.definition),
         export.cursor.0,
-        export.created_at
+        export.created_at,
+        export.version,
+        schedule_text(&export.schedule),
+        export.watches.as_ref().map(DatasetId::as_str),
+        word(&export.state),
+        export.next_at
     ];
     tx.execute(sql, values).await?;
     let owner = pins::Owner::Cursor(&export.id);
     pins::insert(tx, owner, &export.workspace, export.cursor, export.created_at).await
 }
 
+/// Writes down what an edit may change.
+pub(crate) async fn update(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
+    let sql = "UPDATE export SET definition = $2, cursor_commit = $3, last_run = $4, version = $5,
+                   schedule = $6, watches = $7, state = $8, reason = $9, failures = $10, next_at = $11,
+                   covered = $12
+               WHERE id = $1";
+    let values = args![
+        export.id.as_str(),
+        definition_text(&export.definition),
+        export.cursor.0,
+        export.last_run.as_ref().map(RunId::as_str),
+        export.version,
+        schedule_text(&export.schedule),
+        export.watches.as_ref().map(DatasetId::as_str),
+        word(&export.state),
+        export.reason.as_deref(),
+        export.failures,
+        export.next_at,
+        export.covered
+    ];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Keeps an export as it is now.
+pub(crate) async fn note_version(
+    tx: &mut Transaction,
+    export: &Export,
+    author: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let sql = "INSERT INTO export_version (export, version, definition, schedule, author, saved_at)
+               VALUES ($1, $2, $3, $4, $5, $6)";
+    let (definition, schedule) =
+        (definition_text(&export.definition), schedule_text(&export.schedule));
+    let values = args![export.id.as_str(), export.version, definition, schedule, author, now];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Returns active exports that are due, oldest first.
+pub(crate) async fn due(
+    tx: &mut Transaction,
+    now: DateTime<Utc>,
+    limit: u32,
+) -> Result<Vec<Export>, Error> {
+    let sql = select!(
+        "WHERE state = 'active' AND next_at <= $1
+             AND (watches IS NULL OR EXISTS (
+                 SELECT 1 FROM lake_commit c
+                 WHERE c.dataset = e.watches AND c.number > e.fired_commit
+                     AND c.kind NOT IN ('compact', 'expire', 'mark')))
+         ORDER BY next_at, id LIMIT $2"
+    );
+    let rows = tx.all(sql, args![truncate(now), limit]).await?;
+    rows.iter().map(read).collect()
+}
+
 /// Returns the export and locks its cursor until the transaction ends.
-pub(super) async fn hold(
+pub(crate) async fn hold(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     name: &str,
@@ -42,7 +119,7 @@ pub(super) async fn hold(
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn by_name(
+pub(crate) async fn by_name(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     name: &str,
@@ -50,11 +127,20 @@ pub(super) async fn by_name(
     if let Some(row) = tx.first(BY_NAME, args![workspace.as_str(), name]).await? {
         return Ok(read(&row)?);
     }
+    Err(no_export(tx, workspace, name).await?)
+}
+
+/// Returns the error for an export that is not there.
+pub(crate) async fn no_export(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<LedgerError, Error> {
     let sql = "SELECT name FROM export WHERE workspace = $1 LIMIT $2";
     let rows = tx.all(sql, args![workspace.as_str(), NAMES_MAX]).await?;
     let names: Vec<_> = rows.iter().map(|row| row.text("name")).collect::<Result<_, _>>()?;
     let nearest = nearest(name, names);
-    Err(LedgerError::NotFound { what: "export", name: name.into(), nearest })
+    Ok(LedgerError::NotFound { what: "export", name: name.into(), nearest })
 }
 
 /// Returns every saved export of a workspace by name.
@@ -62,8 +148,7 @@ pub(super) async fn all(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
 ) -> Result<Vec<Export>, Error> {
-    let sql = "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at
-               FROM export WHERE workspace = $1 ORDER BY name";
+    let sql = select!("WHERE workspace = $1 ORDER BY name");
     let rows = tx.all(sql, args![workspace.as_str()]).await?;
     rows.iter().map(read).collect()
 }
@@ -103,6 +188,10 @@ pub(super) fn definition_text(definition: &Definition) -> String {
     serde_json::to_string(definition).expect("a definition has only string keys")
 }
 
+fn schedule_text(schedule: &Schedule) -> String {
+    serde_json::to_string(schedule).expect("a schedule has only string keys")
+}
+
 fn read(row: &Row) -> Result<Export, Error> {
     Ok(Export {
         id: ExportId::new(row.text("id")?),
@@ -112,5 +201,13 @@ fn read(row: &Row) -> Result<Export, Error> {
         cursor: CommitNumber(row.count("cursor_commit")?),
         last_run: row.text_or_null("last_run")?.map(RunId::new),
         created_at: row.at("created_at")?,
+        version: row.count("version")?,
+        schedule: row.json("schedule")?,
+        watches: row.text_or_null("watches")?.map(DatasetId::new),
+        state: row.word("state")?,
+        reason: row.text_or_null("reason")?,
+        failures: row.count("failures")?,
+        next_at: row.at_or_null("next_at")?,
+        covered: row.at_or_null("covered")?,
     })
 }

@@ -11,6 +11,7 @@ use model::{CommitNumber, ExportId};
 use super::range::{self, Position};
 use super::{exports, keys, lease, pins, runs};
 use crate::database::{Error, Transaction, args, truncate, word};
+use crate::jobs;
 
 pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, LedgerError> {
     let (head, opened) = take_head(tx, new).await?;
@@ -36,6 +37,7 @@ pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, L
         (None, None) => None,
     };
     insert(tx, new, export.as_ref(), opened, range).await?;
+    jobs::opened(tx, new, export.as_ref(), opened).await?;
     let pin = pins::Owner::Run(&new.id);
     pins::insert(tx, pin, &new.workspace, range.1, truncate(new.now)).await?;
     let run = runs::by_id(tx, &new.workspace, &new.id).await?;
@@ -88,13 +90,17 @@ async fn check_saved(
     new: &NewRun,
     saved: &Export,
 ) -> Result<(), LedgerError> {
-    if let Some((property, was, asked)) = saved.definition.difference(&new.definition) {
+    let asked = new.definition.kept(new.slot.as_ref());
+    if let Some((property, was, asked)) = saved.definition.difference(&asked) {
         // A first use that came to nothing fixes nothing.
         if saved.last_run.is_some() || runs::any_open_of(tx, &saved.id).await? {
             let export = saved.name.clone();
             return Err(LedgerError::Differs { export, property, saved: was, asked });
         }
-        exports::redefine(tx, &saved.id, &new.definition).await?;
+        exports::redefine(tx, &saved.id, &new.definition.kept(new.slot.as_ref())).await?;
+    } else if saved.definition.meaning.is_none() {
+        // What it means is fixed by its first run.
+        exports::redefine(tx, &saved.id, &asked).await?;
     }
     if new.advance != Advance::Cursor {
         return Ok(());
@@ -106,16 +112,10 @@ async fn check_saved(
 }
 
 async fn save(tx: &mut Transaction, new: &NewRun, name: &str) -> Result<ExportId, Error> {
-    let export = Export {
-        id: ExportId::mint(),
-        workspace: new.workspace.clone(),
-        name: name.into(),
-        definition: new.definition.clone(),
-        cursor: CommitNumber(0),
-        last_run: None,
-        created_at: truncate(new.now),
-    };
+    let export =
+        Export::new(new.workspace.clone(), name, new.definition.clone(), truncate(new.now));
     exports::save(tx, &export).await?;
+    exports::note_version(tx, &export, "its first run", export.created_at).await?;
     Ok(export.id)
 }
 

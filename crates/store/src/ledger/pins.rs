@@ -10,7 +10,7 @@ use crate::database::{Error, Transaction, args};
 
 /// Who needs what is pinned.
 #[derive(Clone, Copy)]
-pub(super) enum Owner<'a> {
+pub(crate) enum Owner<'a> {
     /// An open run.
     Run(&'a RunId),
     /// A saved export.
@@ -26,7 +26,7 @@ impl<'a> Owner<'a> {
     }
 }
 
-pub(super) async fn insert(
+pub(crate) async fn insert(
     tx: &mut Transaction,
     owner: Owner<'_>,
     workspace: &WorkspaceId,
@@ -40,7 +40,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-pub(super) async fn remove(tx: &mut Transaction, owner: Owner<'_>) -> Result<(), Error> {
+pub(crate) async fn remove(tx: &mut Transaction, owner: Owner<'_>) -> Result<(), Error> {
     let (kind, id) = owner.columns();
     let sql = "DELETE FROM pin WHERE owner_kind = $1 AND owner = $2";
     tx.execute(sql, args![kind, id]).await?;

@@ -121,7 +121,7 @@ pub(super) async fn page(
 }
 
 /// Returns the open run that moves the export's cursor; none also for an export that is not saved yet.
-pub(super) async fn open_of(
+pub(crate) async fn open_of(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
     export: &str,

@@ -10,6 +10,7 @@ use model::run::{FrozenManifest, Plan, RunState};
 use super::lease::{self, Held};
 use super::{exports, parts, pins, runs};
 use crate::database::{Error, Transaction, args, truncate};
+use crate::jobs;
 
 pub(super) async fn planned(
     tx: &mut Transaction,
@@ -118,6 +119,10 @@ pub(super) async fn sealed(
             return Err(held.unbalanced(format!("it begins at {from}, the cursor is at {cursor}")));
         }
     }
+    if let Some(export) = &held.export {
+        let sql = "UPDATE export SET failures = 0, reason = NULL WHERE id = $1 AND failures > 0";
+        tx.execute(sql, args![export.as_str()]).await?;
+    }
     finish(tx, &held, RunState::Sealed, None, now).await?;
     Ok(())
 }
@@ -154,6 +159,7 @@ async fn finish(
 ) -> Result<(), Error> {
     let sql = "UPDATE run SET state = $2, error = $3, ended_at = $4, lease_until = 0 WHERE id = $1";
     tx.execute(sql, args![held.run.as_str(), state.as_str(), reason, now]).await?;
+    jobs::ended(tx, &held.run, state).await?;
     pins::remove(tx, pins::Owner::Run(&held.run)).await
 }
 

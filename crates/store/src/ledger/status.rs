@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use model::export::Export;
 use model::part::Receipt;
 use model::ports::{LedgerError, Runs};
-use model::run::{RunProgress, RunState, RunStatus, Sums, Unfinished};
+use model::run::{RunProgress, RunState, RunStatus, Sums};
 use model::{CommitNumber, RunId, WorkspaceId};
 
 use super::{exports, keys, parts, runs};
@@ -20,10 +20,11 @@ macro_rules! select {
         concat!(
             "SELECT r.id, e.name AS export_name, r.definition, r.advance, r.state, r.from_commit,
                  r.to_commit, r.lease_until, r.cancel_asked, r.error, r.created_at, r.ended_at,
-                 m.sha256, m.row_count, m.byte_count, m.file_count
+                 m.sha256, m.row_count, m.byte_count, m.file_count, j.error AS delay
              FROM run r
              LEFT JOIN export e ON e.id = r.export
-             LEFT JOIN run_manifest m ON m.run = r.id ",
+             LEFT JOIN run_manifest m ON m.run = r.id
+             LEFT JOIN job j ON j.kind = 'run' AND j.subject = r.id ",
             $tail
         )
     };
@@ -58,29 +59,6 @@ impl Runs for Store {
 
     async fn exports(&self, workspace: &WorkspaceId) -> Result<Vec<Export>, LedgerError> {
         Ok(exports::all(&mut self.database.read().await?, workspace).await?)
-    }
-
-    async fn unfinished(&self, of_one: u32) -> Result<Vec<Unfinished>, LedgerError> {
-        let tx = &mut self.database.read().await?;
-        let now = tx.clock().await?;
-        let sql = "SELECT id, workspace, epoch, lease_until FROM (
-                       SELECT id, workspace, epoch, lease_until, created_at, ROW_NUMBER() OVER (
-                           PARTITION BY workspace
-                           ORDER BY CASE WHEN lease_until > $1 THEN 1 ELSE 0 END, created_at, id
-                       ) AS place
-                       FROM run WHERE state IN ('planning', 'running', 'sealing')
-                   ) AS open_run
-                   WHERE place <= $2 ORDER BY place, created_at, id";
-        let rows = tx.all(sql, args![now, of_one]).await?;
-        let read = |row: &Row| {
-            Ok::<_, Error>(Unfinished {
-                workspace: WorkspaceId::new(row.text("workspace")?),
-                run: RunId::new(row.text("id")?),
-                epoch: row.count("epoch")?,
-                leased: row.int("lease_until")? > now,
-            })
-        };
-        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
     async fn unfinished_count(&self, workspace: &WorkspaceId) -> Result<u64, LedgerError> {
@@ -149,6 +127,7 @@ fn read(row: &Row, now: i64) -> Result<RunStatus, Error> {
         cancel_asked: row.int("cancel_asked")? != 0,
         leased: row.int("lease_until")? > now && !state.is_final(),
         error: row.text_or_null("error")?,
+        delay: row.text_or_null("delay")?,
         created_at: row.at("created_at")?,
         ended_at: row.at_or_null("ended_at")?,
         sums: sums(row)?,

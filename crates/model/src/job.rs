@@ -1,0 +1,66 @@
+//! Work that waits in the metadata database until a process does it.
+
+use chrono::{DateTime, Utc};
+
+use crate::ids::{ExportId, JobId, RunId, WorkspaceId};
+use crate::schedule::Slot;
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// What is to be done.
+    pub task: Task,
+    /// Times that it was put off.
+    pub attempts: u32,
+    /// The number of the newest lease: the run's own, if the task is a run.
+    pub epoch: u64,
+    /// Whether that lease is in force, by the database's clock.
+    pub leased: bool,
+    /// When it is due.
+    pub due_at: DateTime<Utc>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A run of an export is to be opened.
+    Slot {
+        /// The export.
+        export: ExportId,
+        /// Its name.
+        name: String,
+        /// For when.
+        slot: Slot,
+    },
+    /// An open run is to be brought to its end.
+    Run {
+        /// The run.
+        run: RunId,
+        /// Whether a slot asked for it.
+        of_slot: bool,
+    },
+}
+
+/// The right to work on a job. A later lease of the same job takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobLease {
+    /// The job.
+    pub job: JobId,
+    /// Ascends with each holder.
+    pub epoch: u64,
+}
+
+/// What follows when a run of an export failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// It is tried again then.
+    Again(DateTime<Utc>),
+    /// The export stops running by itself until somebody takes it up again.
+    Broken,
+    /// Nothing: there is no such slot any more, or somebody else has it.
+    Nothing,
+}

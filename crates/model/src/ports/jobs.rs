@@ -1,0 +1,43 @@
+//! The queue of jobs.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::ids::JobId;
+use crate::job::{AfterFailure, Job, JobLease};
+use crate::ports::LedgerError;
+
+/// Work that waits until a process does it.
+///
+/// Jobs come from elsewhere, in the transaction that makes them necessary: [`crate::ports::Exports::fire`] adds slots,
+/// [`crate::ports::Ledger::open_run`] adds runs and turns a slot into one, and a run's end removes its job, or turns it back into the slot
+/// if it failed. So there is a job exactly as long as there is something to do.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Returns jobs that are due, `of_one` of each workspace at most: those that nobody works on first, then by priority and age; the
+    /// first of each workspace before the second of any.
+    ///
+    /// Of one export the runs come in the order in which they were opened, and a slot when no run and no earlier slot is left. Slots of an export that does not
+    /// run by itself stay where they are.
+    async fn waiting(&self, of_one: u32, now: DateTime<Utc>) -> Result<Vec<Job>, LedgerError>;
+
+    /// Takes a slot whose newest lease is `epoch` and has lapsed, for [`crate::limits::JOB_LEASE_SECONDS`]; `None` if somebody was faster.
+    async fn claim(&self, job: &JobId, epoch: u64) -> Result<Option<JobLease>, LedgerError>;
+
+    /// Puts a job off and says why; fine if it is gone.
+    async fn later(&self, job: &JobId, due_at: DateTime<Utc>, why: &str)
+    -> Result<(), LedgerError>;
+
+    /// Gives a slot back, for whoever is next; fine if it is gone.
+    async fn release(&self, lease: &JobLease) -> Result<(), LedgerError>;
+
+    /// Counts a failure of a slot and decides what follows: it is tried again later and later, if that may help
+    /// and not [`crate::limits::FAILURES_MAX`] runs in a row have failed; else the export breaks.
+    async fn failed(
+        &self,
+        job: &JobId,
+        why: &str,
+        may_help: bool,
+        now: DateTime<Utc>,
+    ) -> Result<AfterFailure, LedgerError>;
+}

@@ -1,0 +1,383 @@
+//! Cases of saved exports and of the jobs that come of them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use model::access::Workspace;
+use model::document::Basis;
+use model::export::{Advance, Export, ExportState, NewRun, OpenSlot, SaveExport};
+use model::job::{AfterFailure, Job, JobLease, Task};
+use model::limits::{FAILED_AGAIN_SECONDS, FAILURES_MAX};
+use model::ports::LedgerError;
+use model::relation::Source;
+use model::run::RunState;
+use model::schedule::{Due, Mode, Schedule, Slot, Trigger};
+use model::{CommitNumber, JobId, OrganizationId, WorkspaceId};
+
+use super::{Rig, append, at, definition, incremental, refused, workspace};
+
+fn hourly(mode: Mode) -> Schedule {
+    Schedule { trigger: Trigger::Every { minutes: 60 }, mode, ..Schedule::default() }
+}
+
+fn windows() -> Schedule {
+    hourly(Mode::Window { lag_minutes: 0 })
+}
+
+fn saving(name: &str, schedule: Schedule) -> SaveExport {
+    SaveExport {
+        workspace: workspace(),
+        name: name.into(),
+        definition: definition(),
+        schedule,
+        watches: None,
+        restart: false,
+        author: "pr_1".into(),
+        now: at(5),
+    }
+}
+
+fn hour(n: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::hours(at(0).timestamp() / 3600 + n)
+}
+
+impl Rig {
+    async fn save(&self, save: &SaveExport) -> Export {
+        self.exports.save_export(save, &Basis::Nothing).await.unwrap()
+    }
+
+    async fn edit(&self, save: &SaveExport, seen: &Export) -> Result<Export, LedgerError> {
+        self.exports.save_export(save, &Basis::Etag(seen.tag())).await
+    }
+
+    /// Makes the slots of an export jobs that are due at an instant.
+    async fn fire_at(&self, name: &str, now: DateTime<Utc>) -> Due {
+        let export = self.ledger.export(&workspace(), name).await.unwrap();
+        let due = export.schedule.due(export.next_at.unwrap(), now, export.covered).unwrap();
+        assert!(self.exports.fire(&export, &due, now).await.unwrap());
+        due
+    }
+
+    async fn waiting_at(&self, now: DateTime<Utc>) -> Vec<Job> {
+        self.jobs.waiting(100, now).await.unwrap()
+    }
+
+    /// Takes the one slot that waits.
+    async fn claimed(&self, now: DateTime<Utc>) -> (Job, JobLease) {
+        let job = self.waiting_at(now).await.remove(0);
+        let lease = self.jobs.claim(&job.id, job.epoch).await.unwrap().unwrap();
+        (job, lease)
+    }
+
+    async fn found(&self, name: &str) -> Export {
+        self.ledger.export(&workspace(), name).await.unwrap()
+    }
+}
+
+fn for_slot(export: &str, lease: &JobLease) -> NewRun {
+    let slot = OpenSlot { lease: lease.clone(), is_window: false };
+    NewRun { slot: Some(slot), ..incremental(export) }
+}
+
+/// Returns what jobs are, as words: a run by its id, a slot by its hour.
+fn words(jobs: &[Job]) -> Vec<String> {
+    let word = |job: &Job| match &job.task {
+        Task::Run { run, .. } => run.to_string(),
+        Task::Slot { slot, .. } => ((slot.at - hour(0)).num_minutes() / 60).to_string(),
+    };
+    jobs.iter().map(word).collect()
+}
+
+pub async fn open_runs_are_jobs_and_ended_ones_are_not(rig: &Rig) {
+    rig.commits(1).await;
+    let held = rig.run_in("held", RunState::Running).await;
+    let left = rig.run_in("left", RunState::Planning).await;
+    rig.ledger.release(&left).await.unwrap();
+    for (name, state) in [
+        ("sealed", RunState::Sealed),
+        ("failed", RunState::Failed),
+        ("cancelled", RunState::Cancelled),
+    ] {
+        rig.run_in(name, state).await;
+    }
+    let found = rig.waiting_at(at(9)).await;
+    assert_eq!(words(&found), [left.run.as_str(), held.run.as_str()]);
+    assert_eq!(found.iter().map(|job| job.leased).collect::<Vec<_>>(), [false, true]);
+    assert!(found.iter().all(|job| job.epoch == 1 && job.attempts == 0));
+    assert_eq!(words(&rig.jobs.waiting(1, at(9)).await.unwrap()), [left.run.as_str()]);
+    rig.jobs.later(&found[0].id, at(60), "it was not there").await.unwrap();
+    assert_eq!(words(&rig.waiting_at(at(59)).await), [held.run.as_str()]);
+    let again = rig.waiting_at(at(60)).await;
+    assert_eq!((again.len(), again[0].attempts), (2, 1));
+    let status = rig.runs.brief(&workspace(), &left.run).await.unwrap();
+    assert_eq!(status.delay.as_deref(), Some("it was not there"));
+    rig.jobs.later(&JobId::new("none"), at(60), "gone").await.unwrap();
+}
+
+pub async fn no_workspace_hides_another(rig: &Rig) {
+    let other = Workspace {
+        id: WorkspaceId::mint(),
+        name: "other".into(),
+        organization: OrganizationId::default_organization(),
+        created_at: at(0),
+    };
+    rig.access.create_workspace(&other).await.unwrap();
+    let other = other.id;
+    let mut runs = Vec::new();
+    for (space, name) in
+        [(&workspace(), "a"), (&workspace(), "b"), (&workspace(), "c"), (&other, "d")]
+    {
+        let new = NewRun { workspace: space.clone(), ..incremental(name) };
+        let lease = rig.open(&new).await.lease;
+        rig.ledger.release(&lease).await.unwrap();
+        runs.push(lease.run.to_string());
+    }
+    let two = rig.jobs.waiting(2, at(9)).await.unwrap();
+    let mut firsts = words(&two[..2]);
+    firsts.sort();
+    let mut expected = vec![runs[0].clone(), runs[3].clone()];
+    expected.sort();
+    assert_eq!((two.len(), firsts), (3, expected));
+    assert_eq!(words(&two[2..]), [runs[1].clone()]);
+}
+
+pub async fn of_two_who_fire_one_does(rig: &Rig) {
+    rig.commits(1).await;
+    let export = rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    assert_eq!(export.next_at, Some(hour(1)));
+    assert!(rig.exports.due_exports(hour(1) - TimeDelta::seconds(1), 10).await.unwrap().is_empty());
+    let due = rig.exports.due_exports(hour(1), 10).await.unwrap();
+    assert_eq!(due, [export.clone()]);
+    let slots = export.schedule.due(hour(1), hour(1), None).unwrap();
+    assert!(rig.exports.fire(&export, &slots, hour(1)).await.unwrap());
+    assert!(!rig.exports.fire(&export, &slots, hour(1)).await.unwrap());
+    assert_eq!(words(&rig.waiting_at(hour(1)).await), ["1"]);
+    assert_eq!(rig.found("e").await.next_at, Some(hour(2)));
+    assert!(rig.exports.due_exports(hour(1), 10).await.unwrap().is_empty());
+}
+
+pub async fn a_slot_becomes_its_run(rig: &Rig) {
+    rig.commits(2).await;
+    rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    rig.fire_at("e", hour(1)).await;
+    let (job, lease) = rig.claimed(hour(1)).await;
+    assert_eq!(rig.jobs.claim(&job.id, job.epoch).await.unwrap(), None);
+    assert!(rig.waiting_at(hour(1)).await[0].leased);
+    // Whoever had it before opens nothing.
+    let late = JobLease { epoch: lease.epoch - 1, ..lease.clone() };
+    refused!(rig.ledger.open_run(&for_slot("e", &late)).await, LedgerError::SlotTaken);
+    assert!(rig.ledger.runs(&workspace(), None, 10).await.unwrap().is_empty());
+    let new = for_slot("e", &lease);
+    let opened = rig.open(&new).await;
+    let again = rig.open(&new).await;
+    assert_eq!(again.lease, opened.lease, "after a lost answer");
+    refused!(rig.ledger.open_run(&for_slot("e", &lease)).await, LedgerError::Open { .. });
+    let found = rig.waiting_at(hour(1)).await;
+    assert_eq!(found[0].task, Task::Run { run: new.id.clone(), of_slot: true });
+    assert_eq!((found.len(), &found[0].id, found[0].leased), (1, &job.id, true));
+    rig.bring(&opened.lease, RunState::Sealed).await;
+    assert!(rig.waiting_at(hour(9)).await.is_empty());
+    assert_eq!(rig.cursor("e").await, 2);
+}
+
+pub async fn a_slot_whose_run_failed_is_there_again(rig: &Rig) {
+    rig.commits(1).await;
+    rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    rig.fire_at("e", hour(1)).await;
+    let (job, lease) = rig.claimed(hour(1)).await;
+    let run = rig.open(&for_slot("e", &lease)).await.lease;
+    // While its run is open nothing has failed.
+    let nothing = rig.jobs.failed(&job.id, "x", true, hour(1)).await.unwrap();
+    assert_eq!(nothing, AfterFailure::Nothing);
+    rig.bring_on(&run, RunState::Failed).await;
+    let (again, lease) = rig.claimed(hour(1)).await;
+    assert_eq!((&again.id, words(&[again.clone()])), (&job.id, vec!["1".to_owned()]));
+    rig.jobs.release(&lease).await.unwrap();
+    assert!(!rig.waiting_at(hour(1)).await[0].leased);
+    let (_, lease) = rig.claimed(hour(1)).await;
+    let run = rig.open(&for_slot("e", &lease)).await.lease;
+    rig.bring_on(&run, RunState::Cancelled).await;
+    assert!(rig.waiting_at(hour(9)).await.is_empty(), "somebody did not want it");
+}
+
+pub async fn one_slot_waits_for_what_there_is(rig: &Rig) {
+    rig.commits(1).await;
+    rig.save(&saving("e", hourly(Mode::Full))).await;
+    for n in 1..4 {
+        rig.fire_at("e", hour(n)).await;
+    }
+    assert_eq!(words(&rig.waiting_at(hour(3)).await), ["1"]);
+    let (_, lease) = rig.claimed(hour(3)).await;
+    // One that is being opened may have read the head already.
+    rig.fire_at("e", hour(4)).await;
+    let full = NewRun { advance: Advance::None, ..for_slot("e", &lease) };
+    let run = rig.open(&full).await.lease;
+    assert_eq!(words(&rig.waiting_at(hour(4)).await), [run.run.as_str()]);
+    rig.bring(&run, RunState::Sealed).await;
+    assert_eq!(words(&rig.waiting_at(hour(4)).await), ["4"]);
+    assert_eq!(rig.cursor("e").await, 0);
+}
+
+pub async fn windows_have_their_runs_in_order(rig: &Rig) {
+    rig.commits(1).await;
+    rig.save(&saving("e", windows())).await;
+    let due = rig.fire_at("e", hour(3)).await;
+    assert_eq!(due.slots.len(), 3);
+    assert_eq!(rig.found("e").await.covered, Some(hour(3)));
+    for n in 1..4 {
+        let waiting = rig.waiting_at(hour(3)).await;
+        assert_eq!(words(&waiting), [n.to_string()]);
+        let Task::Slot { slot, .. } = &waiting[0].task else { panic!("it is a slot") };
+        assert_eq!(*slot, Slot { at: hour(n), since: Some(hour(n - 1)) });
+        let (_, lease) = rig.claimed(hour(3)).await;
+        let mut new = NewRun { advance: Advance::None, ..for_slot("e", &lease) };
+        new.slot = Some(OpenSlot { lease, is_window: true });
+        let selection = &mut new.definition.relation.selection;
+        (selection.since, selection.until) = (slot.since, Some(slot.at));
+        let run = rig.open(&new).await.lease;
+        rig.bring(&run, RunState::Sealed).await;
+        let saved = rig.found("e").await.definition;
+        assert_eq!(saved.relation.selection.since, None, "the window is the slot's");
+    }
+    assert!(rig.waiting_at(hour(3)).await.is_empty());
+}
+
+pub async fn a_run_that_is_asked_for_comes_first(rig: &Rig) {
+    rig.commits(1).await;
+    rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    rig.fire_at("e", hour(1)).await;
+    let asked = rig.open(&incremental("e")).await.lease;
+    assert_eq!(words(&rig.waiting_at(hour(1)).await), [asked.run.as_str()]);
+    rig.bring(&asked, RunState::Sealed).await;
+    assert_eq!(words(&rig.waiting_at(hour(1)).await), ["1"]);
+}
+
+pub async fn what_may_help_is_tried_again_until_it_breaks(rig: &Rig) {
+    rig.commits(1).await;
+    rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    rig.fire_at("e", hour(1)).await;
+    let mut now = hour(1);
+    for n in 1..FAILURES_MAX {
+        let (job, _) = rig.claimed(now).await;
+        let after = rig.jobs.failed(&job.id, "no answer", true, now).await.unwrap();
+        let AfterFailure::Again(at) = after else { panic!("{n}: {after:?}") };
+        let pause = (at - now).num_seconds();
+        assert_eq!(pause, (FAILED_AGAIN_SECONDS << (n - 1)).min(3600));
+        assert!(rig.waiting_at(at - TimeDelta::seconds(1)).await.is_empty());
+        now = at;
+    }
+    let (job, _) = rig.claimed(now).await;
+    let after = rig.jobs.failed(&job.id, "no answer", true, now).await.unwrap();
+    assert_eq!(after, AfterFailure::Broken);
+    let export = rig.found("e").await;
+    assert_eq!((export.state, export.failures), (ExportState::Broken, FAILURES_MAX));
+    assert_eq!((export.reason.as_deref(), export.cursor.0), (Some("no answer"), 0));
+    assert!(rig.waiting_at(hour(99)).await.is_empty());
+    assert!(rig.exports.due_exports(hour(99), 10).await.unwrap().is_empty());
+    let active = ExportState::Active;
+    let export = rig.exports.set_export_state(&workspace(), "e", active, now).await.unwrap();
+    assert_eq!((export.failures, export.reason), (0, None));
+    let (job, _) = rig.claimed(now).await;
+    // What does not go away by itself breaks it at once.
+    let after = rig.jobs.failed(&job.id, "no such column", false, now).await.unwrap();
+    assert_eq!(after, AfterFailure::Broken);
+    rig.exports.set_export_state(&workspace(), "e", active, now).await.unwrap();
+    let (_, lease) = rig.claimed(now).await;
+    let run = rig.open(&for_slot("e", &lease)).await.lease;
+    rig.bring(&run, RunState::Sealed).await;
+    assert_eq!(rig.found("e").await.failures, 0);
+}
+
+pub async fn a_paused_export_stays_where_it_is(rig: &Rig) {
+    rig.commits(1).await;
+    rig.save(&saving("e", windows())).await;
+    rig.fire_at("e", hour(1)).await;
+    let turn = async |state| rig.exports.set_export_state(&workspace(), "e", state, hour(1)).await;
+    turn(ExportState::Paused).await.unwrap();
+    assert!(rig.waiting_at(hour(5)).await.is_empty());
+    assert!(rig.exports.due_exports(hour(5), 10).await.unwrap().is_empty());
+    turn(ExportState::Active).await.unwrap();
+    assert_eq!(words(&rig.waiting_at(hour(5)).await), ["1"]);
+    assert_eq!(rig.fire_at("e", hour(5)).await.slots.len(), 4, "windows are not lost");
+    let none = rig.exports.set_export_state(&workspace(), "f", ExportState::Paused, hour(1)).await;
+    refused!(none, LedgerError::NotFound { what: "export", .. });
+}
+
+pub async fn new_rows_make_an_export_due(rig: &Rig) {
+    let orders = rig.orders().await;
+    let other = super::new_dataset("other");
+    rig.catalog.create_dataset(&workspace(), &other, at(0)).await.unwrap();
+    let trigger = Trigger::OnData { minutes: 1 };
+    let schedule = Schedule { trigger, ..Schedule::default() };
+    rig.save(&SaveExport { watches: Some(orders.clone()), ..saving("e", schedule) }).await;
+    let due = async |second| rig.exports.due_exports(at(second), 10).await.unwrap();
+    assert!(due(10).await.is_empty());
+    rig.commit(&append(&other.id, 1)).await;
+    assert!(due(10).await.is_empty());
+    rig.commit(&append(&orders, 1)).await;
+    let found = due(10).await;
+    assert_eq!(found.len(), 1);
+    let slot = Slot { at: at(10), since: None };
+    let next = Due { slots: vec![slot], skipped: 0, next: Some(at(70)) };
+    assert!(rig.exports.fire(&found[0], &next, at(10)).await.unwrap());
+    assert!(due(99).await.is_empty(), "a slot was made for them");
+    rig.commit(&append(&orders, 1)).await;
+    assert!(due(69).await.is_empty());
+    assert_eq!(due(70).await.len(), 1);
+}
+
+pub async fn an_edit_says_what_it_is_built_on(rig: &Rig) {
+    let first = rig.save(&saving("e", Schedule::default())).await;
+    assert_eq!((first.version, first.next_at), (1, None));
+    let again = rig.exports.save_export(&saving("e", windows()), &Basis::Nothing).await;
+    refused!(again, LedgerError::Exists { .. });
+    let other = SaveExport { author: "pr_2".into(), now: at(6), ..saving("e", windows()) };
+    let second = rig.edit(&other, &first).await.unwrap();
+    assert_eq!((second.version, second.next_at), (2, Some(hour(1))));
+    assert_eq!(second.id, first.id);
+    refused!(rig.edit(&other, &first).await, LedgerError::Changed { .. });
+    refused!(rig.edit(&saving("f", windows()), &first).await, LedgerError::NotFound { .. });
+    let versions = async |before, limit| {
+        let found = rig.exports.export_versions(&workspace(), "e", before, limit).await.unwrap();
+        found.into_iter().map(|one| (one.version, one.author, one.at)).collect::<Vec<_>>()
+    };
+    let (old, new) = ((1, "pr_1".to_owned(), at(5)), (2, "pr_2".to_owned(), at(6)));
+    assert_eq!(versions(None, 10).await, [new.clone(), old.clone()]);
+    assert_eq!((versions(None, 1).await, versions(Some(2), 1).await), (vec![new], vec![old]));
+    assert_eq!(rig.found("e").await, second);
+}
+
+pub async fn what_has_delivered_goes_on_or_begins_again(rig: &Rig) {
+    rig.commits(2).await;
+    let saved = rig.save(&saving("e", Schedule::default())).await;
+    rig.run_in("e", RunState::Sealed).await;
+    let mut other = saving("e", Schedule::default());
+    other.definition.format.format = "csv".into();
+    let saved = rig.edit(&other, &saved).await.unwrap();
+    assert_eq!((saved.cursor.0, saved.version), (2, 2), "another format goes on");
+    other.definition.relation.source = Source::Dataset("others".into());
+    refused!(rig.edit(&other, &saved).await, LedgerError::Restart { property: "the relation", .. });
+    other.definition = definition();
+    other.definition.destination = "file:///elsewhere".into();
+    refused!(rig.edit(&other, &saved).await, LedgerError::Restart { .. });
+    let full = saving("e", hourly(Mode::Full));
+    refused!(rig.edit(&full, &saved).await, LedgerError::Restart { property: "the mode", .. });
+    let restart = SaveExport { restart: true, ..other };
+    let begun = rig.edit(&restart, &saved).await.unwrap();
+    assert_eq!((begun.cursor, &begun.last_run), (CommitNumber(0), &None));
+    let new = NewRun { definition: begun.definition.clone(), ..incremental("e") };
+    let run = rig.open(&new).await;
+    assert_eq!((run.run.from.0, run.run.to.0), (0, 2));
+    refused!(rig.edit(&restart, &begun).await, LedgerError::Open { .. });
+}
+
+pub async fn an_edit_of_the_trigger_leaves_no_gap(rig: &Rig) {
+    rig.commits(1).await;
+    let saved = rig.save(&saving("e", windows())).await;
+    rig.fire_at("e", hour(2)).await;
+    let saved = rig.edit(&saving("e", windows()), &saved).await.unwrap();
+    assert_eq!(saved.next_at, Some(hour(3)), "nothing about it was changed");
+    let trigger = Trigger::Every { minutes: 7 };
+    let other = SaveExport { now: hour(2), ..saving("e", Schedule { trigger, ..windows() }) };
+    let saved = rig.edit(&other, &saved).await.unwrap();
+    let due = rig.fire_at("e", saved.next_at.unwrap()).await;
+    assert_eq!(due.slots[0].since, Some(hour(2)));
+}

@@ -1,0 +1,288 @@
+//! Saved exports: the store as [`Exports`].
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use model::document::Basis;
+use model::export::{Export, ExportState, ExportVersion, SaveExport};
+use model::limits::EXPORTS_MAX;
+use model::ports::{Exports, LedgerError};
+use model::schedule::{Due, Mode, Schedule, Slot};
+use model::{CommitNumber, ExportId, JobId, WorkspaceId};
+use serde::Serialize;
+
+use crate::Store;
+use crate::database::{Error, Row, Transaction, args, transact, truncate, word};
+use crate::ledger::{exports, pins, runs};
+
+#[async_trait]
+impl Exports for Store {
+    async fn save_export(&self, save: &SaveExport, basis: &Basis) -> Result<Export, LedgerError> {
+        transact!(self.database, LedgerError, |tx| save_one(tx, save, basis))
+    }
+
+    async fn export_versions(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<ExportVersion>, LedgerError> {
+        let tx = &mut self.database.read().await?;
+        let export = exports::by_name(tx, workspace, name).await?;
+        Ok(versions(tx, &export.id, before.unwrap_or(u64::MAX), limit).await?)
+    }
+
+    async fn set_export_state(
+        &self,
+        workspace: &WorkspaceId,
+        name: &str,
+        state: ExportState,
+        now: DateTime<Utc>,
+    ) -> Result<Export, LedgerError> {
+        transact!(self.database, LedgerError, |tx| set_state(tx, (workspace, name), state, now))
+    }
+
+    async fn due_exports(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Export>, LedgerError> {
+        Ok(exports::due(&mut self.database.glance().await?, now, limit).await?)
+    }
+
+    async fn fire(
+        &self,
+        seen: &Export,
+        due: &Due,
+        now: DateTime<Utc>,
+    ) -> Result<bool, LedgerError> {
+        transact!(self.database, LedgerError, |tx| fire(tx, seen, due, now))
+    }
+}
+
+async fn save_one(
+    tx: &mut Transaction,
+    save: &SaveExport,
+    basis: &Basis,
+) -> Result<Export, LedgerError> {
+    let held = exports::hold(tx, &save.workspace, &save.name).await?;
+    let export = match (held, basis) {
+        (None, Basis::Nothing) => create(tx, save).await?,
+        (None, _) => return Err(exports::no_export(tx, &save.workspace, &save.name).await?),
+        (Some(held), Basis::Nothing) => return Err(LedgerError::Exists { export: held.name }),
+        (Some(held), Basis::Etag(seen)) if *seen != held.tag() => {
+            return Err(LedgerError::Changed { export: held.name });
+        }
+        (Some(held), _) => edit(tx, save, held).await?,
+    };
+    exports::note_version(tx, &export, &save.author, truncate(save.now)).await?;
+    Ok(export)
+}
+
+async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Export, LedgerError> {
+    let sql = "SELECT COUNT(*) AS n FROM export WHERE workspace = $1";
+    let count: u64 = tx.one(sql, args![save.workspace.as_str()]).await?.count("n")?;
+    if count >= EXPORTS_MAX {
+        return Err(LedgerError::TooMany { most: EXPORTS_MAX });
+    }
+    let workspace = save.workspace.clone();
+    let export = Export {
+        watches: save.watches.clone(),
+        next_at: next(&save.schedule, save.watches.is_some(), save.now),
+        schedule: save.schedule.clone(),
+        ..Export::new(workspace, &save.name, save.definition.clone(), truncate(save.now))
+    };
+    exports::save(tx, &export).await?;
+    if !save_pin(&save.schedule) {
+        pins::remove(tx, pins::Owner::Cursor(&export.id)).await?;
+    }
+    Ok(export)
+}
+
+/// Whether a cursor keeps rows: only one that moves does.
+fn save_pin(schedule: &Schedule) -> bool {
+    schedule.mode == Mode::Incremental
+}
+
+/// Returns when an export is due first; of one that watches a dataset, at once.
+fn next(schedule: &Schedule, watches: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    // Whoever saves has checked it.
+    let first = schedule.first(now).ok().flatten();
+    first
+        .or_else(|| watches.then(|| schedule.start_at.map_or(now, |start| start.max(now))))
+        .map(truncate)
+}
+
+async fn edit(
+    tx: &mut Transaction,
+    save: &SaveExport,
+    held: Export,
+) -> Result<Export, LedgerError> {
+    let was_begun = held.last_run.is_some() && held.schedule.mode == Mode::Incremental;
+    let other = other_source(&held, save);
+    if save.restart {
+        if let Some(run) = runs::open_of(tx, &held.workspace, &held.name).await? {
+            return Err(LedgerError::Open { export: held.name, run: run.id });
+        }
+    } else if let Some((property, saved)) = other.clone().filter(|_| was_begun) {
+        let (export, cursor) = (held.name, held.cursor);
+        return Err(LedgerError::Restart { export, cursor, property, saved });
+    }
+    let mut definition = save.definition.clone();
+    if other.is_none() && !save.restart {
+        // Its names mean what they meant.
+        definition.meaning.clone_from(&held.definition.meaning);
+    }
+    let is_same = held.schedule == save.schedule && held.watches == save.watches;
+    let begun = next(&save.schedule, save.watches.is_some(), save.now);
+    let is_window = |schedule: &Schedule| matches!(schedule.mode, Mode::Window { .. });
+    let goes_on = is_window(&held.schedule) && is_window(&save.schedule) && !save.restart;
+    let export = Export {
+        definition,
+        cursor: if save.restart { CommitNumber(0) } else { held.cursor },
+        last_run: held.last_run.filter(|_| !save.restart),
+        version: held.version + 1,
+        next_at: if is_same && !save.restart { held.next_at } else { begun },
+        covered: held.covered.filter(|_| goes_on),
+        schedule: save.schedule.clone(),
+        watches: save.watches.clone(),
+        ..held
+    };
+    exports::update(tx, &export).await?;
+    pins::remove(tx, pins::Owner::Cursor(&export.id)).await?;
+    if save_pin(&export.schedule) {
+        let (owner, now) = (pins::Owner::Cursor(&export.id), truncate(save.now));
+        pins::insert(tx, owner, &export.workspace, export.cursor, now).await?;
+    }
+    Ok(export)
+}
+
+/// Returns what an edit changes that a chain of manifests cannot go on with.
+fn other_source(held: &Export, save: &SaveExport) -> Option<(&'static str, String)> {
+    let (was, is) = (&held.definition, &save.definition);
+    if was.relation.source != is.relation.source {
+        return Some(("the relation", text(&was.relation.source)));
+    }
+    if was.destination != is.destination {
+        return Some(("the destination", was.destination.clone()));
+    }
+    (held.schedule.mode != save.schedule.mode).then(|| ("the mode", text(&held.schedule.mode)))
+}
+
+fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("it has only string keys")
+}
+
+async fn versions(
+    tx: &mut Transaction,
+    export: &ExportId,
+    before: u64,
+    limit: u32,
+) -> Result<Vec<ExportVersion>, Error> {
+    let sql = "SELECT version, definition, schedule, author, saved_at FROM export_version
+               WHERE export = $1 AND version < $2 ORDER BY version DESC LIMIT $3";
+    let rows = tx.all(sql, args![export.as_str(), before, limit]).await?;
+    let read = |row: &Row| {
+        Ok(ExportVersion {
+            version: row.count("version")?,
+            definition: row.json("definition")?,
+            schedule: row.json("schedule")?,
+            author: row.text("author")?,
+            at: row.at("saved_at")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn set_state(
+    tx: &mut Transaction,
+    (workspace, name): (&WorkspaceId, &str),
+    state: ExportState,
+    now: DateTime<Utc>,
+) -> Result<Export, LedgerError> {
+    let Some(held) = exports::hold(tx, workspace, name).await? else {
+        return Err(exports::no_export(tx, workspace, name).await?);
+    };
+    if held.state == state {
+        return Ok(held);
+    }
+    let is_taken_up = state == ExportState::Active;
+    let export = Export {
+        state,
+        reason: held.reason.clone().filter(|_| !is_taken_up),
+        failures: if is_taken_up { 0 } else { held.failures },
+        ..held
+    };
+    exports::update(tx, &export).await?;
+    if is_taken_up {
+        // What failed last is tried at once, and new rows are looked for from the cursor on.
+        let sql = "UPDATE job SET due_at = $2, attempts = 0 WHERE export = $1 AND kind = 'slot'";
+        tx.execute(sql, args![export.id.as_str(), truncate(now)]).await?;
+        let sql = "UPDATE export SET fired_commit = cursor_commit WHERE id = $1";
+        tx.execute(sql, args![export.id.as_str()]).await?;
+    }
+    Ok(export)
+}
+
+async fn fire(
+    tx: &mut Transaction,
+    seen: &Export,
+    due: &Due,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let now = truncate(now);
+    let sql = "UPDATE export SET next_at = $4, covered = COALESCE($5, covered),
+                   fired_commit = (SELECT head FROM workspace w WHERE w.id = export.workspace)
+               WHERE id = $1 AND version = $2 AND next_at = $3 AND state = $6";
+    let covered = due.slots.last().filter(|slot| slot.since.is_some()).map(|slot| slot.at);
+    let active = word(&ExportState::Active);
+    let values = args![
+        seen.id.as_str(),
+        seen.version,
+        seen.next_at,
+        due.next.map(truncate),
+        covered,
+        active
+    ];
+    if tx.execute(sql, values).await? == 0 {
+        return Ok(false);
+    }
+    for slot in &due.slots {
+        add(tx, seen, slot, now).await?;
+    }
+    Ok(true)
+}
+
+async fn add(
+    tx: &mut Transaction,
+    export: &Export,
+    slot: &Slot,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let id = export.id.as_str();
+    if slot.since.is_none() {
+        // Whoever opens its run reads the newest commit then.
+        let sql = "SELECT 1 AS one FROM job WHERE export = $1 AND kind = 'slot' AND lease_until = 0 LIMIT 1";
+        if tx.first(sql, args![id]).await?.is_some() {
+            return Ok(());
+        }
+    }
+    let sql = "UPDATE workspace SET opened = opened + 1 WHERE id = $1 RETURNING opened";
+    let place = tx.one(sql, args![export.workspace.as_str()]).await?.int("opened")?;
+    let job = JobId::mint();
+    let sql =
+        "INSERT INTO job (id, workspace, kind, subject, line, place, export, slot_at, slot_since,
+                   due_at, created_at)
+               VALUES ($1, $2, 'slot', $1, $3, $4, $3, $5, $6, $7, $7)";
+    let values = args![
+        job.as_str(),
+        export.workspace.as_str(),
+        id,
+        place,
+        slot.at,
+        slot.since.map(truncate),
+        now
+    ];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
