@@ -353,7 +353,7 @@ impl Catalog for MemoryCatalog {
         &self,
         _workspace: &WorkspaceId,
         name: &str,
-        now: DateTime<Utc>,
+        _now: DateTime<Utc>,
     ) -> Result<(), CatalogError> {
         let mut state = self.state.lock().expect("not poisoned");
         state.dataset(name)?;
@@ -456,7 +456,7 @@ impl Catalog for MemoryCatalog {
         &self,
         _workspace: &WorkspaceId,
         _objects: &[Doomed],
-        now: DateTime<Utc>,
+        _now: DateTime<Utc>,
     ) -> Result<(), CatalogError> {
         Ok(())
     }

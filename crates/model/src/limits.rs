@@ -290,9 +290,6 @@ pub const DUTY_SECONDS: i64 = 600;
 /// Datasets looked at together.
 pub const KEEP_PAGE: u32 = 200;
 
-/// Seconds for which whoever takes a job of its own has it. A run has its own lease as soon as it is open.
-pub const JOB_LEASE_SECONDS: i64 = 120;
-
 /// Jobs of one workspace that a server looks at, at once; those that cannot be done for now are not due.
 pub const JOBS_LOOKED_AT: u32 = 100;
 

@@ -6,20 +6,21 @@
 //! run failed is tried again, or breaks. A stop drops what is under way and gives the leases back: the next start goes on.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use model::job::{AfterFailure, Job, JobLease, Task};
 use model::limits::{
-    JOBS_LOOKED_AT, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE,
-    RUNS_LOOK_SECONDS,
+    JOBS_LOOKED_AT, LEASE_SECONDS, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE,
+    RUNS_AT_ONCE_OF_ONE, RUNS_LOOK_SECONDS,
 };
 use model::ports::{Exports, Jobs, Lease, Ledger, LedgerError, Progress, Runs};
 use model::run::Run;
 use model::schedule::Slot;
-use model::{Clock, Code, ExportId, Failure, WorkspaceId};
-use run::{Coordinator, Liveness, Observer, Pauses, Request};
+use model::{Clock, Code, ExportId, Failure, RunId, WorkspaceId};
+use run::{Coordinator, Guard, Liveness, Observer, Pauses, Request};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -117,8 +118,7 @@ impl Executor {
     fn is_dead(&self, job: &Job) -> bool {
         match &job.task {
             Task::Run { run, .. } => self.liveness.is_dead(run, job.epoch),
-            // It is held for a moment only.
-            Task::Slot { .. } => false,
+            Task::Slot { .. } => self.liveness.is_dead(&lock(job), job.epoch),
         }
     }
 
@@ -136,19 +136,38 @@ impl Executor {
             Task::Run { run, .. } => {
                 self.coordinator.resume(&job.workspace, run, holder).await.map(drop)
             }
-            Task::Slot { export, name, slot } => match self.jobs.claim(&job.id, job.epoch).await {
+            Task::Slot { export, name, slot } => match self.claim(job).await {
                 Ok(None) => return,
-                Ok(Some(lease)) => {
+                Ok(Some((lease, _guard))) => {
                     holder.hold(&lease);
                     self.slot((job, lease), (export, name, slot), holder).await
                 }
-                Err(error) => Err(error.into()),
+                Err(error) => Err(error),
             },
         };
         if let Err(error) = done
             && let Err(error) = self.not_done(job, &error).await
         {
             tracing::warn!(job = %job.id, %error, "a job that failed could not be put off");
+        }
+    }
+
+    /// Takes a slot, and marks this process as the one that has it.
+    async fn claim(&self, job: &Job) -> Result<Option<(JobLease, Option<Guard>)>, run::Error> {
+        let is_dead = job.leased && self.is_dead(job);
+        let guard = self.liveness.hold(&lock(job), job.epoch + 1)?;
+        // Of two that see the dead holder only the one that got its place may act on it.
+        let taken = self.jobs.claim(&job.id, job.epoch, is_dead && guard.is_some()).await?;
+        Ok(taken.map(|lease| (lease, guard)))
+    }
+
+    /// Renews the lease of a slot for as long as it is polled.
+    async fn renew(&self, lease: &JobLease) -> Infallible {
+        loop {
+            self.pauses.pause(Duration::from_secs(LEASE_SECONDS.unsigned_abs()) / 3).await;
+            if let Err(error) = self.jobs.renew_job(lease).await {
+                tracing::warn!(job = %lease.job, %error, "a lease could not be renewed");
+            }
         }
     }
 
@@ -163,8 +182,12 @@ impl Executor {
         if export.id != *id {
             return Err(LedgerError::SlotTaken.into());
         }
-        let request = Request::of(export, Some((slot, lease)));
-        self.coordinator.start(&request, holder).await.map(drop)
+        let request = Request::of(export, Some((slot, lease.clone())));
+        tokio::select! {
+            biased;
+            done = self.coordinator.start(&request, holder) => done.map(drop),
+            never = self.renew(&lease) => match never {},
+        }
     }
 
     /// Puts off a job that was not done.
@@ -221,6 +244,11 @@ impl Executor {
         }
         self.let_go(&holder).await;
     }
+}
+
+/// Returns the name of the lock of a job that is no run: locks are named by what is worked on.
+fn lock(job: &Job) -> RunId {
+    RunId::new(job.id.as_str())
 }
 
 /// Returns after how long a job is looked at again that was put off so often.
@@ -286,7 +314,7 @@ impl Observer for Holder {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use model::{JobId, RunId};
+    use model::JobId;
 
     use super::*;
 

@@ -5,7 +5,6 @@ mod places;
 
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;

@@ -7,8 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use model::export::{ExportState, NewRun};
 use model::job::{AfterFailure, Job, JobLease, Task};
 use model::limits::{
-    FAILED_AGAIN_SECONDS, FAILED_AGAIN_SECONDS_MAX, FAILURES_MAX, JOB_LEASE_SECONDS,
-    REASON_CHARS_MAX,
+    FAILED_AGAIN_SECONDS, FAILED_AGAIN_SECONDS_MAX, FAILURES_MAX, LEASE_SECONDS, REASON_CHARS_MAX,
 };
 use model::ports::{Jobs, LedgerError};
 use model::run::RunState;
@@ -24,8 +23,17 @@ impl Jobs for Store {
         Ok(waiting(&mut self.database.read().await?, of_one, now).await?)
     }
 
-    async fn claim(&self, job: &JobId, epoch: u64) -> Result<Option<JobLease>, LedgerError> {
-        transact!(self.database, LedgerError, |tx| claim(tx, job, epoch))
+    async fn claim(
+        &self,
+        job: &JobId,
+        epoch: u64,
+        is_dead: bool,
+    ) -> Result<Option<JobLease>, LedgerError> {
+        transact!(self.database, LedgerError, |tx| claim(tx, job, epoch, is_dead))
+    }
+
+    async fn renew_job(&self, lease: &JobLease) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| renew(tx, lease))
     }
 
     async fn later(
@@ -107,13 +115,22 @@ async fn claim(
     tx: &mut Transaction,
     job: &JobId,
     epoch: u64,
+    is_dead: bool,
 ) -> Result<Option<JobLease>, LedgerError> {
     let clock = tx.clock().await?;
     let sql = "UPDATE job SET epoch = epoch + 1, lease_until = $3
-               WHERE id = $1 AND epoch = $2 AND kind = 'slot' AND lease_until <= $4";
-    let until = clock + JOB_LEASE_SECONDS * 1_000_000;
-    let taken = tx.execute(sql, args![job.as_str(), epoch, until, clock]).await? > 0;
+               WHERE id = $1 AND epoch = $2 AND kind = 'slot' AND (lease_until <= $4 OR $5 = 1)";
+    let until = clock + LEASE_SECONDS * 1_000_000;
+    let values = args![job.as_str(), epoch, until, clock, i64::from(is_dead)];
+    let taken = tx.execute(sql, values).await? > 0;
     Ok(taken.then(|| JobLease { job: job.clone(), epoch: epoch + 1 }))
+}
+
+async fn renew(tx: &mut Transaction, lease: &JobLease) -> Result<(), LedgerError> {
+    let until = tx.clock().await? + LEASE_SECONDS * 1_000_000;
+    let sql = "UPDATE job SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND kind = 'slot'";
+    tx.execute(sql, args![lease.job.as_str(), lease.epoch, until]).await?;
+    Ok(())
 }
 
 async fn later(

@@ -21,8 +21,17 @@ pub trait Jobs: Send + Sync {
     /// run by itself stay where they are.
     async fn waiting(&self, of_one: u32, now: DateTime<Utc>) -> Result<Vec<Job>, LedgerError>;
 
-    /// Takes a slot whose newest lease is `epoch` and has lapsed, for [`crate::limits::JOB_LEASE_SECONDS`]; `None` if somebody was faster.
-    async fn claim(&self, job: &JobId, epoch: u64) -> Result<Option<JobLease>, LedgerError>;
+    /// Takes a slot whose newest lease is `epoch` and has lapsed, or whose holder is proven to be gone, for
+    /// [`crate::limits::LEASE_SECONDS`]; `None` if somebody was faster.
+    async fn claim(
+        &self,
+        job: &JobId,
+        epoch: u64,
+        is_dead: bool,
+    ) -> Result<Option<JobLease>, LedgerError>;
+
+    /// Renews the lease of a slot; fine if it is a run by now, or somebody else's.
+    async fn renew_job(&self, lease: &JobLease) -> Result<(), LedgerError>;
 
     /// Puts a job off and says why; fine if it is gone.
     async fn later(&self, job: &JobId, due_at: DateTime<Utc>, why: &str)

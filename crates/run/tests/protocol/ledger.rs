@@ -9,7 +9,7 @@ use model::export::{Advance, Export, NewRun};
 use model::part::{Part, PartId, Receipt};
 use model::ports::{Lease, Ledger, LedgerError, Opened};
 use model::run::{FrozenManifest, Intent, Plan, Run, RunState};
-use model::{CommitNumber, ExportId, RunId, WorkspaceId};
+use model::{CommitNumber, RunId, WorkspaceId};
 
 use crate::process::{Handle, Injected};
 

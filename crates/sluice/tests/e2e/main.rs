@@ -14,6 +14,7 @@ mod helper;
 mod http;
 mod isolation;
 mod log;
+mod nodes;
 mod pages;
 mod postgres;
 mod runs;

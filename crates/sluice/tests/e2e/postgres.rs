@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::helper::{Sluice, rows, text};
 
-/// A data folder whose metadata is in a database of its own.
-pub(crate) fn on_postgres() -> Sluice {
+/// The settings of a database of its own.
+pub(crate) fn database() -> String {
     let server = std::env::var("SLUICE_TEST_POSTGRES")
         .expect("SLUICE_TEST_POSTGRES names a server; run the tests with scripts/test");
     let name = format!("e2e_{}", uuid::Uuid::new_v4().simple());
@@ -18,8 +18,13 @@ pub(crate) fn on_postgres() -> Sluice {
         .expect("psql comes with PostgreSQL");
     assert!(made.success(), "the database is made");
     let (address, _) = server.rsplit_once('/').expect("a URL with a database");
+    format!("[database]\nurl = \"{address}/{name}\"\n")
+}
+
+/// A data folder whose metadata is in a database of its own.
+pub(crate) fn on_postgres() -> Sluice {
     let sluice = Sluice::new();
-    sluice.configure(&format!("[database]\nurl = \"{address}/{name}\"\n"));
+    sluice.configure(&database());
     sluice
 }
 

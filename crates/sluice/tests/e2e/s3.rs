@@ -41,7 +41,7 @@ impl Bucket {
     }
 
     /// The settings of a lake in it.
-    fn lake(&self) -> String {
+    pub(crate) fn lake(&self) -> String {
         format!(
             "[lake]\ntail_bytes = 0\nstore = \"{}\"\n[lake.s3]\nendpoint = \"{}\"\n\
             access_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",

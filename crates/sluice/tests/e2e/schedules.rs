@@ -10,70 +10,90 @@ use crate::helper::{Sluice, manifest, text};
 use crate::server::{Answer, Server};
 
 /// Looks at something that a server is about to do.
-const LOOKS_MAX: u32 = 1200;
+const LOOKS_MAX: u32 = 3600;
+
+/// A clock that servers are told to have.
+pub(crate) struct Time {
+    clock: PathBuf,
+    pub(crate) now: DateTime<Utc>,
+}
 
 struct World {
     sluice: Sluice,
-    clock: PathBuf,
-    now: DateTime<Utc>,
+    time: Time,
 }
 
-fn at(text: &str) -> DateTime<Utc> {
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).expect("a time").with_timezone(&Utc)
 }
 
-impl World {
-    fn new(now: &str) -> Self {
-        let sluice = Sluice::new();
-        let mut world = Self { clock: sluice.path("clock"), sluice, now: at(now) };
-        world.set(at(now));
-        world
+impl Time {
+    /// Makes a clock that lies beside a data folder.
+    pub(crate) fn new(sluice: &Sluice, now: &str) -> Self {
+        let mut time = Self { clock: sluice.path("clock"), now: at(now) };
+        time.set(at(now));
+        time
     }
 
     /// Sets the clock, whole at once.
-    fn set(&mut self, now: DateTime<Utc>) {
-        let new = self.sluice.path("clock.new");
+    pub(crate) fn set(&mut self, now: DateTime<Utc>) {
+        let new = self.clock.with_extension("new");
         std::fs::write(&new, now.to_rfc3339()).expect("written");
         std::fs::rename(new, &self.clock).expect("renamed");
         self.now = now;
     }
 
-    fn serve(&self) -> Server {
+    pub(crate) fn serve(&self, sluice: &Sluice) -> Server {
         let clock = text(&self.clock);
         let args = ["serve", "--listen", "127.0.0.1:0", "--test-clock", &clock];
-        let mut command = self.sluice.command(&args);
+        let mut command = sluice.command(&args);
         command.env("SLUICE_LOG", "off");
-        Server::spawn(&self.sluice, command)
+        Server::spawn(sluice, command)
+    }
+}
+
+impl World {
+    fn new(now: &str) -> Self {
+        let sluice = Sluice::new();
+        Self { time: Time::new(&sluice, now), sluice }
+    }
+
+    fn set(&mut self, now: DateTime<Utc>) {
+        self.time.set(now);
+    }
+
+    fn serve(&self) -> Server {
+        self.time.serve(&self.sluice)
     }
 }
 
 impl Server {
     /// Saves an export of rows of `d`.
-    fn save(&self, name: &str, schedule: &Value, on: (&str, &str)) -> Answer {
+    pub(crate) fn save(&self, name: &str, schedule: &Value, on: (&str, &str)) -> Answer {
         let body = json!({ "export": { "dataset": "d", "format": "csv" }, "schedule": schedule });
         let headers = [("content-type", "application/json"), on];
         let path = format!("/v1/exports/{name}");
         self.send("PUT", &path, (&self.admin, &headers), body.to_string().as_bytes())
     }
 
-    fn export(&self, name: &str) -> Value {
+    pub(crate) fn export(&self, name: &str) -> Value {
         self.get(&format!("/v1/exports/{name}")).ok(200)
     }
 
     /// Waits until something is so.
     #[track_caller]
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         for _ in 0..LOOKS_MAX {
             if is_so(self) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(25));
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("not so: {what}; {}; {}", self.get("/v1/exports").text, self.get("/v1/runs").text);
     }
 
     /// Runs of an export, oldest first.
-    fn runs_of(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn runs_of(&self, name: &str) -> Vec<Value> {
         let all = self.get("/v1/runs?limit=1000").ok(200);
         let mut runs = all["items"].as_array().expect("a list").clone();
         runs.retain(|run| run["export"] == name);
@@ -81,13 +101,13 @@ impl Server {
         runs
     }
 
-    fn sealed(&self, name: &str) -> usize {
+    pub(crate) fn sealed(&self, name: &str) -> usize {
         self.runs_of(name).iter().filter(|run| run["state"] == "sealed").count()
     }
 }
 
 /// One row of a day, whose time is noon.
-fn row(day: DateTime<Utc>) -> String {
+pub(crate) fn row(day: DateTime<Utc>) -> String {
     format!(
         "{{\"at\":\"{}\",\"day\":{}}}\n",
         (day + TimeDelta::hours(12)).to_rfc3339(),
@@ -95,7 +115,7 @@ fn row(day: DateTime<Utc>) -> String {
     )
 }
 
-fn new() -> (&'static str, &'static str) {
+pub(crate) fn new() -> (&'static str, &'static str) {
     ("if-none-match", "*")
 }
 
@@ -106,7 +126,7 @@ fn a_month_of_nights() {
     let mut server = world.serve();
     let dataset = json!({ "name": "d", "time_column": "at" });
     server.post("/v1/datasets", &dataset).ok(201);
-    server.rows("d", &row(world.now - TimeDelta::days(1)), &[]).ok(200);
+    server.rows("d", &row(world.time.now - TimeDelta::days(1)), &[]).ok(200);
     let nightly =
         json!({ "trigger": { "kind": "cron", "cron": "30 2 * * *", "zone": "Europe/Berlin" } });
     let saved = server.save("nightly", &nightly, new()).ok(201);
@@ -155,17 +175,17 @@ fn a_month_of_nights() {
 fn a_schedule_is_edited_paused_and_broken() {
     let mut world = World::new("2026-05-01T00:00:00Z");
     let server = world.serve();
-    server.rows("d", &row(world.now), &[]).ok(200);
+    server.rows("d", &row(world.time.now), &[]).ok(200);
     let hourly = json!({ "trigger": { "kind": "every", "minutes": 60 } });
     let first = server.save("e", &hourly, new());
     assert_eq!(first.ok(201)["version"], 1);
     server.save("e", &hourly, new()).problem(412, "conflict", &["`e`"]);
-    world.set(world.now + TimeDelta::minutes(61));
+    world.set(world.time.now + TimeDelta::minutes(61));
     server.until("it ran", |server| server.sealed("e") == 1);
     // Paused, it misses what it misses; then one run covers all of that.
     server.post("/v1/exports/e/pause", &json!({})).ok(200);
-    world.set(world.now + TimeDelta::hours(5));
-    server.rows("d", &row(world.now), &[]).ok(200);
+    world.set(world.time.now + TimeDelta::hours(5));
+    server.rows("d", &row(world.time.now), &[]).ok(200);
     assert_eq!(server.export("e")["state"], "paused");
     server.post("/v1/exports/e/resume", &json!({})).ok(200);
     server.until("it ran once", |server| server.sealed("e") == 2);
@@ -175,7 +195,7 @@ fn a_schedule_is_edited_paused_and_broken() {
     let often = json!({ "trigger": { "kind": "on_data" } });
     assert_eq!(server.save("e", &often, ("if-match", &tag)).ok(200)["version"], 2);
     server.save("e", &often, ("if-match", &first.etag)).problem(412, "conflict", &[]);
-    server.rows("d", &row(world.now), &[]).ok(200);
+    server.rows("d", &row(world.time.now), &[]).ok(200);
     server.until("new rows start a run", |server| server.sealed("e") == 3);
     let versions = server.get("/v1/exports/e/versions").ok(200);
     assert_eq!(versions["items"].as_array().map(Vec::len), Some(2));
@@ -186,7 +206,7 @@ fn a_schedule_is_edited_paused_and_broken() {
     server.save("e", &hourly, ("if-match", &tag)).ok(200);
     let gone = server.send("DELETE", "/v1/datasets/d", (&server.admin, &[("if-match", "*")]), b"");
     gone.ok(204);
-    world.set(world.now + TimeDelta::hours(2));
+    world.set(world.time.now + TimeDelta::hours(2));
     server.until("it is broken", |server| server.export("e")["state"] == "broken");
     let export = server.export("e");
     assert!(export["reason"].as_str().is_some_and(|why| why.contains("`d`")), "{export}");
@@ -226,7 +246,7 @@ fn what_cannot_be_kept_is_refused() {
     let joined = json!({ "export": { "sql": "SELECT count(*) AS n FROM d" } });
     send(&joined).problem(400, "invalid", &["incrementally"]);
     assert_eq!(server.get("/v1/exports").ok(200)["items"], json!([]));
-    let clock = text(&world.clock);
+    let clock = text(&world.time.clock);
     let far = ["serve", "--listen", "0.0.0.0:0", "--test-clock", &clock];
     world.sluice.fails(&far, 2, &["--test-clock", "127.0.0.1"]);
 }
@@ -234,7 +254,7 @@ fn what_cannot_be_kept_is_refused() {
 #[test]
 fn the_shell_saves_what_a_server_runs() {
     let mut world = World::new("2026-05-01T00:00:00Z");
-    let rows = world.sluice.file("rows.jsonl", row(world.now));
+    let rows = world.sluice.file("rows.jsonl", row(world.time.now));
     world.sluice.ok(&["import", "d", &rows]);
     let save = ["export", "save", "e", "--dataset", "d", "--to", "managed", "--every", "60"];
     // The shell has the machine's clock.

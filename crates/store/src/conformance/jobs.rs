@@ -63,7 +63,7 @@ impl Rig {
     /// Takes the one slot that waits.
     async fn claimed(&self, now: DateTime<Utc>) -> (Job, JobLease) {
         let job = self.waiting_at(now).await.remove(0);
-        let lease = self.jobs.claim(&job.id, job.epoch).await.unwrap().unwrap();
+        let lease = self.jobs.claim(&job.id, job.epoch, false).await.unwrap().unwrap();
         (job, lease)
     }
 
@@ -159,9 +159,12 @@ pub async fn a_slot_becomes_its_run(rig: &Rig) {
     rig.save(&saving("e", hourly(Mode::Incremental))).await;
     rig.fire_at("e", hour(1)).await;
     let (job, lease) = rig.claimed(hour(1)).await;
-    assert_eq!(rig.jobs.claim(&job.id, job.epoch).await.unwrap(), None);
+    assert_eq!(rig.jobs.claim(&job.id, job.epoch, false).await.unwrap(), None);
     assert!(rig.waiting_at(hour(1)).await[0].leased);
-    // Whoever had it before opens nothing.
+    // Its holder is gone; whoever had it opens nothing.
+    rig.jobs.renew_job(&lease).await.unwrap();
+    let lease = rig.jobs.claim(&job.id, lease.epoch, true).await.unwrap().unwrap();
+    assert_eq!(rig.jobs.claim(&job.id, job.epoch, true).await.unwrap(), None);
     let late = JobLease { epoch: lease.epoch - 1, ..lease.clone() };
     refused!(rig.ledger.open_run(&for_slot("e", &late)).await, LedgerError::SlotTaken);
     assert!(rig.ledger.runs(&workspace(), None, 10).await.unwrap().is_empty());

@@ -1,0 +1,148 @@
+//! Two servers on one database and one bucket: whatever becomes of either, each slot has one run.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::helper::Sluice;
+use crate::postgres::database;
+use crate::s3::Bucket;
+use crate::schedules::{Time, new};
+use crate::server::Server;
+
+/// Minutes that go by.
+const MINUTES: i64 = 8;
+
+/// Two data folders of one service; the token of the first opens the second, too.
+struct Nodes {
+    folders: [Sluice; 2],
+    servers: [Option<Server>; 2],
+    time: Time,
+}
+
+impl Nodes {
+    fn start(bucket: &Bucket) -> Self {
+        let settings = database() + &bucket.lake();
+        let folders = [Sluice::new(), Sluice::new()];
+        folders.iter().for_each(|folder| folder.configure(&settings));
+        let time = Time::new(&folders[0], "2026-05-01T00:00:00Z");
+        let first = time.serve(&folders[0]);
+        // It becomes a data folder first.
+        folders[1].ok(&["dataset", "list"]);
+        let token = folders.each_ref().map(|folder| folder.path("sluice-data/admin-token"));
+        std::fs::copy(&token[0], &token[1]).expect("copied");
+        let second = time.serve(&folders[1]);
+        Self { servers: [Some(first), Some(second)], folders, time }
+    }
+
+    fn server(&self, n: usize) -> &Server {
+        self.servers[n].as_ref().expect("it runs")
+    }
+
+    /// Ends a server as a crash would, and starts it again.
+    fn crash(&mut self, n: usize) {
+        self.servers[n].take().expect("it runs").kill();
+        self.servers[n] = Some(self.time.serve(&self.folders[n]));
+    }
+}
+
+/// A row of a minute, at its beginning.
+fn row(nodes: &Nodes, minute: i64) -> String {
+    format!("{{\"at\":\"{}\",\"minute\":{minute}}}\n", nodes.time.now.to_rfc3339())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_slot_has_one_run_whatever_becomes_of_a_node() {
+    let bucket = Bucket::new();
+    let mut nodes = Nodes::start(&bucket);
+    let dataset = json!({ "name": "d", "time_column": "at" });
+    nodes.server(0).post("/v1/datasets", &dataset).ok(201);
+    nodes.server(0).rows("d", &row(&nodes, 0), &[]).ok(200);
+    let minutely = json!({ "kind": "every", "minutes": 1 });
+    let window = json!({ "trigger": minutely, "mode": { "kind": "window" } });
+    nodes.server(0).save("new", &json!({ "trigger": minutely }), new()).ok(201);
+    nodes.server(1).save("window", &window, new()).ok(201);
+    for minute in 0..MINUTES {
+        let n = usize::from(minute % 2 == 0);
+        if minute > 0 {
+            nodes.server(n).rows("d", &row(&nodes, minute), &[]).ok(200);
+        }
+        let now = nodes.time.now + TimeDelta::minutes(1);
+        nodes.time.set(now);
+        // Somewhere in the middle of what is due now.
+        std::thread::sleep(Duration::from_millis(u64::from(minute.unsigned_abs() as u32) * 37));
+        if minute == MINUTES / 2 {
+            nodes.server(n).tell("-STOP");
+        } else if minute % 3 != 0 {
+            nodes.crash(n);
+        }
+        let other = nodes.server(1 - n);
+        let count = usize::try_from(minute + 1).expect("few");
+        other.until("what is new is sealed", |server| server.sealed("new") == count);
+        other.until("so is the window", |server| server.sealed("window") == count);
+        if minute == MINUTES / 2 {
+            nodes.server(n).tell("-CONT");
+        }
+    }
+    let server = nodes.server(0);
+    let (news, windows) = (server.runs_of("new"), server.runs_of("window"));
+    for runs in [&news, &windows] {
+        let sealed = runs.iter().filter(|run| run["state"] == "sealed").count();
+        assert_eq!((sealed as i64, runs.len()), (MINUTES, sealed), "{runs:?}");
+    }
+    let mut known = BTreeSet::new();
+    let mut before: Option<(Value, String)> = None;
+    for (minute, run) in news.iter().enumerate() {
+        let (manifest, key) = delivered(&bucket, run, &mut known).await;
+        assert_eq!(rows(&bucket, run, &manifest).await, [minute as i64]);
+        match before {
+            None => assert_eq!(manifest["previous"], Value::Null),
+            Some((previous, sha256)) => {
+                assert_eq!(manifest["from_commit"], previous["to_commit"]);
+                assert_eq!(manifest["previous"]["sha256"], sha256);
+            }
+        }
+        before = Some((manifest, model::digest::sha256_hex(&bucket.read(&key).await)));
+    }
+    for (minute, run) in windows.iter().enumerate() {
+        let (manifest, _) = delivered(&bucket, run, &mut known).await;
+        assert_eq!(rows(&bucket, run, &manifest).await, [minute as i64]);
+    }
+    let managed: BTreeSet<String> =
+        bucket.names().await.into_iter().filter(|name| name.starts_with("managed/")).collect();
+    assert_eq!(managed, known, "nothing else is there");
+}
+
+fn folder(run: &Value) -> String {
+    let (export, id) =
+        (run["export"].as_str().expect("a name"), run["id"].as_str().expect("an id"));
+    format!("managed/default/{export}/{id}")
+}
+
+/// The manifest of a run and its key; notes what it names as known.
+async fn delivered(bucket: &Bucket, run: &Value, known: &mut BTreeSet<String>) -> (Value, String) {
+    let folder = folder(run);
+    let key = format!("{folder}/manifest.json");
+    let manifest: Value = serde_json::from_slice(&bucket.read(&key).await).expect("JSON");
+    for file in manifest["files"].as_array().expect("files") {
+        known.insert(format!("{folder}/{}", file["path"].as_str().expect("a path")));
+    }
+    known.insert(key.clone());
+    (manifest, key)
+}
+
+/// The minutes of the rows of a manifest.
+async fn rows(bucket: &Bucket, run: &Value, manifest: &Value) -> Vec<i64> {
+    let mut minutes = Vec::new();
+    for file in manifest["files"].as_array().expect("files") {
+        let key = format!("{}/{}", folder(run), file["path"].as_str().expect("a path"));
+        let bytes = bucket.read(&key).await;
+        assert_eq!(file["sha256"], model::digest::sha256_hex(&bytes));
+        let text = String::from_utf8(bytes).expect("text");
+        let minute = |line: &str| line.rsplit(',').next().and_then(|cell| cell.parse::<i64>().ok());
+        minutes.extend(text.lines().skip(1).map(|line| minute(line).expect("a number")));
+    }
+    minutes
+}
