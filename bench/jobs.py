@@ -15,20 +15,21 @@ workspaces, exports, rows, single, pid = map(int, numbers)
 
 
 class Workspace:
-    """What one workspace's token asks for, over one connection."""
+    """What one workspace's token asks for, each over a connection of its own."""
 
     def __init__(self, number):
         self.number = number
         with open(f"{work}/token.{number}") as file:
             self.token = file.read().strip().split()[-1]
-        self.connection = http.client.HTTPConnection(address, timeout=300)
 
     def ask(self, method, path, body=None, **headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         headers["Authorization"] = f"Bearer {self.token}"
-        self.connection.request(method, path, body=body, headers=headers)
-        answer = self.connection.getresponse()
+        connection = http.client.HTTPConnection(address, timeout=300)
+        connection.request(method, path, body=body, headers=headers)
+        answer = connection.getresponse()
         text = answer.read()
+        connection.close()
         if answer.status >= 300:
             sys.exit(f"{method} {path}: {answer.status} {text.decode()}")
         return json.loads(text) if text else None

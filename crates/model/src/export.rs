@@ -233,6 +233,8 @@ pub struct NewRun {
     pub owner: String,
     /// Makes a repeat of the request find the run of the first time.
     pub key: Option<RunKey>,
+    /// The version of the saved export that it is a run of; without it the definition is the caller's own.
+    pub version: Option<u64>,
     /// The slot that it is opened for; the slot's job becomes the run's.
     pub slot: Option<OpenSlot>,
 }

@@ -20,6 +20,8 @@ pub struct Job {
     pub epoch: u64,
     /// Whether that lease is in force, by the database's clock.
     pub leased: bool,
+    /// The number of the newest lease of the job itself, which was its slot's.
+    pub slot_epoch: u64,
     /// When it is due.
     pub due_at: DateTime<Utc>,
 }
@@ -52,6 +54,17 @@ pub struct JobLease {
     pub job: JobId,
     /// Ascends with each holder.
     pub epoch: u64,
+}
+
+/// Why a slot failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotFailure<'a> {
+    /// In words.
+    pub why: &'a str,
+    /// Whether trying again may help.
+    pub may_help: bool,
+    /// The version of the export that failed, if that is known.
+    pub version: Option<u64>,
 }
 
 /// What follows when a run of an export failed.

@@ -296,6 +296,9 @@ pub const JOBS_LOOKED_AT: u32 = 100;
 /// Seconds between two looks for exports that are due.
 pub const SCHEDULE_SECONDS: u64 = 1;
 
+/// Slots of an export that wait, beyond which no more are made.
+pub const SLOTS_WAITING_MAX: u32 = 1000;
+
 /// Exports that are made due together.
 pub const DUE_AT_ONCE: u32 = 200;
 

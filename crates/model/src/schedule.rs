@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -167,6 +167,12 @@ pub enum ScheduleError {
         /// At most.
         most: u32,
     },
+    /// A start that no calendar of use has.
+    #[error("`start_at` is {given}; choose a time from 1970 to 2200")]
+    Start {
+        /// What was given.
+        given: DateTime<Utc>,
+    },
     /// Windows without slots.
     #[error("a time window ends at a slot; use a trigger of kind `cron` or `every`")]
     WindowWithoutSlots,
@@ -270,6 +276,9 @@ impl Schedule {
             }
             Trigger::OnDemand => {}
         }
+        if let Some(given) = self.start_at.filter(|start| !(1970..=2200).contains(&start.year())) {
+            return Err(ScheduleError::Start { given });
+        }
         let has_slots = matches!(self.trigger, Trigger::Cron { .. } | Trigger::Every { .. });
         match self.mode {
             Mode::Window { .. } if !has_slots => Err(ScheduleError::WindowWithoutSlots),
@@ -282,14 +291,18 @@ impl Schedule {
     /// Returns when the first run is due of a schedule that is made, edited or taken up again now; `None` where no clock
     /// decides.
     ///
-    /// Shape: the lag is included, as in [`Due::next`].
+    /// Shape: the lag is included, as in [`Due::next`]. Windows go on at `covered`, where the last one ended.
     ///
     /// # Errors
     ///
     /// As [`Schedule::check`].
-    pub fn first(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, ScheduleError> {
+    pub fn first(
+        &self,
+        now: DateTime<Utc>,
+        covered: Option<DateTime<Utc>>,
+    ) -> Result<Option<DateTime<Utc>>, ScheduleError> {
         let Some(slots) = self.trigger.slots()? else { return Ok(None) };
-        let after = match (self.mode, self.start_at) {
+        let after = match (self.mode, covered.max(self.start_at)) {
             (Mode::Window { .. }, Some(start)) => start,
             // The window that is waiting for late rows is still to come.
             (Mode::Window { .. }, None) => now - self.mode.lag(),
@@ -300,8 +313,8 @@ impl Schedule {
 
     /// Returns the slots from the one that was due at `due` up to now.
     ///
-    /// Shape: up to [`SLOTS_AT_ONCE`] of them; if there are more, `next` is not in the future. The first window begins where the last one
-    /// ended, at `covered`, so that an edit of the trigger neither leaves a gap nor doubles rows.
+    /// Shape: up to [`SLOTS_AT_ONCE`] of them; if there are more, `next` is not in the future. A window begins where the one before
+    /// ended, the first at `covered`, and none before that, so that an edit neither doubles rows nor, where each window has its run, leaves a gap.
     ///
     /// # Errors
     ///
@@ -315,29 +328,32 @@ impl Schedule {
         let lag = self.mode.lag();
         let mut out = Due { slots: Vec::new(), skipped: 0, next: Some(due) };
         let Some(slots) = self.trigger.slots()? else { return Ok(Due { next: None, ..out }) };
+        let missed = self.missed.unwrap_or(self.usually());
+        let mut before = slots.before(due - lag);
+        if missed == Missed::Each {
+            before = covered.or(before);
+        }
+        let is_window = matches!(self.mode, Mode::Window { .. });
         let mut passed = Vec::new();
-        while let Some(at) = out.next.filter(|at| *at <= now && passed.len() < SLOTS_AT_ONCE) {
-            passed.push(at - lag);
-            out.next = slots.after(at - lag).and_then(|slot| slot.checked_add_signed(lag));
+        while let Some(next) = out.next.filter(|at| *at <= now && passed.len() < SLOTS_AT_ONCE) {
+            let at = next - lag;
+            if !is_window || covered.is_none_or(|covered| at > covered) {
+                passed.push(Slot { at, since: before.max(covered).filter(|_| is_window) });
+            }
+            before = Some(at);
+            out.next = slots.after(at).and_then(|slot| slot.checked_add_signed(lag));
         }
         let more = out.next.is_some_and(|next| next <= now);
         let had = passed.len() as u64;
         let grace = TimeDelta::seconds(SLOT_GRACE_SECONDS);
-        match self.missed.unwrap_or(self.usually()) {
+        match missed {
             Missed::Each => {}
             Missed::Latest if more => passed.clear(),
             Missed::Latest => drop(passed.drain(..passed.len().saturating_sub(1))),
-            Missed::Skip => passed.retain(|slot| now - (*slot + lag) <= grace),
+            Missed::Skip => passed.retain(|slot| now - (slot.at + lag) <= grace),
         }
         out.skipped = had - passed.len() as u64;
-        let is_window = matches!(self.mode, Mode::Window { .. });
-        let slot = |at| Slot { at, since: is_window.then(|| slots.before(at)).flatten() };
-        out.slots = passed.into_iter().map(slot).collect();
-        if self.missed.unwrap_or(self.usually()) == Missed::Each
-            && let Some(first) = out.slots.first_mut()
-        {
-            first.since = covered.filter(|end| *end < first.at).or(first.since);
-        }
+        out.slots = passed;
         Ok(out)
     }
 

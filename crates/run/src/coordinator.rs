@@ -82,6 +82,8 @@ pub struct Request {
     pub to: Option<CommitNumber>,
     /// Makes a repeat of the request find the run of the first time.
     pub key: Option<RunKey>,
+    /// The version of the saved export that it is of; none if the definition is the caller's own.
+    pub version: Option<u64>,
     /// The slot that asks for it; its job becomes the run's.
     pub slot: Option<OpenSlot>,
 }
@@ -147,7 +149,10 @@ impl Coordinator {
         if let Some(open) = self.interrupted(request).await? {
             // The request must be the same export before its open run is touched.
             let asked = Box::pin(self.probe(request, &self.mint())).await?.definition;
-            same(open.export_name.as_deref().unwrap_or_default(), &open.definition, &asked)?;
+            // A saved export may have been edited since.
+            if request.version.is_none() {
+                same(open.export_name.as_deref().unwrap_or_default(), &open.definition, &asked)?;
+            }
             let resumed = self.resume(&request.workspace, &open.id, Arc::clone(&observer));
             match Box::pin(resumed).await {
                 Err(error) if error.is_cancelled() => {}
@@ -210,6 +215,7 @@ impl Coordinator {
             now: minted.at,
             owner: settings.owner.clone(),
             key: request.key.clone(),
+            version: request.version,
             slot: request.slot.clone(),
         };
         // Before the run exists, or it would look dead to others for a moment.

@@ -155,6 +155,11 @@ impl Coordinator {
             Err(LedgerError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
+        if let (Some(saved), Some(version)) = (&saved, request.version)
+            && saved.version != version
+        {
+            return Err(LedgerError::Changed { export: name.clone() }.into());
+        }
         fits(saved.as_ref(), &request.definition.kept(request.slot.as_ref()))?;
         Ok(saved)
     }

@@ -13,9 +13,9 @@ use crate::error::Error;
 impl Request {
     /// Returns what a run of a saved export is asked to do; for a slot, with its window.
     pub fn of(export: Export, slot: Option<(&Slot, JobLease)>) -> Self {
-        let Export { workspace, name, mut definition, schedule, .. } = export;
+        let Export { workspace, name, mut definition, schedule, version, .. } = export;
         let slot = slot.map(|(slot, lease)| {
-            let is_window = slot.since.is_some();
+            let is_window = matches!(schedule.mode, Mode::Window { .. }) && slot.since.is_some();
             if is_window {
                 let selection = &mut definition.relation.selection;
                 (selection.since, selection.until) = (slot.since, Some(slot.at));
@@ -26,8 +26,8 @@ impl Request {
             Mode::Incremental => Advance::Cursor,
             Mode::Full | Mode::Window { .. } => Advance::None,
         };
-        let (from, to, key) = (None, None, None);
-        Self { workspace, export: Some(name), definition, advance, from, to, key, slot }
+        let (from, to, key, version) = (None, None, None, Some(version));
+        Self { workspace, export: Some(name), definition, advance, from, to, key, version, slot }
     }
 }
 

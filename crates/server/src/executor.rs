@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use model::job::{AfterFailure, Job, JobLease, Task};
+use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
 use model::limits::{
     JOBS_LOOKED_AT, LEASE_SECONDS, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE,
     RUNS_AT_ONCE_OF_ONE, RUNS_LOOK_SECONDS,
@@ -132,23 +132,36 @@ impl Executor {
 
     /// Does a job, and says what is to become of it if that fails.
     async fn one(&self, job: &Job, holder: Arc<Holder>) {
+        let mut tried = Tried {
+            lease: JobLease { job: job.id.clone(), epoch: job.slot_epoch },
+            version: None,
+            is_slot: !matches!(job.task, Task::Run { of_slot: false, .. }),
+        };
         let done = match &job.task {
             Task::Run { run, .. } => {
-                self.coordinator.resume(&job.workspace, run, holder).await.map(drop)
+                match self.coordinator.resume(&job.workspace, run, holder).await {
+                    // Somebody else ended it meanwhile, or before there were jobs.
+                    Ok(_) | Err(run::Error::Over { .. }) => {
+                        self.jobs.tidy(&job.id).await.map_err(Into::into)
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Task::Slot { export, name, slot } => match self.claim(job).await {
                 Ok(None) => return,
                 Ok(Some((lease, _guard))) => {
                     holder.hold(&lease);
-                    self.slot((job, lease), (export, name, slot), holder).await
+                    tried.lease = lease;
+                    self.slot((job, &mut tried), (export, name, slot), holder).await
                 }
                 Err(error) => Err(error),
             },
         };
-        if let Err(error) = done
-            && let Err(error) = self.not_done(job, &error).await
-        {
+        let Err(error) = done else { return };
+        if let Err(error) = self.not_done(job, &tried, &error).await {
             tracing::warn!(job = %job.id, %error, "a job that failed could not be put off");
+            // It would be found again at once.
+            self.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
         }
     }
 
@@ -174,7 +187,7 @@ impl Executor {
     /// Runs an export for a slot.
     async fn slot(
         &self,
-        (job, lease): (&Job, JobLease),
+        (job, tried): (&Job, &mut Tried),
         (id, name, slot): (&ExportId, &str, &Slot),
         holder: Arc<Holder>,
     ) -> Result<(), run::Error> {
@@ -182,50 +195,48 @@ impl Executor {
         if export.id != *id {
             return Err(LedgerError::SlotTaken.into());
         }
-        let request = Request::of(export, Some((slot, lease.clone())));
+        tried.version = Some(export.version);
+        let request = Request::of(export, Some((slot, tried.lease.clone())));
         tokio::select! {
             biased;
             done = self.coordinator.start(&request, holder) => done.map(drop),
-            never = self.renew(&lease) => match never {},
+            never = self.renew(&tried.lease) => match never {},
         }
     }
 
     /// Puts off a job that was not done.
-    async fn not_done(&self, job: &Job, error: &run::Error) -> Result<(), LedgerError> {
-        let code = error.code();
+    async fn not_done(
+        &self,
+        job: &Job,
+        tried: &Tried,
+        error: &run::Error,
+    ) -> Result<(), LedgerError> {
+        let (id, now, code) = (&job.id, self.clock.now(), error.code());
+        tracing::warn!(job = %id, %error, ?code, "a run did not come to its seal");
         // What went wrong inside is nobody's business outside.
         let why = match code {
             Code::Internal => "the server failed; its log says more".into(),
             _ => error.to_string(),
         };
-        let (id, now) = (&job.id, self.clock.now());
-        let is_taken =
-            error.is_fenced() || matches!(error, run::Error::Ledger(LedgerError::SlotTaken));
-        let waits = matches!(
-            error,
-            run::Error::Ledger(LedgerError::Leased { .. } | LedgerError::Open { .. })
-        );
-        tracing::warn!(job = %id, %error, ?code, "a run did not come to its seal");
-        if is_taken {
-            return Ok(());
-        }
-        let of_slot = !matches!(job.task, Task::Run { of_slot: false, .. });
-        if of_slot && !waits {
-            match self.jobs.failed(id, &why, code.can_retry(), now).await? {
-                AfterFailure::Again(at) => {
-                    tracing::info!(job = %id, %at, "an export is tried again")
-                }
-                AfterFailure::Broken => {
-                    tracing::error!(job = %id, why, "an export does not run by itself any more")
-                }
-                // Its run is still open.
-                AfterFailure::Nothing => {
-                    self.jobs.later(id, now + pause(job.attempts), &why).await?
-                }
+        let later = now + pause(job.attempts);
+        match kind(error) {
+            Kind::Others => return Ok(()),
+            Kind::Waits => return self.jobs.later(&tried.lease, later, &why).await,
+            Kind::Failed if !tried.is_slot => {
+                return self.jobs.later(&tried.lease, later, &why).await;
             }
-            return Ok(());
+            Kind::Failed => {}
         }
-        self.jobs.later(id, now + pause(job.attempts), &why).await
+        let failure = SlotFailure { why: &why, may_help: code.can_retry(), version: tried.version };
+        match self.jobs.failed(&tried.lease, &failure, now).await? {
+            AfterFailure::Again(at) => tracing::info!(job = %id, %at, "an export is tried again"),
+            AfterFailure::Broken => {
+                tracing::error!(job = %id, why, "an export does not run by itself any more");
+            }
+            // Its run is still open.
+            AfterFailure::Nothing => self.jobs.later(&tried.lease, later, &why).await?,
+        }
+        Ok(())
     }
 
     async fn end(&self, state: &mut State, done: Result<(Id, ()), JoinError>) {
@@ -239,10 +250,42 @@ impl Executor {
         tracing::error!(job = %job.id, %broken, "a job broke off");
         let why = "the server failed; its log says more";
         let later = self.clock.now() + pause(job.attempts);
-        if let Err(error) = self.jobs.later(&job.id, later, why).await {
+        let own = || JobLease { job: job.id.clone(), epoch: job.slot_epoch };
+        let lease = holder.slot().unwrap_or_else(own);
+        if let Err(error) = self.jobs.later(&lease, later, why).await {
             tracing::warn!(job = %job.id, %error, "a job that broke off could not be put off");
         }
         self.let_go(&holder).await;
+    }
+}
+
+/// What was tried of a job.
+struct Tried {
+    lease: JobLease,
+    /// The version of the export, once that is known.
+    version: Option<u64>,
+    /// Whether a slot asked for it.
+    is_slot: bool,
+}
+
+/// What an error says about a job.
+enum Kind {
+    /// Somebody else has it, or has ended it.
+    Others,
+    /// Something has to come first.
+    Waits,
+    /// It failed.
+    Failed,
+}
+
+fn kind(error: &run::Error) -> Kind {
+    match error {
+        run::Error::Over { .. } | run::Error::Ledger(LedgerError::SlotTaken) => Kind::Others,
+        error if error.is_fenced() => Kind::Others,
+        run::Error::Ledger(
+            LedgerError::Leased { .. } | LedgerError::Open { .. } | LedgerError::Changed { .. },
+        ) => Kind::Waits,
+        _ => Kind::Failed,
     }
 }
 
@@ -290,6 +333,10 @@ struct Leases {
 }
 
 impl Holder {
+    fn slot(&self) -> Option<JobLease> {
+        self.0.lock().expect("no holder of this lock can panic").slot.clone()
+    }
+
     fn hold(&self, lease: &JobLease) {
         self.0.lock().expect("no holder of this lock can panic").slot = Some(lease.clone());
     }
@@ -325,6 +372,7 @@ mod tests {
             task: Task::Run { run: RunId::new(run), of_slot: false },
             attempts: 0,
             epoch: 1,
+            slot_epoch: 0,
             leased: false,
             due_at: DateTime::UNIX_EPOCH,
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::Clock;
-use model::export::{Export, ExportState};
+use model::export::Export;
 use model::limits::{DUE_AT_ONCE, SCHEDULE_SECONDS};
 use model::ports::{Exports, LedgerError};
 use model::schedule::{Due, ScheduleError, Slot, Trigger};
@@ -55,7 +55,13 @@ impl Scheduler {
             let exports = self.exports.due_exports(now, DUE_AT_ONCE).await?;
             let mut fired = false;
             for export in &exports {
-                fired |= self.fire(export, now).await?;
+                // One that cannot be fired holds up no other.
+                match self.fire(export, now).await {
+                    Ok(one) => fired |= one,
+                    Err(error) => {
+                        tracing::warn!(export = %export.id, %error, "left for the next look");
+                    }
+                }
             }
             // What others have fired meanwhile is not for us; neither is what cannot be.
             if !fired {
@@ -70,8 +76,7 @@ impl Scheduler {
             Err(error) => {
                 // It was checked when it was saved: the zone is gone since.
                 tracing::error!(export = %export.id, %error, "an export does not run by itself any more");
-                let (workspace, name) = (&export.workspace, &export.name);
-                self.exports.set_export_state(workspace, name, ExportState::Broken, now).await?;
+                self.exports.break_export(export, &error.to_string()).await?;
                 return Ok(false);
             }
         };

@@ -559,6 +559,6 @@ mod tests {
             panic!("an export");
         };
         let Export::Run(args) = *export else { panic!("a run") };
-        assert_eq!(args.file_size, Some(ByteSize::mib(64)));
+        assert_eq!(args.file_size, Some(bytesize::ByteSize::mib(64)));
     }
 }

@@ -11,7 +11,7 @@ use model::{CommitNumber, ExportId, JobId, WorkspaceId};
 use serde::Serialize;
 
 use crate::Store;
-use crate::database::{Error, Row, Transaction, args, transact, truncate, word};
+use crate::database::{Error, Row, Sql, Transaction, args, transact, truncate, word};
 use crate::ledger::{exports, pins, runs};
 
 #[async_trait]
@@ -42,6 +42,10 @@ impl Exports for Store {
         transact!(self.database, LedgerError, |tx| set_state(tx, (workspace, name), state, now))
     }
 
+    async fn break_export(&self, seen: &Export, why: &str) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| break_one(tx, seen, why))
+    }
+
     async fn due_exports(
         &self,
         now: DateTime<Utc>,
@@ -65,6 +69,11 @@ async fn save_one(
     save: &SaveExport,
     basis: &Basis,
 ) -> Result<Export, LedgerError> {
+    if *basis == Basis::Nothing {
+        // Of two that make it one waits here.
+        let sql = Sql::for_update("SELECT id FROM workspace WHERE id = $1");
+        tx.first(sql, args![save.workspace.as_str()]).await?;
+    }
     let held = exports::hold(tx, &save.workspace, &save.name).await?;
     let export = match (held, basis) {
         (None, Basis::Nothing) => create(tx, save).await?,
@@ -88,7 +97,7 @@ async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Export, Ledge
     let workspace = save.workspace.clone();
     let export = Export {
         watches: save.watches.clone(),
-        next_at: next(&save.schedule, save.watches.is_some(), save.now),
+        next_at: next((&save.schedule, save.watches.is_some()), save.now, None),
         schedule: save.schedule.clone(),
         ..Export::new(workspace, &save.name, save.definition.clone(), truncate(save.now))
     };
@@ -105,9 +114,13 @@ fn save_pin(schedule: &Schedule) -> bool {
 }
 
 /// Returns when an export is due first; of one that watches a dataset, at once.
-fn next(schedule: &Schedule, watches: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn next(
+    (schedule, watches): (&Schedule, bool),
+    now: DateTime<Utc>,
+    covered: Option<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
     // Whoever saves has checked it.
-    let first = schedule.first(now).ok().flatten();
+    let first = schedule.first(now, covered).ok().flatten();
     first
         .or_else(|| watches.then(|| schedule.start_at.map_or(now, |start| start.max(now))))
         .map(truncate)
@@ -118,43 +131,79 @@ async fn edit(
     save: &SaveExport,
     held: Export,
 ) -> Result<Export, LedgerError> {
-    let was_begun = held.last_run.is_some() && held.schedule.mode == Mode::Incremental;
-    let other = other_source(&held, save);
-    if save.restart {
-        if let Some(run) = runs::open_of(tx, &held.workspace, &held.name).await? {
-            return Err(LedgerError::Open { export: held.name, run: run.id });
-        }
-    } else if let Some((property, saved)) = other.clone().filter(|_| was_begun) {
-        let (export, cursor) = (held.name, held.cursor);
-        return Err(LedgerError::Restart { export, cursor, property, saved });
-    }
+    let other = check_edit(tx, save, &held).await?;
     let mut definition = save.definition.clone();
-    if other.is_none() && !save.restart {
-        // Its names mean what they meant.
+    if !other && held.last_run.is_some() {
+        // Its names mean what they meant when its first rows were delivered.
         definition.meaning.clone_from(&held.definition.meaning);
     }
-    let is_same = held.schedule == save.schedule && held.watches == save.watches;
-    let begun = next(&save.schedule, save.watches.is_some(), save.now);
+    let is_same = held.schedule == save.schedule && held.watches == save.watches && !save.restart;
     let is_window = |schedule: &Schedule| matches!(schedule.mode, Mode::Window { .. });
-    let goes_on = is_window(&held.schedule) && is_window(&save.schedule) && !save.restart;
+    let (was, will_be) = (is_window(&held.schedule), is_window(&save.schedule));
+    let covered = held.covered.filter(|_| was && will_be && !save.restart);
+    let begun = next((&save.schedule, save.watches.is_some()), save.now, covered);
+    let begins_again = save.restart || was != will_be || held.watches != save.watches;
     let export = Export {
         definition,
         cursor: if save.restart { CommitNumber(0) } else { held.cursor },
         last_run: held.last_run.filter(|_| !save.restart),
         version: held.version + 1,
-        next_at: if is_same && !save.restart { held.next_at } else { begun },
-        covered: held.covered.filter(|_| goes_on),
+        next_at: if is_same { held.next_at } else { begun },
+        covered,
         schedule: save.schedule.clone(),
         watches: save.watches.clone(),
         ..held
     };
     exports::update(tx, &export).await?;
+    if begins_again {
+        forget_slots(tx, &export.id).await?;
+    }
     pins::remove(tx, pins::Owner::Cursor(&export.id)).await?;
     if save_pin(&export.schedule) {
         let (owner, now) = (pins::Owner::Cursor(&export.id), truncate(save.now));
         pins::insert(tx, owner, &export.workspace, export.cursor, now).await?;
     }
     Ok(export)
+}
+
+/// Refuses an edit that would lose what an open run or a cursor stands for; returns whether another thing is exported, or elsewhere.
+async fn check_edit(
+    tx: &mut Transaction,
+    save: &SaveExport,
+    held: &Export,
+) -> Result<bool, LedgerError> {
+    let other = other_source(held, save);
+    if other.is_none() && !save.restart {
+        return Ok(false);
+    }
+    // Its seal would move the cursor of what the export is no more.
+    if let Some(run) = runs::open_of(tx, &held.workspace, &held.name).await? {
+        return Err(LedgerError::Open { export: held.name.clone(), run: run.id });
+    }
+    match other.filter(|_| held.last_run.is_some() && !save.restart) {
+        None => Ok(true),
+        Some((property, saved)) => {
+            let (export, cursor) = (held.name.clone(), held.cursor);
+            Err(LedgerError::Restart { export, cursor, property, saved })
+        }
+    }
+}
+
+/// Takes back slots that were made for what an export is no more. A run that is open goes on, but is no slot again if it fails.
+async fn forget_slots(tx: &mut Transaction, export: &ExportId) -> Result<(), Error> {
+    // In this order: a run that fails meanwhile becomes a slot before the first, or none after it.
+    let sql = "UPDATE job SET slot_at = NULL, slot_since = NULL WHERE export = $1";
+    tx.execute(sql, args![export.as_str()]).await?;
+    let sql = "DELETE FROM job WHERE export = $1 AND kind = 'slot'";
+    tx.execute(sql, args![export.as_str()]).await?;
+    look_again(tx, export).await
+}
+
+/// Has new rows looked for from the cursor on.
+async fn look_again(tx: &mut Transaction, export: &ExportId) -> Result<(), Error> {
+    let sql = "UPDATE export SET fired_commit = cursor_commit WHERE id = $1";
+    tx.execute(sql, args![export.as_str()]).await?;
+    Ok(())
 }
 
 /// Returns what an edit changes that a chain of manifests cannot go on with.
@@ -203,10 +252,10 @@ async fn set_state(
     let Some(held) = exports::hold(tx, workspace, name).await? else {
         return Err(exports::no_export(tx, workspace, name).await?);
     };
-    if held.state == state {
+    let is_taken_up = state == ExportState::Active;
+    if held.state == state && !is_taken_up {
         return Ok(held);
     }
-    let is_taken_up = state == ExportState::Active;
     let export = Export {
         state,
         reason: held.reason.clone().filter(|_| !is_taken_up),
@@ -218,10 +267,17 @@ async fn set_state(
         // What failed last is tried at once, and new rows are looked for from the cursor on.
         let sql = "UPDATE job SET due_at = $2, attempts = 0 WHERE export = $1 AND kind = 'slot'";
         tx.execute(sql, args![export.id.as_str(), truncate(now)]).await?;
-        let sql = "UPDATE export SET fired_commit = cursor_commit WHERE id = $1";
-        tx.execute(sql, args![export.id.as_str()]).await?;
+        look_again(tx, &export.id).await?;
     }
     Ok(export)
+}
+
+async fn break_one(tx: &mut Transaction, seen: &Export, why: &str) -> Result<(), LedgerError> {
+    let sql = "UPDATE export SET state = $3, reason = $4
+               WHERE id = $1 AND version = $2 AND state = $5";
+    let [broken, active] = [ExportState::Broken, ExportState::Active].map(|state| word(&state));
+    tx.execute(sql, args![seen.id.as_str(), seen.version, broken, why, active]).await?;
+    Ok(())
 }
 
 async fn fire(
@@ -231,6 +287,10 @@ async fn fire(
     now: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
     let now = truncate(now);
+    // First, as whoever opens a run does.
+    let sql = "UPDATE workspace SET opened = opened + $2 WHERE id = $1 RETURNING opened";
+    let count = due.slots.len() as u64;
+    let opened = tx.one(sql, args![seen.workspace.as_str(), count]).await?.int("opened")?;
     let sql = "UPDATE export SET next_at = $4, covered = COALESCE($5, covered),
                    fired_commit = (SELECT head FROM workspace w WHERE w.id = export.workspace)
                WHERE id = $1 AND version = $2 AND next_at = $3 AND state = $6";
@@ -245,10 +305,11 @@ async fn fire(
         active
     ];
     if tx.execute(sql, values).await? == 0 {
+        tx.undo();
         return Ok(false);
     }
-    for slot in &due.slots {
-        add(tx, seen, slot, now).await?;
+    for (slot, back) in due.slots.iter().rev().zip(0..) {
+        add(tx, seen, (slot, opened - back), now).await?;
     }
     Ok(true)
 }
@@ -256,7 +317,7 @@ async fn fire(
 async fn add(
     tx: &mut Transaction,
     export: &Export,
-    slot: &Slot,
+    (slot, place): (&Slot, i64),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let id = export.id.as_str();
@@ -267,8 +328,6 @@ async fn add(
             return Ok(());
         }
     }
-    let sql = "UPDATE workspace SET opened = opened + 1 WHERE id = $1 RETURNING opened";
-    let place = tx.one(sql, args![export.workspace.as_str()]).await?.int("opened")?;
     let job = JobId::mint();
     let sql =
         "INSERT INTO job (id, workspace, kind, subject, line, place, export, slot_at, slot_since,

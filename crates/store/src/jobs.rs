@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use model::export::{ExportState, NewRun};
-use model::job::{AfterFailure, Job, JobLease, Task};
+use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
 use model::limits::{
     FAILED_AGAIN_SECONDS, FAILED_AGAIN_SECONDS_MAX, FAILURES_MAX, LEASE_SECONDS, REASON_CHARS_MAX,
 };
@@ -38,11 +38,15 @@ impl Jobs for Store {
 
     async fn later(
         &self,
-        job: &JobId,
+        lease: &JobLease,
         due_at: DateTime<Utc>,
         why: &str,
     ) -> Result<(), LedgerError> {
-        transact!(self.database, LedgerError, |tx| later(tx, job, due_at, why))
+        transact!(self.database, LedgerError, |tx| later(tx, lease, due_at, why))
+    }
+
+    async fn tidy(&self, job: &JobId) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| tidy(tx, job))
     }
 
     async fn release(&self, lease: &JobLease) -> Result<(), LedgerError> {
@@ -51,23 +55,22 @@ impl Jobs for Store {
 
     async fn failed(
         &self,
-        job: &JobId,
-        why: &str,
-        may_help: bool,
+        lease: &JobLease,
+        failure: &SlotFailure<'_>,
         now: DateTime<Utc>,
     ) -> Result<AfterFailure, LedgerError> {
-        transact!(self.database, LedgerError, |tx| failed(tx, job, (why, may_help), now))
+        transact!(self.database, LedgerError, |tx| failed(tx, lease, failure, now))
     }
 }
 
 async fn waiting(tx: &mut Transaction, of_one: u32, now: DateTime<Utc>) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
-    let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at, until, term
+    let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at, until, term, epoch
                FROM (
                    SELECT j.id, j.workspace, j.kind, j.subject, j.export, e.name, j.slot_at, j.slot_since,
                        j.attempts, j.due_at, j.priority, j.place,
                        COALESCE(r.lease_until, j.lease_until) AS until,
-                       COALESCE(r.epoch, j.epoch) AS term,
+                       COALESCE(r.epoch, j.epoch) AS term, j.epoch,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
@@ -107,6 +110,7 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         attempts: row.count("attempts")?,
         epoch: row.count("term")?,
         leased: row.int("until")? > clock,
+        slot_epoch: row.count("epoch")?,
         due_at: row.at("due_at")?,
     })
 }
@@ -135,13 +139,21 @@ async fn renew(tx: &mut Transaction, lease: &JobLease) -> Result<(), LedgerError
 
 async fn later(
     tx: &mut Transaction,
-    job: &JobId,
+    lease: &JobLease,
     due_at: DateTime<Utc>,
     why: &str,
 ) -> Result<(), LedgerError> {
-    let sql = "UPDATE job SET due_at = $2, error = $3, attempts = attempts + 1,
-                   lease_until = 0 WHERE id = $1";
-    tx.execute(sql, args![job.as_str(), truncate(due_at), short(why)]).await?;
+    let sql = "UPDATE job SET due_at = $3, error = $4, attempts = attempts + 1, lease_until = 0
+               WHERE id = $1 AND epoch = $2";
+    let values = args![lease.job.as_str(), lease.epoch, truncate(due_at), short(why)];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+async fn tidy(tx: &mut Transaction, job: &JobId) -> Result<(), LedgerError> {
+    let sql = "DELETE FROM job WHERE id = $1 AND kind = 'run' AND subject IN
+                   (SELECT id FROM run WHERE state IN ('sealed', 'failed', 'cancelled'))";
+    tx.execute(sql, args![job.as_str()]).await?;
     Ok(())
 }
 
@@ -153,27 +165,67 @@ async fn release(tx: &mut Transaction, lease: &JobLease) -> Result<(), LedgerErr
 
 async fn failed(
     tx: &mut Transaction,
-    job: &JobId,
-    (why, may_help): (&str, bool),
+    lease: &JobLease,
+    failure: &SlotFailure<'_>,
     now: DateTime<Utc>,
 ) -> Result<AfterFailure, LedgerError> {
-    let sql = Sql::for_update("SELECT export FROM job WHERE id = $1 AND kind = 'slot'");
-    let Some(row) = tx.first(sql, args![job.as_str()]).await? else {
+    let job = lease.job.as_str();
+    let Some(row) = tx.first("SELECT export FROM job WHERE id = $1", args![job]).await? else {
         return Ok(AfterFailure::Nothing);
     };
-    let export = row.text("export")?;
+    let Some(export) = row.text_or_null("export")? else { return Ok(AfterFailure::Nothing) };
+    // The export first, as whoever opens its run does.
+    let sql = Sql::for_update("SELECT version, state FROM export WHERE id = $1");
+    let held = tx.one(sql, args![&export]).await?;
+    let sql = Sql::for_update("SELECT epoch, due_at FROM job WHERE id = $1 AND kind = 'slot'");
+    let Some(row) = tx.first(sql, args![job]).await? else { return Ok(AfterFailure::Nothing) };
+    let epoch: u64 = row.count("epoch")?;
+    let again = if epoch == lease.epoch {
+        // It has no run that could have counted.
+        let due = count(tx, &export, failure.why, now).await?;
+        let next = JobLease { epoch: epoch + 1, ..lease.clone() };
+        tx.execute("UPDATE job SET epoch = epoch + 1 WHERE id = $1", args![job]).await?;
+        later(tx, &next, due.unwrap_or(now), failure.why).await?;
+        due
+    } else if epoch == lease.epoch + 1 {
+        let state: ExportState = held.word("state")?;
+        Some(row.at("due_at")?).filter(|_| state != ExportState::Broken)
+    } else {
+        return Ok(AfterFailure::Nothing);
+    };
+    let version: u64 = held.count("version")?;
+    let is_mended = failure.version.is_some_and(|failed| failed != version);
+    if let Some(at) = again.filter(|_| failure.may_help || is_mended) {
+        return Ok(AfterFailure::Again(at));
+    }
+    end_by_itself(tx, &export).await?;
+    tx.execute("UPDATE job SET due_at = $2 WHERE id = $1", args![job, truncate(now)]).await?;
+    Ok(AfterFailure::Broken)
+}
+
+/// Counts a failure of an export's run; returns when it is tried again, if it is.
+async fn count(
+    tx: &mut Transaction,
+    export: &str,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
     let sql =
         "UPDATE export SET failures = failures + 1, reason = $2 WHERE id = $1 RETURNING failures";
-    let failures: u32 = tx.one(sql, args![&export, short(why)]).await?.count("failures")?;
-    let again = (may_help && failures < FAILURES_MAX).then(|| now + pause(failures));
-    later(tx, job, again.unwrap_or(now), why).await?;
-    if let Some(again) = again {
-        return Ok(AfterFailure::Again(again));
+    let failures: u32 = tx.one(sql, args![export, short(why)]).await?.count("failures")?;
+    if failures >= FAILURES_MAX {
+        end_by_itself(tx, export).await?;
+        return Ok(None);
     }
+    Ok(Some(now + pause(failures)))
+}
+
+/// Has an export run by itself no more.
+async fn end_by_itself(tx: &mut Transaction, export: &str) -> Result<(), Error> {
+    let [broken, active] = [ExportState::Broken, ExportState::Active].map(|state| word(&state));
     let sql = "UPDATE export SET state = $2 WHERE id = $1 AND state = $3";
-    let states = [ExportState::Broken, ExportState::Active].map(|state| word(&state));
-    tx.execute(sql, args![&export, &states[0], &states[1]]).await?;
-    Ok(AfterFailure::Broken)
+    tx.execute(sql, args![export, broken, active]).await?;
+    Ok(())
 }
 
 /// Returns after how long an export is tried again after so many failures in a row.
@@ -208,12 +260,25 @@ pub(crate) async fn opened(
     if taken == 0 { Err(LedgerError::SlotTaken) } else { Ok(()) }
 }
 
-/// Removes the job of a run that has ended; a slot whose run failed is there again.
-pub(crate) async fn ended(tx: &mut Transaction, run: &RunId, state: RunState) -> Result<(), Error> {
+/// Removes the job of a run that has ended; a slot whose run failed is there again, after a while.
+pub(crate) async fn ended(
+    tx: &mut Transaction,
+    run: &RunId,
+    (state, why): (RunState, Option<&str>),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     if state == RunState::Failed {
-        let sql = "UPDATE job SET kind = 'slot', subject = id
-                   WHERE kind = 'run' AND subject = $1 AND slot_at IS NOT NULL";
-        tx.execute(sql, args![run.as_str()]).await?;
+        let sql =
+            "SELECT export FROM job WHERE kind = 'run' AND subject = $1 AND slot_at IS NOT NULL";
+        if let Some(row) = tx.first(sql, args![run.as_str()]).await? {
+            let (export, why) = (row.text("export")?, why.unwrap_or_default());
+            let due = count(tx, &export, why, now).await?.unwrap_or(now);
+            let sql =
+                "UPDATE job SET kind = 'slot', subject = id, epoch = epoch + 1, lease_until = 0,
+                           due_at = $2, error = $3
+                       WHERE kind = 'run' AND subject = $1 AND slot_at IS NOT NULL";
+            tx.execute(sql, args![run.as_str(), truncate(due), short(why)]).await?;
+        }
     }
     tx.execute("DELETE FROM job WHERE kind = 'run' AND subject = $1", args![run.as_str()]).await?;
     Ok(())

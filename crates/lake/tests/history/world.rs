@@ -406,6 +406,7 @@ impl World {
         let bind = self.bind(from, to);
         let new = NewRun {
             key: None,
+            version: None,
             slot: None,
             id: RunId::mint(self.clock.now()),
             workspace: workspace(),

@@ -21,7 +21,7 @@ pub trait Exports: Send + Sync {
     /// # Errors
     ///
     /// [`LedgerError::Exists`], [`LedgerError::Changed`], [`LedgerError::NotFound`], by the basis; [`LedgerError::Restart`] where an export that has
-    /// delivered would go on with another relation or in another place; [`LedgerError::Open`] where a restart would pull the cursor from under a run;
+    /// delivered would go on with another relation, mode or in another place; [`LedgerError::Open`] where that or a restart would pull the cursor from under a run;
     /// [`LedgerError::TooMany`].
     async fn save_export(&self, save: &SaveExport, basis: &Basis) -> Result<Export, LedgerError>;
 
@@ -44,8 +44,12 @@ pub trait Exports: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Export, LedgerError>;
 
+    /// Stops an export that is as it was seen from running by itself, because of something that does not go away.
+    async fn break_export(&self, seen: &Export, why: &str) -> Result<(), LedgerError>;
+
     /// Returns active exports of every workspace that are due, oldest first, up to `limit`. One that waits for rows is due when
-    /// its dataset has a commit, other than a rewriting one, that no slot was made for.
+    /// its dataset has a commit, other than a rewriting one, that no slot was made for. One of which
+    /// [`crate::limits::SLOTS_WAITING_MAX`] slots wait is left out until some have their runs.
     async fn due_exports(&self, now: DateTime<Utc>, limit: u32)
     -> Result<Vec<Export>, LedgerError>;
 

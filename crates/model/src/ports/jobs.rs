@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::ids::JobId;
-use crate::job::{AfterFailure, Job, JobLease};
+use crate::job::{AfterFailure, Job, JobLease, SlotFailure};
 use crate::ports::LedgerError;
 
 /// Work that waits until a process does it.
@@ -33,20 +33,27 @@ pub trait Jobs: Send + Sync {
     /// Renews the lease of a slot; fine if it is a run by now, or somebody else's.
     async fn renew_job(&self, lease: &JobLease) -> Result<(), LedgerError>;
 
-    /// Puts a job off and says why; fine if it is gone.
-    async fn later(&self, job: &JobId, due_at: DateTime<Utc>, why: &str)
-    -> Result<(), LedgerError>;
+    /// Puts a job off and says why; fine if it is gone, or somebody else's by now.
+    async fn later(
+        &self,
+        lease: &JobLease,
+        due_at: DateTime<Utc>,
+        why: &str,
+    ) -> Result<(), LedgerError>;
 
-    /// Gives a slot back, for whoever is next; fine if it is gone.
+    /// Removes the job of a run that has ended, which a program that knew no jobs has left.
+    async fn tidy(&self, job: &JobId) -> Result<(), LedgerError>;
+
+    /// Gives a slot back, for whoever is next; fine if it is gone, or somebody else's.
     async fn release(&self, lease: &JobLease) -> Result<(), LedgerError>;
 
-    /// Counts a failure of a slot and decides what follows: it is tried again later and later, if that may help
-    /// and not [`crate::limits::FAILURES_MAX`] runs in a row have failed; else the export breaks.
+    /// Says what follows when a slot failed whose run ended, which has counted it, or was never opened, which counts it here: it is tried again
+    /// later and later, if that may help and not [`crate::limits::FAILURES_MAX`] runs in a row have failed; else the
+    /// export breaks, unless it is of another version by now than the one that failed.
     async fn failed(
         &self,
-        job: &JobId,
-        why: &str,
-        may_help: bool,
+        lease: &JobLease,
+        failure: &SlotFailure<'_>,
         now: DateTime<Utc>,
     ) -> Result<AfterFailure, LedgerError>;
 }

@@ -45,7 +45,8 @@ pub trait Ledger: Send + Sync {
     /// (`Overlap`); `to == from` is an empty range and allowed. With `Advance::Again` the range must lie
     /// within what was delivered (`to` at most the cursor, and the cursor is the default for `to`, 0 for
     /// `from`). A `to` beyond the head is `NoCommit`. A definition that differs from the saved one is
-    /// `Differs`, unless no run of that export was ever sealed and none is open: then it takes its place.
+    /// `Differs`, unless the export was made by its first run, was never edited, no run of it was ever sealed and none is open: then it takes its
+    /// place. A run of another version than the newest is `Changed`.
     /// An open run of the same export that moves its cursor is `Open`. A key that another run was opened with is
     /// `Repeated`, or `KeyReused` if something else was asked for.
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError>;

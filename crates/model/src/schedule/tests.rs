@@ -24,7 +24,7 @@ fn slots(schedule: &Schedule, from: &str, count: usize) -> Vec<String> {
     let mut next = at(from);
     let mut found = Vec::new();
     while found.len() < count {
-        next = schedule.first(next).unwrap().unwrap();
+        next = schedule.first(next, None).unwrap().unwrap();
         found.push(next.format("%dT%H:%M").to_string());
     }
     found
@@ -56,7 +56,7 @@ fn windows_join_where_the_clock_changes() {
     for from in ["2026-03-27T12:00:00Z", "2026-10-23T12:00:00Z"] {
         for expression in ["30 2 * * *", "30 * * * *", "0 0 * * *", "*/20 2 * * *"] {
             let schedule = windows(cron(expression, "Europe/Berlin"), 0);
-            let first = schedule.first(at(from)).unwrap().unwrap();
+            let first = schedule.first(at(from), None).unwrap().unwrap();
             let due = schedule.due(first, at(from) + TimeDelta::days(4), None).unwrap();
             assert!(due.slots.len() > 3);
             for two in due.slots.windows(2) {
@@ -119,7 +119,7 @@ fn each_window_has_its_run_however_many_there_are() {
 fn a_window_waits_for_late_rows() {
     let schedule = windows(every(60), 10);
     let now = at("2026-01-01T12:05:00Z");
-    let first = schedule.first(now).unwrap();
+    let first = schedule.first(now, None).unwrap();
     assert_eq!(first, Some(at("2026-01-01T12:10:00Z")), "that of 12:00 is still to come");
     let due = schedule.due(first.unwrap(), at("2026-01-01T12:10:00Z"), None).unwrap();
     let (noon, before) = (at("2026-01-01T12:00:00Z"), at("2026-01-01T11:00:00Z"));
@@ -131,14 +131,14 @@ fn a_window_waits_for_late_rows() {
 fn a_start_in_the_past_makes_windows_due_and_nothing_else() {
     let (start, now) = (at("2026-01-01T00:00:00Z"), at("2026-01-05T00:30:00Z"));
     let daily = Schedule { start_at: Some(start), ..cron("0 0 * * *", "UTC") };
-    assert_eq!(daily.first(now).unwrap(), Some(at("2026-01-06T00:00:00Z")));
+    assert_eq!(daily.first(now, None).unwrap(), Some(at("2026-01-06T00:00:00Z")));
     let daily = windows(daily, 0);
-    let first = daily.first(now).unwrap().unwrap();
+    let first = daily.first(now, None).unwrap().unwrap();
     let due = daily.due(first, now, None).unwrap();
     assert_eq!(due.slots.len(), 4);
     assert_eq!(due.slots[0].since, Some(start));
     let later = Schedule { start_at: Some(at("2027-01-01T00:00:00Z")), ..every(1) };
-    assert_eq!(later.first(now).unwrap(), Some(at("2027-01-01T00:01:00Z")));
+    assert_eq!(later.first(now, None).unwrap(), Some(at("2027-01-01T00:01:00Z")));
 }
 
 #[test]
@@ -178,4 +178,25 @@ fn windows_go_on_where_the_last_one_ended() {
     let latest = Schedule { missed: Some(Missed::Latest), ..schedule };
     let found = latest.due(due, due, Some(covered)).unwrap();
     assert_eq!(found.slots, [Slot { at: due, since: Some(at("2026-01-05T09:00:00Z")) }]);
+}
+
+#[test]
+fn an_edit_covers_nothing_twice() {
+    // Of the past, with a start long ago; with a longer lag; and only the latest of each.
+    let covered = Some(at("2026-05-01T12:00:00Z"));
+    let now = at("2026-05-01T12:05:00Z");
+    let start_at = Some(at("2026-01-01T00:00:00Z"));
+    let past = Schedule { start_at, ..windows(every(60), 0) };
+    assert_eq!(past.first(now, covered).unwrap(), Some(at("2026-05-01T13:00:00Z")));
+    let late = windows(every(15), 60);
+    assert_eq!(late.first(now, covered).unwrap(), Some(at("2026-05-01T13:15:00Z")));
+    let latest = Schedule { missed: Some(Missed::Latest), ..windows(cron("0 0 * * *", "UTC"), 0) };
+    let first = latest.first(now, covered).unwrap().unwrap();
+    let found = latest.due(first, first, covered).unwrap();
+    assert_eq!(found.slots, [Slot { at: at("2026-05-02T00:00:00Z"), since: covered }]);
+    let again = windows(every(15), 0);
+    let found = again.due(at("2026-05-01T11:45:00Z"), at("2026-05-01T12:15:00Z"), covered).unwrap();
+    assert_eq!(found.slots, [Slot { at: at("2026-05-01T12:15:00Z"), since: covered }]);
+    let far = Schedule { start_at: Some(at("9999-01-01T00:00:00Z")), ..every(1) };
+    assert!(far.check(now).unwrap_err().to_string().contains("2200"));
 }

@@ -146,6 +146,7 @@ impl World {
         let relation = Relation { source, selection };
         Request {
             key: None,
+            version: None,
             slot: None,
             workspace: WorkspaceId::default_workspace(),
             export: (!staged).then(|| "daily".to_owned()),

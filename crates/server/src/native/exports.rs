@@ -152,6 +152,7 @@ impl ExportBody {
             from: self.from_commit.map(CommitNumber),
             to: self.to_commit.map(CommitNumber),
             key,
+            version: None,
             slot: None,
         })
     }

@@ -294,6 +294,7 @@ impl Asked {
         }
         Ok(Request {
             key: None,
+            version: None,
             slot: None,
             workspace: app.workspace.clone(),
             export: self.export,

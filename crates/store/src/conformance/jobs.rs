@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use model::access::Workspace;
 use model::document::Basis;
 use model::export::{Advance, Export, ExportState, NewRun, OpenSlot, SaveExport};
-use model::job::{AfterFailure, Job, JobLease, Task};
+use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
 use model::limits::{FAILED_AGAIN_SECONDS, FAILURES_MAX};
 use model::ports::LedgerError;
 use model::relation::Source;
@@ -72,6 +72,10 @@ impl Rig {
     }
 }
 
+fn failure(why: &str, may_help: bool) -> SlotFailure<'_> {
+    SlotFailure { why, may_help, version: None }
+}
+
 fn for_slot(export: &str, lease: &JobLease) -> NewRun {
     let slot = OpenSlot { lease: lease.clone(), is_window: false };
     NewRun { slot: Some(slot), ..incremental(export) }
@@ -103,13 +107,16 @@ pub async fn open_runs_are_jobs_and_ended_ones_are_not(rig: &Rig) {
     assert_eq!(found.iter().map(|job| job.leased).collect::<Vec<_>>(), [false, true]);
     assert!(found.iter().all(|job| job.epoch == 1 && job.attempts == 0));
     assert_eq!(words(&rig.jobs.waiting(1, at(9)).await.unwrap()), [left.run.as_str()]);
-    rig.jobs.later(&found[0].id, at(60), "it was not there").await.unwrap();
+    let lease = JobLease { job: found[0].id.clone(), epoch: 0 };
+    rig.jobs.later(&lease, at(60), "it was not there").await.unwrap();
+    rig.jobs.tidy(&lease.job).await.unwrap();
     assert_eq!(words(&rig.waiting_at(at(59)).await), [held.run.as_str()]);
     let again = rig.waiting_at(at(60)).await;
     assert_eq!((again.len(), again[0].attempts), (2, 1));
     let status = rig.runs.brief(&workspace(), &left.run).await.unwrap();
     assert_eq!(status.delay.as_deref(), Some("it was not there"));
-    rig.jobs.later(&JobId::new("none"), at(60), "gone").await.unwrap();
+    let none = JobLease { job: JobId::new("none"), epoch: 0 };
+    rig.jobs.later(&none, at(60), "gone").await.unwrap();
 }
 
 pub async fn no_workspace_hides_another(rig: &Rig) {
@@ -188,9 +195,15 @@ pub async fn a_slot_whose_run_failed_is_there_again(rig: &Rig) {
     let (job, lease) = rig.claimed(hour(1)).await;
     let run = rig.open(&for_slot("e", &lease)).await.lease;
     // While its run is open nothing has failed.
-    let nothing = rig.jobs.failed(&job.id, "x", true, hour(1)).await.unwrap();
+    let nothing = rig.jobs.failed(&lease, &failure("x", true), hour(1)).await.unwrap();
     assert_eq!(nothing, AfterFailure::Nothing);
     rig.bring_on(&run, RunState::Failed).await;
+    let export = rig.found("e").await;
+    assert_eq!((export.failures, export.reason.as_deref()), (1, Some("reason")));
+    let after = rig.jobs.failed(&lease, &failure("x", true), hour(1)).await.unwrap();
+    assert_eq!(after, AfterFailure::Again(at(9 + FAILED_AGAIN_SECONDS)));
+    assert_eq!(rig.found("e").await.failures, 1, "its run has counted");
+    assert!(rig.waiting_at(at(8 + FAILED_AGAIN_SECONDS)).await.is_empty());
     let (again, lease) = rig.claimed(hour(1)).await;
     assert_eq!((&again.id, words(&[again.clone()])), (&job.id, vec!["1".to_owned()]));
     rig.jobs.release(&lease).await.unwrap();
@@ -259,16 +272,16 @@ pub async fn what_may_help_is_tried_again_until_it_breaks(rig: &Rig) {
     rig.fire_at("e", hour(1)).await;
     let mut now = hour(1);
     for n in 1..FAILURES_MAX {
-        let (job, _) = rig.claimed(now).await;
-        let after = rig.jobs.failed(&job.id, "no answer", true, now).await.unwrap();
+        let (_, lease) = rig.claimed(now).await;
+        let after = rig.jobs.failed(&lease, &failure("no answer", true), now).await.unwrap();
         let AfterFailure::Again(at) = after else { panic!("{n}: {after:?}") };
         let pause = (at - now).num_seconds();
         assert_eq!(pause, (FAILED_AGAIN_SECONDS << (n - 1)).min(3600));
         assert!(rig.waiting_at(at - TimeDelta::seconds(1)).await.is_empty());
         now = at;
     }
-    let (job, _) = rig.claimed(now).await;
-    let after = rig.jobs.failed(&job.id, "no answer", true, now).await.unwrap();
+    let (_, lease) = rig.claimed(now).await;
+    let after = rig.jobs.failed(&lease, &failure("no answer", true), now).await.unwrap();
     assert_eq!(after, AfterFailure::Broken);
     let export = rig.found("e").await;
     assert_eq!((export.state, export.failures), (ExportState::Broken, FAILURES_MAX));
@@ -278,9 +291,13 @@ pub async fn what_may_help_is_tried_again_until_it_breaks(rig: &Rig) {
     let active = ExportState::Active;
     let export = rig.exports.set_export_state(&workspace(), "e", active, now).await.unwrap();
     assert_eq!((export.failures, export.reason), (0, None));
-    let (job, _) = rig.claimed(now).await;
-    // What does not go away by itself breaks it at once.
-    let after = rig.jobs.failed(&job.id, "no such column", false, now).await.unwrap();
+    // What somebody has mended meanwhile is tried again; what does not go away by itself breaks it at once.
+    let (_, lease) = rig.claimed(now).await;
+    let old = SlotFailure { version: Some(0), ..failure("no such column", false) };
+    let after = rig.jobs.failed(&lease, &old, now).await.unwrap();
+    let AfterFailure::Again(at) = after else { panic!("it is another version: {after:?}") };
+    let (_, lease) = rig.claimed(at).await;
+    let after = rig.jobs.failed(&lease, &failure("no such column", false), at).await.unwrap();
     assert_eq!(after, AfterFailure::Broken);
     rig.exports.set_export_state(&workspace(), "e", active, now).await.unwrap();
     let (_, lease) = rig.claimed(now).await;
@@ -324,7 +341,16 @@ pub async fn new_rows_make_an_export_due(rig: &Rig) {
     assert!(due(99).await.is_empty(), "a slot was made for them");
     rig.commit(&append(&orders, 1)).await;
     assert!(due(69).await.is_empty());
-    assert_eq!(due(70).await.len(), 1);
+    let found = due(70).await;
+    let fired = Due { slots: Vec::new(), skipped: 0, next: Some(at(70)) };
+    assert!(rig.exports.fire(&found[0], &fired, at(70)).await.unwrap());
+    assert!(due(80).await.is_empty());
+    // From the first row on once more.
+    let schedule = found[0].schedule.clone();
+    let restart =
+        SaveExport { watches: Some(orders), restart: true, now: at(80), ..saving("e", schedule) };
+    rig.edit(&restart, &found[0]).await.unwrap();
+    assert_eq!(due(80).await.len(), 1);
 }
 
 pub async fn an_edit_says_what_it_is_built_on(rig: &Rig) {
@@ -370,6 +396,10 @@ pub async fn what_has_delivered_goes_on_or_begins_again(rig: &Rig) {
     let run = rig.open(&new).await;
     assert_eq!((run.run.from.0, run.run.to.0), (0, 2));
     refused!(rig.edit(&restart, &begun).await, LedgerError::Open { .. });
+    // Its first run is open: sealing it would move the cursor of something else.
+    let mut other = saving("e", Schedule::default());
+    other.definition.relation.source = Source::Dataset("others".into());
+    refused!(rig.edit(&other, &begun).await, LedgerError::Open { .. });
 }
 
 pub async fn an_edit_of_the_trigger_leaves_no_gap(rig: &Rig) {
@@ -383,4 +413,37 @@ pub async fn an_edit_of_the_trigger_leaves_no_gap(rig: &Rig) {
     let saved = rig.edit(&other, &saved).await.unwrap();
     let due = rig.fire_at("e", saved.next_at.unwrap()).await;
     assert_eq!(due.slots[0].since, Some(hour(2)));
+}
+
+pub async fn a_run_is_of_the_newest_version(rig: &Rig) {
+    rig.commits(1).await;
+    let first = rig.save(&saving("e", Schedule::default())).await;
+    let mut other = saving("e", Schedule::default());
+    other.definition.format.format = "csv".into();
+    let second = rig.edit(&other, &first).await.unwrap();
+    let of = |export: &Export| NewRun {
+        version: Some(export.version),
+        definition: export.definition.clone(),
+        ..incremental("e")
+    };
+    refused!(rig.ledger.open_run(&of(&first)).await, LedgerError::Changed { .. });
+    // What somebody saved is not what its first run happens to be.
+    refused!(rig.ledger.open_run(&incremental("e")).await, LedgerError::Differs { .. });
+    rig.open(&of(&second)).await;
+}
+
+pub async fn slots_of_what_is_no_more_are_taken_back(rig: &Rig) {
+    rig.commits(1).await;
+    let saved = rig.save(&saving("e", windows())).await;
+    rig.fire_at("e", hour(2)).await;
+    let (_, lease) = rig.claimed(hour(2)).await;
+    let slot = OpenSlot { lease: lease.clone(), is_window: true };
+    let run = NewRun { advance: Advance::None, slot: Some(slot), ..incremental("e") };
+    let open = rig.open(&run).await.lease;
+    let edited = rig.edit(&saving("e", hourly(Mode::Incremental)), &saved).await.unwrap();
+    assert_eq!(edited.covered, None);
+    assert_eq!(words(&rig.waiting_at(hour(2)).await), [open.run.as_str()]);
+    rig.bring_on(&open, RunState::Failed).await;
+    assert!(rig.waiting_at(hour(2)).await.is_empty());
+    refused!(rig.ledger.open_run(&for_slot("e", &lease)).await, LedgerError::SlotTaken);
 }

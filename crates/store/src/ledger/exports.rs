@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use model::export::{Definition, Export};
+use model::limits::SLOTS_WAITING_MAX;
 use model::ports::LedgerError;
 use model::schedule::Schedule;
 use model::{CommitNumber, DatasetId, ExportId, RunId, WorkspaceId};
@@ -9,6 +10,9 @@ use model::{CommitNumber, DatasetId, ExportId, RunId, WorkspaceId};
 use super::pins;
 use crate::database::{Error, Row, Sql, Transaction, args, truncate, word};
 use crate::names::nearest;
+
+/// Who saved an export that its first run made.
+pub(super) const FIRST_RUN: &str = "its first run";
 
 /// Names that a "did you mean" looks at.
 const NAMES_MAX: u32 = 10_000;
@@ -103,9 +107,10 @@ pub(crate) async fn due(
                  SELECT 1 FROM lake_commit c
                  WHERE c.dataset = e.watches AND c.number > e.fired_commit
                      AND c.kind NOT IN ('compact', 'expire', 'mark')))
+             AND (SELECT COUNT(*) FROM job j WHERE j.line = e.id AND j.kind = 'slot') < $3
          ORDER BY next_at, id LIMIT $2"
     );
-    let rows = tx.all(sql, args![truncate(now), limit]).await?;
+    let rows = tx.all(sql, args![truncate(now), limit, SLOTS_WAITING_MAX]).await?;
     rows.iter().map(read).collect()
 }
 
@@ -172,15 +177,25 @@ pub(super) async fn advance(
     Ok(Ok(()))
 }
 
-/// Gives an export another definition.
+/// Gives an export another definition, which is no edit.
 pub(super) async fn redefine(
     tx: &mut Transaction,
-    export: &ExportId,
+    export: &Export,
     definition: &Definition,
 ) -> Result<(), Error> {
+    let (id, text) = (export.id.as_str(), definition_text(definition));
     let sql = "UPDATE export SET definition = $2 WHERE id = $1";
-    tx.execute(sql, args![export.as_str(), definition_text(definition)]).await?;
+    tx.execute(sql, args![id, &text]).await?;
+    let sql = "UPDATE export_version SET definition = $3 WHERE export = $1 AND version = $2";
+    tx.execute(sql, args![id, export.version, &text]).await?;
     Ok(())
+}
+
+/// Returns whether an export is as its first run made it: nobody saved it.
+pub(super) async fn is_of_first_run(tx: &mut Transaction, export: &Export) -> Result<bool, Error> {
+    let sql = "SELECT author FROM export_version WHERE export = $1 AND version = $2";
+    let row = tx.first(sql, args![export.id.as_str(), export.version]).await?;
+    Ok(row.map(|row| row.text("author")).transpose()?.is_some_and(|author| author == FIRST_RUN))
 }
 
 /// Returns a definition as it is stored.

@@ -90,17 +90,23 @@ async fn check_saved(
     new: &NewRun,
     saved: &Export,
 ) -> Result<(), LedgerError> {
+    if new.version.is_some_and(|version| version != saved.version) {
+        return Err(LedgerError::Changed { export: saved.name.clone() });
+    }
     let asked = new.definition.kept(new.slot.as_ref());
-    if let Some((property, was, asked)) = saved.definition.difference(&asked) {
-        // A first use that came to nothing fixes nothing.
-        if saved.last_run.is_some() || runs::any_open_of(tx, &saved.id).await? {
+    if let Some((property, was, value)) = saved.definition.difference(&asked) {
+        // A first use that came to nothing fixes nothing; what somebody saved stays.
+        let stays = saved.last_run.is_some()
+            || !exports::is_of_first_run(tx, saved).await?
+            || runs::any_open_of(tx, &saved.id).await?;
+        if stays {
             let export = saved.name.clone();
-            return Err(LedgerError::Differs { export, property, saved: was, asked });
+            return Err(LedgerError::Differs { export, property, saved: was, asked: value });
         }
-        exports::redefine(tx, &saved.id, &new.definition.kept(new.slot.as_ref())).await?;
+        exports::redefine(tx, saved, &asked).await?;
     } else if saved.definition.meaning.is_none() {
         // What it means is fixed by its first run.
-        exports::redefine(tx, &saved.id, &asked).await?;
+        exports::redefine(tx, saved, &asked).await?;
     }
     if new.advance != Advance::Cursor {
         return Ok(());
@@ -115,7 +121,7 @@ async fn save(tx: &mut Transaction, new: &NewRun, name: &str) -> Result<ExportId
     let export =
         Export::new(new.workspace.clone(), name, new.definition.clone(), truncate(new.now));
     exports::save(tx, &export).await?;
-    exports::note_version(tx, &export, "its first run", export.created_at).await?;
+    exports::note_version(tx, &export, exports::FIRST_RUN, export.created_at).await?;
     Ok(export.id)
 }
 

@@ -120,7 +120,7 @@ pub(super) async fn sealed(
         }
     }
     if let Some(export) = &held.export {
-        let sql = "UPDATE export SET failures = 0, reason = NULL WHERE id = $1 AND failures > 0";
+        let sql = "UPDATE export SET failures = 0, reason = NULL WHERE id = $1 AND failures > 0 AND state <> 'broken'";
         tx.execute(sql, args![export.as_str()]).await?;
     }
     finish(tx, &held, RunState::Sealed, None, now).await?;
@@ -159,7 +159,7 @@ async fn finish(
 ) -> Result<(), Error> {
     let sql = "UPDATE run SET state = $2, error = $3, ended_at = $4, lease_until = 0 WHERE id = $1";
     tx.execute(sql, args![held.run.as_str(), state.as_str(), reason, now]).await?;
-    jobs::ended(tx, &held.run, state).await?;
+    jobs::ended(tx, &held.run, (state, reason), now).await?;
     pins::remove(tx, pins::Owner::Run(&held.run)).await
 }
 

@@ -72,6 +72,7 @@ async fn request(app: &App, asked: Asked) -> Result<Request, Failed> {
         from: None,
         to: None,
         key: None,
+        version: None,
         slot: None,
     })
 }
