@@ -328,7 +328,7 @@ impl Schedule {
         let lag = self.mode.lag();
         let mut out = Due { slots: Vec::new(), skipped: 0, next: Some(due) };
         let Some(slots) = self.trigger.slots()? else { return Ok(Due { next: None, ..out }) };
-        let missed = self.missed.unwrap_or(self.usually());
+        let missed = self.missed.unwrap_or_else(|| self.usually());
         let mut before = slots.before(due - lag);
         if missed == Missed::Each {
             before = covered.or(before);

@@ -46,11 +46,7 @@ pub(super) async fn commit(
 ) -> Result<Outcome, Failed> {
     let (batch, reserved) = import.batch.clone().map(|of| (of.id, of.version)).unzip();
     let batch = batch.unwrap_or_else(BatchId::mint);
-    let key = key.unwrap_or_else(|| IngestKey {
-        // Of no use once nobody is asking any more.
-        until: reserved.is_none().then(|| lake.clock.now() + TimeDelta::days(KEY_DAYS)),
-        ..IngestKey::new(batch.as_str(), batch.as_str())
-    });
+    let key = key.unwrap_or_else(|| own_key(lake, &batch, reserved));
     let first = base;
     let mut base = base.clone();
     let mut schema = plan.schema.clone();
@@ -120,6 +116,12 @@ pub(super) async fn commit(
         }
         None => failed(IngestError::Busy { dataset: import.dataset.clone() }.into(), None),
     })
+}
+
+/// Returns the key of an import that has none: its batch, for as long as somebody may be asking.
+fn own_key(lake: &Lake, batch: &BatchId, reserved: Option<u64>) -> IngestKey {
+    let until = reserved.is_none().then(|| lake.clock.now() + TimeDelta::days(KEY_DAYS));
+    IngestKey { until, ..IngestKey::new(batch.as_str(), batch.as_str()) }
 }
 
 /// Whether the files of a commit may be part of the lake.

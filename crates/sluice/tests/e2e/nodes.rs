@@ -13,7 +13,7 @@ use crate::schedules::{Time, new};
 use crate::server::Server;
 
 /// Minutes that go by.
-const MINUTES: i64 = 8;
+const MINUTES: u64 = 8;
 
 /// Two data folders of one service; the token of the first opens the second, too.
 struct Nodes {
@@ -26,7 +26,9 @@ impl Nodes {
     fn start(bucket: &Bucket) -> Self {
         let settings = database() + &bucket.lake();
         let folders = [Sluice::new(), Sluice::new()];
-        folders.iter().for_each(|folder| folder.configure(&settings));
+        for folder in &folders {
+            folder.configure(&settings);
+        }
         let time = Time::new(&folders[0], "2026-05-01T00:00:00Z");
         let first = time.serve(&folders[0]);
         // It becomes a data folder first.
@@ -49,7 +51,7 @@ impl Nodes {
 }
 
 /// A row of a minute, at its beginning.
-fn row(nodes: &Nodes, minute: i64) -> String {
+fn row(nodes: &Nodes, minute: u64) -> String {
     format!("{{\"at\":\"{}\",\"minute\":{minute}}}\n", nodes.time.now.to_rfc3339())
 }
 
@@ -72,7 +74,7 @@ async fn each_slot_has_one_run_whatever_becomes_of_a_node() {
         let now = nodes.time.now + TimeDelta::minutes(1);
         nodes.time.set(now);
         // Somewhere in the middle of what is due now.
-        std::thread::sleep(Duration::from_millis(u64::from(minute.unsigned_abs() as u32) * 37));
+        std::thread::sleep(Duration::from_millis(minute * 37));
         if minute == MINUTES / 2 {
             nodes.server(n).tell("-STOP");
         } else if minute % 3 != 0 {
@@ -90,13 +92,18 @@ async fn each_slot_has_one_run_whatever_becomes_of_a_node() {
     let (news, windows) = (server.runs_of("new"), server.runs_of("window"));
     for runs in [&news, &windows] {
         let sealed = runs.iter().filter(|run| run["state"] == "sealed").count();
-        assert_eq!((sealed as i64, runs.len()), (MINUTES, sealed), "{runs:?}");
+        assert_eq!((sealed as u64, runs.len()), (MINUTES, sealed), "{runs:?}");
     }
+    check(&bucket, &news, &windows).await;
+}
+
+/// Holds what lies in the bucket against the runs: each minute once in each export, a chain of what is new, and nothing else.
+async fn check(bucket: &Bucket, news: &[Value], windows: &[Value]) {
     let mut known = BTreeSet::new();
     let mut before: Option<(Value, String)> = None;
-    for (minute, run) in news.iter().enumerate() {
-        let (manifest, key) = delivered(&bucket, run, &mut known).await;
-        assert_eq!(rows(&bucket, run, &manifest).await, [minute as i64]);
+    for (minute, run) in (0..).zip(news) {
+        let (manifest, key) = delivered(bucket, run, &mut known).await;
+        assert_eq!(rows(bucket, run, &manifest).await, [minute]);
         match before {
             None => assert_eq!(manifest["previous"], Value::Null),
             Some((previous, sha256)) => {
@@ -106,9 +113,9 @@ async fn each_slot_has_one_run_whatever_becomes_of_a_node() {
         }
         before = Some((manifest, model::digest::sha256_hex(&bucket.read(&key).await)));
     }
-    for (minute, run) in windows.iter().enumerate() {
-        let (manifest, _) = delivered(&bucket, run, &mut known).await;
-        assert_eq!(rows(&bucket, run, &manifest).await, [minute as i64]);
+    for (minute, run) in (0..).zip(windows) {
+        let (manifest, _) = delivered(bucket, run, &mut known).await;
+        assert_eq!(rows(bucket, run, &manifest).await, [minute]);
     }
     let managed: BTreeSet<String> =
         bucket.names().await.into_iter().filter(|name| name.starts_with("managed/")).collect();
@@ -134,14 +141,14 @@ async fn delivered(bucket: &Bucket, run: &Value, known: &mut BTreeSet<String>) -
 }
 
 /// The minutes of the rows of a manifest.
-async fn rows(bucket: &Bucket, run: &Value, manifest: &Value) -> Vec<i64> {
+async fn rows(bucket: &Bucket, run: &Value, manifest: &Value) -> Vec<u64> {
     let mut minutes = Vec::new();
     for file in manifest["files"].as_array().expect("files") {
         let key = format!("{}/{}", folder(run), file["path"].as_str().expect("a path"));
         let bytes = bucket.read(&key).await;
         assert_eq!(file["sha256"], model::digest::sha256_hex(&bytes));
         let text = String::from_utf8(bytes).expect("text");
-        let minute = |line: &str| line.rsplit(',').next().and_then(|cell| cell.parse::<i64>().ok());
+        let minute = |line: &str| line.rsplit(',').next().and_then(|cell| cell.parse::<u64>().ok());
         minutes.extend(text.lines().skip(1).map(|line| minute(line).expect("a number")));
     }
     minutes

@@ -152,7 +152,7 @@ pub async fn of_two_who_fire_one_does(rig: &Rig) {
     assert_eq!(export.next_at, Some(hour(1)));
     assert!(rig.exports.due_exports(hour(1) - TimeDelta::seconds(1), 10).await.unwrap().is_empty());
     let due = rig.exports.due_exports(hour(1), 10).await.unwrap();
-    assert_eq!(due, [export.clone()]);
+    assert_eq!(due, std::slice::from_ref(&export));
     let slots = export.schedule.due(hour(1), hour(1), None).unwrap();
     assert!(rig.exports.fire(&export, &slots, hour(1)).await.unwrap());
     assert!(!rig.exports.fire(&export, &slots, hour(1)).await.unwrap());
@@ -205,7 +205,7 @@ pub async fn a_slot_whose_run_failed_is_there_again(rig: &Rig) {
     assert_eq!(rig.found("e").await.failures, 1, "its run has counted");
     assert!(rig.waiting_at(at(8 + FAILED_AGAIN_SECONDS)).await.is_empty());
     let (again, lease) = rig.claimed(hour(1)).await;
-    assert_eq!((&again.id, words(&[again.clone()])), (&job.id, vec!["1".to_owned()]));
+    assert_eq!((&again.id, words(std::slice::from_ref(&again))), (&job.id, vec!["1".to_owned()]));
     rig.jobs.release(&lease).await.unwrap();
     assert!(!rig.waiting_at(hour(1)).await[0].leased);
     let (_, lease) = rig.claimed(hour(1)).await;
