@@ -215,7 +215,10 @@ fn other_source(held: &Export, save: &SaveExport) -> Option<(&'static str, Strin
     if was.destination != is.destination {
         return Some(("the destination", was.destination.clone()));
     }
-    (held.schedule.mode != save.schedule.mode).then(|| ("the mode", text(&held.schedule.mode)))
+    // Not the lag of windows: those go on where the last one ended.
+    let mode = |schedule: &Schedule| std::mem::discriminant(&schedule.mode);
+    let other = mode(&held.schedule) != mode(&save.schedule);
+    other.then(|| ("the mode", text(&held.schedule.mode)))
 }
 
 fn text<T: Serialize>(value: &T) -> String {

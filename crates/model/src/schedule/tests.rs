@@ -1,3 +1,5 @@
+//! Cases of schedules: the clocks of zones, missed slots, windows.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

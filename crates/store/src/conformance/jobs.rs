@@ -408,6 +408,9 @@ pub async fn an_edit_of_the_trigger_leaves_no_gap(rig: &Rig) {
     rig.fire_at("e", hour(2)).await;
     let saved = rig.edit(&saving("e", windows()), &saved).await.unwrap();
     assert_eq!(saved.next_at, Some(hour(3)), "nothing about it was changed");
+    let late = hourly(Mode::Window { lag_minutes: 90 });
+    let saved = rig.edit(&saving("e", late), &saved).await.unwrap();
+    assert_eq!(saved.next_at, Some(hour(3) + TimeDelta::minutes(90)));
     let trigger = Trigger::Every { minutes: 7 };
     let other = SaveExport { now: hour(2), ..saving("e", Schedule { trigger, ..windows() }) };
     let saved = rig.edit(&other, &saved).await.unwrap();
