@@ -22,8 +22,6 @@ pub struct Job {
     pub leased: bool,
     /// The number of the newest lease of the job itself, which was its slot's.
     pub slot_epoch: u64,
-    /// When it is due.
-    pub due_at: DateTime<Utc>,
 }
 
 /// What is to be done.

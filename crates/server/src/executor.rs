@@ -360,7 +360,6 @@ impl Observer for Holder {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use model::JobId;
 
     use super::*;
@@ -374,7 +373,6 @@ mod tests {
             epoch: 1,
             slot_epoch: 0,
             leased: false,
-            due_at: DateTime::UNIX_EPOCH,
         }
     }
 

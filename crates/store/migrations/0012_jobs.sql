@@ -32,7 +32,6 @@ CREATE TABLE job (
     subject TEXT NOT NULL,
     line TEXT,
     place BIGINT NOT NULL,
-    priority BIGINT NOT NULL DEFAULT 0,
     export TEXT REFERENCES export (id),
     slot_at BIGINT,
     slot_since BIGINT,

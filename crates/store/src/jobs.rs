@@ -65,16 +65,16 @@ impl Jobs for Store {
 
 async fn waiting(tx: &mut Transaction, of_one: u32, now: DateTime<Utc>) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
-    let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at, until, term, epoch
+    let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, until, term, epoch
                FROM (
                    SELECT j.id, j.workspace, j.kind, j.subject, j.export, e.name, j.slot_at, j.slot_since,
-                       j.attempts, j.due_at, j.priority, j.place,
+                       j.attempts, j.due_at,
                        COALESCE(r.lease_until, j.lease_until) AS until,
                        COALESCE(r.epoch, j.epoch) AS term, j.epoch,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
-                               j.priority DESC, j.place
+                               j.place
                        ) AS turn
                    FROM job j
                    LEFT JOIN run r ON j.kind = 'run' AND r.id = j.subject
@@ -87,7 +87,7 @@ async fn waiting(tx: &mut Transaction, of_one: u32, now: DateTime<Utc>) -> Resul
                                    OR (b.kind = 'slot' AND j.kind = 'slot' AND b.place < j.place))
                        )
                ) AS ranked
-               WHERE turn <= $3 ORDER BY turn, priority DESC, place";
+               WHERE turn <= $3 ORDER BY turn, due_at, id";
     let rows = tx.all(sql, args![truncate(now), clock, of_one]).await?;
     rows.iter().map(|row| read(row, clock)).collect()
 }
@@ -111,7 +111,6 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         epoch: row.count("term")?,
         leased: row.int("until")? > clock,
         slot_epoch: row.count("epoch")?,
-        due_at: row.at("due_at")?,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::ports::LedgerError;
 /// if it failed. So there is a job exactly as long as there is something to do.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Returns jobs that are due, `of_one` of each workspace at most: those that nobody works on first, then by priority and age; the
+    /// Returns jobs that are due, `of_one` of each workspace at most: those that nobody works on first, then by age; the
     /// first of each workspace before the second of any.
     ///
     /// Of one export the runs come in the order in which they were opened, and a slot when no run and no earlier slot is left. Slots of an export that does not
