@@ -120,7 +120,12 @@ pub struct Formats {
 impl Formats {
     /// Starts `threads` threads that all files share; at least one.
     pub fn new(threads: usize) -> Self {
-        Self { machine: Arc::new(Machine::new(threads)) }
+        Self::with_threads(threads, || {})
+    }
+
+    /// Starts threads that call `begin` first.
+    pub fn with_threads(threads: usize, begin: fn()) -> Self {
+        Self { machine: Arc::new(Machine::new(threads, begin)) }
     }
 
     fn task(encoding: &Encoding, schema: &Schema) -> Result<Task, PortError> {

@@ -30,15 +30,18 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts `threads` threads, at least one. They end when the machine is dropped.
-    pub(crate) fn new(threads: usize) -> Self {
+    /// Starts `threads` threads, at least one; each calls `begin` first. They end when the machine is dropped.
+    pub(crate) fn new(threads: usize, begin: fn()) -> Self {
         let threads = threads.max(1);
         let queue = Arc::new(Queue::default());
         for index in 0..threads {
             let queue = Arc::clone(&queue);
             std::thread::Builder::new()
                 .name(format!("encode-{index}"))
-                .spawn(move || queue.work())
+                .spawn(move || {
+                    begin();
+                    queue.work();
+                })
                 .expect("the system can start a thread");
         }
         Self { queue, budget: Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES)), threads }
@@ -209,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_the_thread_lives_on() {
-        let machine = Machine::new(1);
+        let machine = Machine::new(1, || {});
         let error =
             machine.run(|| -> u8 { panic!("oh {}", "no") }).get().await.expect_err("panics");
         assert_eq!(error.to_string(), "the encoder crashed, which is a bug: oh no");
@@ -218,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_goes_on_when_others_hold_the_whole_budget() {
-        let machine = Machine::new(1);
+        let machine = Machine::new(1, || {});
         let (greedy, other) = (machine.share(), machine.share());
         let _all = greedy.take(u64::MAX).await;
         let first = other.take(1 << 20).await;
@@ -230,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_nobody_waits_for_is_left_out() {
-        let machine = Machine::new(1);
+        let machine = Machine::new(1, || {});
         let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
         let blocked = machine.run(move || wait.recv().is_ok());
         let ran = Arc::new(Mutex::new(false));

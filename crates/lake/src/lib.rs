@@ -14,6 +14,7 @@ mod stage;
 mod tail;
 #[cfg(test)]
 mod testing;
+pub mod threads;
 mod upkeep;
 
 use std::path::PathBuf;

@@ -25,7 +25,7 @@ use parquet::errors::ParquetError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::Lake;
+use crate::{Lake, threads};
 use decode::{Batches, Group, Piece, Source};
 pub(crate) use mapper::Mapper;
 
@@ -47,7 +47,7 @@ impl Lake {
         let pieces = decode::pieces(reader, task.inputs.clone(), mapper.columns());
         let total = task.inputs.iter().map(|input| input.rows).sum();
         let (send, take) = channel(BATCHES_WAITING);
-        let driving = tokio::spawn(drive(mapper, pieces, send, total)).abort_handle();
+        let driving = threads::spawn(drive(mapper, pieces, send, total));
         Ok(Box::pin(Reading { rows: take, driving, done: false }))
     }
 }

@@ -25,6 +25,9 @@ use crate::output::Output;
 use crate::places::{Managed, Places, Who};
 use crate::rules::TenantRules;
 
+/// How far a server's threads of heavy work step back behind those that answer: a tenth of their share.
+const NICE: i32 = 10;
+
 /// Everything a command needs.
 pub(crate) struct App {
     /// Where everything lies.
@@ -100,6 +103,8 @@ impl App {
             0 => processors(),
             threads => threads,
         };
+        let begin: fn() = if cli.command.serves() { step_back } else { || {} };
+        lake::threads::on_start(begin);
         Ok(Self {
             locks: FileLocks::new(folder.locks()),
             folder,
@@ -107,7 +112,7 @@ impl App {
             store,
             lake: Arc::new(lake),
             bucket,
-            formats: Arc::new(Formats::new(threads)),
+            formats: Arc::new(Formats::with_threads(threads, begin)),
             keys,
             rules,
             managed,
@@ -120,6 +125,12 @@ impl App {
             output,
         })
     }
+}
+
+/// Lets threads that answer somebody come before this one, where there is not enough of the processor for all.
+fn step_back() {
+    // Of this thread alone. A system that does not allow it has only slower answers.
+    drop(rustix::process::setpriority_process(None, NICE));
 }
 
 /// Returns the data files of the folder as the query engine reads them.

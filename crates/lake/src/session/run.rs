@@ -6,7 +6,7 @@
 //! has threads apart, so that queries run while a planner is still at a text that everyone gave up on.
 
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,29 +14,15 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{Stream, StreamExt};
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::{Error, Limits, Session};
+use crate::threads;
 
 /// Batches that wait for who reads them.
 const BATCHES_WAITING: usize = 2;
-
-/// Bytes of stack of a thread that plans: a chain of thousands of operators is that many calls deep.
-/// Only what is used is taken from the system.
-const STACK_BYTES: usize = 256 << 20;
-
-/// The threads of all queries.
-static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("sluice-sql")
-        .thread_stack_size(STACK_BYTES)
-        .enable_all()
-        .build()
-        .expect("the system gives threads to a process that just started")
-});
 
 /// The rows of a running query.
 pub(crate) struct Running {
@@ -52,11 +38,9 @@ pub(crate) async fn within<T: Send + 'static>(
     deadline: Deadline,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let task = THREADS.spawn_blocking(move || {
-        THREADS.block_on(async move {
-            // What only waits, for an object say, is not worked on for nobody.
-            timeout_at(deadline.at, work).await.unwrap_or(Err(deadline.error()))
-        })
+    let task = threads::spawn_alone(async move {
+        // What only waits, for an object say, is not worked on for nobody.
+        timeout_at(deadline.at, work).await.unwrap_or(Err(deadline.error()))
     });
     match timeout_at(deadline.at, task).await {
         Ok(Ok(planned)) => planned,
@@ -100,7 +84,7 @@ pub(crate) fn run(session: &Session, plan: Arc<dyn ExecutionPlan>) -> Running {
     let context = session.state().task_ctx();
     let (send, rows) = channel(BATCHES_WAITING);
     let deadline = session.deadline();
-    let task = THREADS.spawn(pump(plan, context, limits, send)).abort_handle();
+    let task = threads::spawn(pump(plan, context, limits, send));
     let sleep = Box::pin(sleep_until(deadline.at));
     Running { rows, task, sleep, deadline, done: false }
 }

@@ -48,7 +48,9 @@ async fn reseal(app: &App) -> Result<Resealed, Failed> {
         return Ok(done);
     }
     let why = |lost: &Lost| format!("workspace `{}`: {}", lost.workspace, lost.reason);
-    let named: Vec<String> = done.lost.iter().take(LOST_NAMED).map(why).collect();
+    let mut named: Vec<String> = done.lost.iter().map(why).collect();
+    named.sort();
+    named.truncate(LOST_NAMED);
     let lost = counted(done.lost.len() as u64, "secret");
     Err(Failed::internal(format!(
         "{lost} could not be opened, so the old keys stay: {}; then rotate again",
