@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::ids::{AuditId, OrganizationId, PrincipalId, TokenId, WorkspaceId};
+use crate::ids::{AuditId, LinkId, OrganizationId, PrincipalId, TokenId, WorkspaceId};
 
 /// The name of the organization and of the workspace that are there from the start.
 pub const DEFAULT: &str = "default";
@@ -211,6 +211,8 @@ pub enum Actor {
         /// By what.
         token: TokenId,
     },
+    /// Whoever has an address of a link.
+    Link(LinkId),
 }
 
 /// A change that somebody asks for.

@@ -18,6 +18,8 @@ pub enum Code {
     Forbidden,
     /// The named thing does not exist.
     NotFound,
+    /// It was there, and is no more.
+    Gone,
     /// The state of the thing does not allow it now.
     Conflict,
     /// A named limit was passed.

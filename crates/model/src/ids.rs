@@ -57,6 +57,8 @@ text_id! {
     ExportId,
     /// Work that is to be done.
     JobId,
+    /// What opens the files of a run for a while; ids sort by the time it was made.
+    LinkId,
     /// A schema by its content: the same fields have the same id everywhere.
     SchemaId,
     /// The name of an object inside one object store: relative, `/` between folders.
@@ -102,6 +104,13 @@ impl AuditId {
     /// Mints an id that sorts by the time given.
     pub fn mint(at: chrono::DateTime<chrono::Utc>) -> Self {
         Self(format!("au_{}", sorting(at)))
+    }
+}
+
+impl LinkId {
+    /// Mints an id that sorts by the time given.
+    pub fn mint(at: chrono::DateTime<chrono::Utc>) -> Self {
+        Self(format!("ln_{}", sorting(at)))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod format;
 pub mod ids;
 pub mod job;
 pub mod limits;
+pub mod link;
 pub mod manifest;
 pub mod names;
 pub mod part;
@@ -31,7 +32,7 @@ pub mod upload;
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
-    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, JobId, ObjectKey,
-    OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
+    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, JobId, LinkId,
+    ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
 };
 pub use secret::SecretText;

@@ -326,6 +326,21 @@ pub const SLOTS_AT_ONCE: usize = 100;
 /// Seconds after which a slot counts as missed.
 pub const SLOT_GRACE_SECONDS: i64 = 60;
 
+/// Seconds for which a link opens what it is for, if nobody says how many.
+pub const LINK_SECONDS: u64 = 3600;
+
+/// Seconds for which it may at most: a week, as with the signed addresses of object stores.
+pub const LINK_SECONDS_MAX: u64 = 7 * 86_400;
+
+/// Links of a workspace that are not over.
+pub const LINKS_MAX: u64 = 100_000;
+
+/// Days for which a link that is over is still listed, and told from one that never was.
+pub const LINK_DAYS: i64 = 7;
+
+/// Addresses given out in one answer.
+pub const LINK_FILES_MAX: usize = 1000;
+
 /// Days for which the key of a request over HTTP is known.
 pub const KEY_DAYS: i64 = 7;
 

@@ -1,6 +1,6 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Exports`], [`Jobs`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Jobs`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
@@ -14,6 +14,7 @@ mod exports;
 mod jobs;
 mod lake;
 mod ledger;
+mod links;
 mod objects;
 mod places;
 mod runs;
@@ -32,6 +33,7 @@ pub use lake::{
     Reserved, RowStream, Rows, Scrub, Size, SqlStream, Stage, Swept, Upkeep,
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
+pub use links::Links;
 pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};
 pub use places::{BadPlace, PlaceError, PlaceRules, Places};
 pub use runs::Runs;

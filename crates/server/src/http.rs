@@ -12,6 +12,7 @@ mod operators;
 pub(crate) mod page;
 pub(crate) mod problem;
 pub(crate) mod story;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use model::Code;
 use model::access::Scope;
@@ -28,7 +29,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::metrics::Metrics;
-use crate::{Core, Settings, native};
+use crate::{Core, Settings, links, native};
+pub(crate) use caller::Client;
 use caller::RequestId;
 use grants::Grants;
 use limits::Limits;
@@ -101,22 +103,21 @@ pub(crate) fn service(doors: &Doors, with_metrics: bool) -> Router {
         .route_layer(middleware::from_fn_with_state(doors.clone(), change::log))
         .route_layer(middleware::from_fn_with_state(doors.clone(), caller::admit));
     let description = get(move || std::future::ready(Json(description)));
-    finish(
-        operators::health(doors).route(operators::DESCRIPTION, description).merge(guarded),
-        doors,
-    )
+    let open = operators::health(doors).route(operators::DESCRIPTION, description).merge(guarded);
+    // The paths of links are not ours to choose.
+    finish(open.fallback_service(any(links::serve_or_refuse).with_state(doors.clone())), doors)
 }
 
 /// Returns every route for operators.
 pub(crate) fn admin(doors: &Doors) -> Router {
     let metrics = get(operators::metrics).with_state(doors.clone());
-    finish(operators::health(doors).route(operators::METRICS, metrics), doors)
+    let all = operators::health(doors).route(operators::METRICS, metrics);
+    finish(all.fallback(|| std::future::ready(Problem::no_route())), doors)
 }
 
 /// Adds what every request goes through.
 fn finish(router: Router, doors: &Doors) -> Router {
     router
-        .fallback(|| std::future::ready(Problem::no_route()))
         .method_not_allowed_fallback(|| std::future::ready(Problem::no_method()))
         .layer(CatchPanicLayer::custom(|_| {
             // What it said went to stderr.

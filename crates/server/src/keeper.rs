@@ -1,7 +1,7 @@
 //! Care of every dataset, by one process for all that share a database.
 //!
 //! Contract: whoever has the duty seals small commits that have become old, each look; and each hour merges files,
-//! removes rows that a rule says are too old, forgets keys that have lapsed, gives uploads up that nobody touches, and deletes files that nobody needs. What cannot be done for one dataset
+//! removes rows that a rule says are too old, forgets keys that have lapsed and links that were over for days, gives uploads up that nobody touches, and deletes files that nobody needs. What cannot be done for one dataset
 //! holds up no other, and is tried again at the next look. Two at once would do no harm, only work twice.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use chrono::{Days, TimeDelta};
 use model::dataset::{Dataset, Unsealed};
-use model::limits::{DUTY_SECONDS, FORGET_KEYS, KEEP_HOURS, KEEP_PAGE, KEEP_SECONDS};
-use model::ports::{Duties, Upkeep};
+use model::limits::{DUTY_SECONDS, FORGET_KEYS, KEEP_HOURS, KEEP_PAGE, KEEP_SECONDS, LINK_DAYS};
+use model::ports::{Duties, Links, Upkeep};
 use model::{Clock, Code, CommitNumber, PortError, WorkspaceId};
 
 use run::Pauses;
@@ -26,6 +26,8 @@ const DUTY: &str = "upkeep";
 pub struct Keeper {
     /// Where datasets are found, and who has the duty.
     pub duties: Arc<dyn Duties>,
+    /// Links.
+    pub links: Arc<dyn Links>,
     /// What takes care of them.
     pub upkeep: Arc<dyn Upkeep>,
     /// Files of uploads on this machine.
@@ -104,7 +106,11 @@ impl Keeper {
             }
         }
         if round == Round::Whole {
-            while self.duties.forget_keys(self.clock.now(), FORGET_KEYS).await? > 0 {}
+            let now = self.clock.now();
+            while self.duties.forget_keys(now, FORGET_KEYS).await? > 0 {}
+            while self.links.forget_links(now - TimeDelta::days(LINK_DAYS), FORGET_KEYS).await? > 0
+            {
+            }
             for workspace in workspaces {
                 told(&workspace, "files", self.upkeep.sweep(&workspace).await.map(drop));
             }

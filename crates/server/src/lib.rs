@@ -7,8 +7,10 @@
 
 mod background;
 mod executor;
+pub mod files;
 mod http;
 mod keeper;
+pub mod links;
 mod listen;
 mod metrics;
 mod native;
@@ -29,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use executor::Executor;
 use http::problem::Problem;
 pub use keeper::Keeper;
+use links::Minting;
 
 pub use listen::{Listeners, Settings, Signal, Times, serve, tls};
 pub use metrics::Metrics;
@@ -69,6 +72,8 @@ pub struct Core {
     pub destinations: Arc<dyn Destinations>,
     /// Formats of answers.
     pub encoder: Arc<dyn Encoder>,
+    /// Links to files.
+    pub minting: Minting,
     /// Where the text of tokens comes from: 256 random bits of the system's.
     pub secret: fn() -> Result<[u8; 32], PortError>,
     /// The time.

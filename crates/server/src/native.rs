@@ -10,6 +10,7 @@ mod datasets;
 mod destinations;
 mod documents;
 mod exports;
+mod links;
 mod rows;
 mod runs;
 mod saved;
@@ -64,6 +65,10 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::manifest))
         .routes(routes!(runs::file))
+        .routes(routes!(links::create))
+        .routes(routes!(links::list))
+        .routes(routes!(links::show))
+        .routes(routes!(links::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(access::workspaces, access::create_workspace))
         .routes(routes!(access::principals, access::create_principal))

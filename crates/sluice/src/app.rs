@@ -129,8 +129,10 @@ impl App {
 
 /// Lets threads that answer somebody come before this one, where there is not enough of the processor for all.
 fn step_back() {
-    // Of this thread alone. A system that does not allow it has only slower answers.
-    drop(rustix::process::setpriority_process(None, NICE));
+    // Of this thread alone, on Linux. Without it answers are only slower.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "heavy work cannot step back");
+    }
 }
 
 /// Returns the data files of the folder as the query engine reads them.

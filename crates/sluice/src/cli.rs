@@ -1,6 +1,7 @@
 //! The command line as it is typed: names, help and examples. What commands do is in `commands`.
 
 mod exports;
+mod links;
 mod places;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
 
 pub(crate) use exports::{Export, ExportArgs, Missed, SaveArgs, SaveMode};
+pub(crate) use links::{CreateLink, Get, Link};
 pub(crate) use places::{CreateDestination, Destination, Fields, Secrets, UpdateDestination};
 
 /// Keeps events, profiles and segments in an open lake of Parquet files and gets them out, whole or
@@ -103,6 +105,16 @@ pub(crate) enum Command {
     /// Make, list, show, change or remove destinations: named places, with secrets that are kept sealed.
     #[command(subcommand)]
     Destination(Destination),
+
+    /// Fetch what links open, or all files of runs from wherever they were delivered; compare their sums.
+    #[command(
+        after_help = "Example: sluice get 'https://exports.example.com/links/ln_…/part-00000.csv.gz?link=…' --continue"
+    )]
+    Get(Get),
+
+    /// Make, list or revoke links: addresses of files that open without a token for a while.
+    #[command(subcommand)]
+    Link(Link),
 
     /// Rotate the keys under which secrets are kept.
     #[command(subcommand)]

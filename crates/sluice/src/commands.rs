@@ -9,7 +9,9 @@ mod demo;
 mod destination;
 mod doctor;
 mod export;
+mod get;
 mod import;
+mod link;
 mod run;
 mod secrets;
 mod serve;
@@ -37,6 +39,9 @@ pub(crate) async fn dispatch(cli: Cli, config: Result<Config, Failed>) -> Result
         Command::Verify(args) => return verify::verify(args, output),
         Command::Completions { shell } => return completions(*shell),
         Command::Config(command) => return config::config(&cli, command, output),
+        Command::Get(args) if args.what.first().is_some_and(|what| get::is_address(what)) => {
+            return get::links(args, output).await;
+        }
         // It says what is wrong with a folder that cannot be opened.
         Command::Doctor { scrub } => {
             let how = if *scrub { Scrub::Sums } else { Scrub::Sizes };
@@ -64,6 +69,8 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Run(command) => run::run(app, command).await,
         Command::View(command) => view::view(app, command).await,
         Command::Destination(command) => destination::destination(app, command).await,
+        Command::Get(args) => get::runs(app, &args).await,
+        Command::Link(command) => link::link(app, command).await,
         Command::Secrets(command) => secrets::secrets(app, command).await,
         Command::Sql(args) => sql::sql(app, args).await,
         Command::Revert { batch } => upkeep::revert(app, &batch).await,

@@ -79,6 +79,8 @@ pub(crate) struct Server {
     pub(crate) listen: String,
     /// Address and port for operators; empty for none.
     pub(crate) admin_listen: String,
+    /// Where clients find it; empty for what it listens on.
+    pub(crate) public_url: String,
     /// PEM file of certificates; empty for plain text.
     pub(crate) tls_cert: String,
     /// PEM file of the certificate's key.

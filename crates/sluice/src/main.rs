@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod download;
 mod durable;
 mod failed;
 mod folder;

@@ -158,6 +158,6 @@ impl Conflict for AccessError {
     }
 }
 
-fn not_found(what: &'static str, name: &str) -> AccessError {
+pub(crate) fn not_found(what: &'static str, name: &str) -> AccessError {
     AccessError::NotFound { what, name: name.to_owned() }
 }

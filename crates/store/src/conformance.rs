@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod documents;
 pub mod jobs;
 pub mod ledger;
+pub mod links;
 pub mod looking;
 pub mod machine;
 pub mod opening;
@@ -29,7 +30,8 @@ use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
-    Access, Catalog, Documents, Duties, Exports, Jobs, Lease, Ledger, Opened, Places, Runs, Uploads,
+    Access, Catalog, Documents, Duties, Exports, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
+    Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -57,6 +59,8 @@ pub struct Rig {
     pub documents: Arc<dyn Documents>,
     /// Uploads.
     pub uploads: Arc<dyn Uploads>,
+    /// Links.
+    pub links: Arc<dyn Links>,
     /// Saved exports.
     pub exports: Arc<dyn Exports>,
     /// What is to be done.
@@ -121,6 +125,9 @@ macro_rules! conformance_tests {
             an_abandoned_upload_is_gone, what_is_begun_and_left_is_given_up,
             uploads_that_nobody_touches_expire, what_is_too_much_is_refused,
             of_a_file_and_a_commit_one_is_first);
+        $crate::conformance_cases!($on, links:
+            a_link_reads_back_and_ends, a_link_is_of_a_run_of_its_workspace,
+            links_are_paged_and_forgotten);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

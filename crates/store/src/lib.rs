@@ -17,6 +17,7 @@ mod duties;
 mod exports;
 mod jobs;
 mod ledger;
+mod links;
 mod migrate;
 mod names;
 mod places;

@@ -76,6 +76,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0012_jobs.sql"),
         postgres: include_str!("../migrations/0012_jobs.sql"),
     },
+    Migration {
+        version: 13,
+        sqlite: include_str!("../migrations/0013_links.sql"),
+        postgres: include_str!("../migrations/0013_links.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

@@ -118,7 +118,7 @@ pub enum AccessError {
     /// The named thing does not exist, for whoever asks.
     #[error("no {what} `{name}`")]
     NotFound {
-        /// `organization`, `workspace`, `principal` or `token`.
+        /// `organization`, `workspace`, `principal`, `token`, `run` or `link`.
         what: &'static str,
         /// The name or id asked for.
         name: String,
@@ -137,6 +137,14 @@ pub enum AccessError {
         /// Its name.
         name: String,
     },
+    /// More than there may be.
+    #[error("the workspace has {max} {what} that are not over; let some end, or revoke them")]
+    TooMany {
+        /// `links`.
+        what: &'static str,
+        /// The most.
+        max: u64,
+    },
     /// The metadata database did not answer or refused.
     #[error(transparent)]
     Database(#[from] CatalogError),
@@ -147,13 +155,17 @@ impl Failure for AccessError {
         match self {
             Self::NotFound { .. } => Code::NotFound,
             Self::Exists { .. } | Self::Disabled { .. } => Code::Conflict,
+            Self::TooMany { .. } => Code::RateLimited,
             Self::Database(error) => error.code(),
         }
     }
 
     fn fault(&self) -> Fault {
         match self {
-            Self::NotFound { .. } | Self::Exists { .. } | Self::Disabled { .. } => Fault::Request,
+            Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::Disabled { .. }
+            | Self::TooMany { .. } => Fault::Request,
             Self::Database(error) => error.fault(),
         }
     }

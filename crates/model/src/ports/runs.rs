@@ -33,13 +33,14 @@ pub trait Runs: Send + Sync {
     /// Returns how many runs of a workspace have not ended.
     async fn unfinished_count(&self, workspace: &WorkspaceId) -> Result<u64, LedgerError>;
 
-    /// Returns the receipt of a run's file by its place among the files, from 1; `None` if it has fewer.
-    async fn file(
+    /// Returns the receipts of a run's files in the manifest's order, up to `limit`; the first is that with this number, counted from 1.
+    async fn files(
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
-        number: u64,
-    ) -> Result<Option<Receipt>, LedgerError>;
+        first: u64,
+        limit: u32,
+    ) -> Result<Vec<Receipt>, LedgerError>;
 
     /// Returns the fingerprint and the run of a key, unless that is longer ago than
     /// [`crate::limits::KEY_DAYS`].

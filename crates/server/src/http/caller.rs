@@ -59,6 +59,49 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Where a request comes from, and what becomes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    address: IpAddr,
+    story: Arc<Story>,
+}
+
+impl Client {
+    fn of(parts: &Parts) -> Result<Self, Problem> {
+        let story = parts.extensions.get::<Arc<Story>>().ok_or_else(Problem::broken)?;
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+        let nowhere: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+        let address = peer.map_or(nowhere, |ConnectInfo(Peer(peer))| client(*peer));
+        Ok(Self { address, story: Arc::clone(story) })
+    }
+
+    /// Takes a place among all requests, to be held until it is answered.
+    pub(crate) fn begins(
+        &self,
+        doors: &Doors,
+        (operation, route): (&str, &str),
+    ) -> Result<(), Problem> {
+        self.story.is(operation, route);
+        if let Some(place) = doors.limits.enter().inspect_err(|_| doors.refused())? {
+            self.story.hold(place);
+        }
+        Ok(())
+    }
+
+    /// Lets a secret be looked up by its SHA-256, unless too many that open nothing came from here.
+    pub(crate) fn guesses(&self, doors: &Doors, sha256: &str) -> Result<(), Problem> {
+        doors.limits.guess(sha256, self.address)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(parts)
+    }
+}
+
 /// Lets a request through if its token allows the operation.
 pub(super) async fn admit(State(doors): State<Doors>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -74,20 +117,19 @@ pub(super) async fn admit(State(doors): State<Doors>, request: Request, next: Ne
 async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
     let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let operation = doors.operations.find(&parts.method, path).ok_or_else(Problem::no_method)?;
-    let story = parts.extensions.get::<Arc<Story>>().ok_or_else(Problem::broken)?;
-    story.is(&operation.id, path);
+    let client = Client::of(parts)?;
     // Whoever looks after a server that is full must see it.
-    if path != operators::METRICS
-        && let Some(place) = doors.limits.enter().inspect_err(|_| doors.refused())?
-    {
-        story.hold(place);
+    if path == operators::METRICS {
+        client.story.is(&operation.id, path);
+    } else {
+        client.begins(doors, (&operation.id, path))?;
     }
     let (now, changes) = (doors.core.clock.now(), doors.grants.changes());
     let key = (token(&parts.headers)?.sha256(), named(&parts.headers).map(str::to_owned));
     let known = doors.grants.known(&key, now);
     let grant = match &known {
         Some(caller) => caller.grant.clone(),
-        None => ask(doors, &key.0, parts).await?,
+        None => ask(doors, &key.0, &client).await?,
     };
     doors.limits.ask(&grant.token)?;
     check(&grant, operation)?;
@@ -99,16 +141,13 @@ async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
         doors.grants.keep(key, (caller.clone(), now), changes);
         caller
     };
-    story.by(&caller);
+    client.story.by(&caller);
     Ok(caller)
 }
 
 /// Returns what a token opens; those that open nothing are looked up at a limited rate.
-async fn ask(doors: &Doors, sha256: &str, parts: &Parts) -> Result<Grant, Problem> {
-    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
-    let nowhere: IpAddr = Ipv4Addr::UNSPECIFIED.into();
-    let client = peer.map_or(nowhere, |ConnectInfo(Peer(peer))| client(*peer));
-    doors.limits.guess(sha256, client)?;
+async fn ask(doors: &Doors, sha256: &str, client: &Client) -> Result<Grant, Problem> {
+    client.guesses(doors, sha256).map_err(|problem| problem.at("Authorization"))?;
     let grant = doors.core.access.grant(sha256, doors.core.clock.now()).await?;
     doors.limits.remember(sha256, grant.is_some());
     grant.ok_or_else(unknown)

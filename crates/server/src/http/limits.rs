@@ -69,9 +69,8 @@ impl Limits {
         }
         self.guesses.take(&client).map_err(|seconds| {
             let detail =
-                "too many tokens were tried from this address; wait, then use one that is valid";
+                "too many tokens or links were tried from this address; wait, then use one that is valid";
             Problem::with_status(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail)
-                .at("Authorization")
                 .after(seconds)
         })
     }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use super::caller::RequestId;
+use crate::{files, links};
 
 /// Why a request was not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) struct ProblemBody {
     title: String,
     /// The HTTP status.
     status: u16,
-    /// What a caller can do about it: `invalid`, `unauthenticated`, `forbidden`, `not_found`, `conflict`, `too_large`,
+    /// What a caller can do about it: `invalid`, `unauthenticated`, `forbidden`, `not_found`, `gone`, `conflict`, `too_large`,
     /// `rate_limited`, `timeout`, `unavailable` or `internal`.
     code: String,
     /// What is wrong.
@@ -228,6 +229,25 @@ impl From<run::Error> for Problem {
     }
 }
 
+impl From<files::Error> for Problem {
+    fn from(error: files::Error) -> Self {
+        match error {
+            files::Error::Ledger(error) => error.into(),
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
+impl From<links::Error> for Problem {
+    fn from(error: links::Error) -> Self {
+        match error {
+            links::Error::File(error) => error.into(),
+            links::Error::Access(error) => error.into(),
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
 impl From<DocumentError> for Problem {
     fn from(error: DocumentError) -> Self {
         match error {
@@ -296,6 +316,7 @@ fn status(code: Code) -> StatusCode {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Gone => StatusCode::GONE,
         Code::Conflict => StatusCode::CONFLICT,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -311,6 +332,7 @@ fn word(code: Code) -> &'static str {
         Code::Unauthenticated => "unauthenticated",
         Code::Forbidden => "forbidden",
         Code::NotFound => "not_found",
+        Code::Gone => "gone",
         Code::Conflict => "conflict",
         Code::TooLarge => "too_large",
         Code::RateLimited => "rate_limited",

@@ -5,7 +5,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Json};
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use model::export::{Advance, Definition, RunKey};
 use model::format::FormatSpec;
@@ -13,20 +12,20 @@ use model::limits::RUNS_OPEN_MAX;
 use model::part::{Part, PartId};
 use model::ports::LedgerError;
 use model::relation::Relation;
-use model::run::{RunProgress, RunState, RunStatus};
+use model::run::{RunProgress, RunStatus};
 use model::{Code, RunId};
 use run::Request;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::exports::ExportBody;
-use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment, Segments, key};
 use crate::http::caller::Caller;
 use crate::http::change::Target;
-use crate::http::download::{Content, Download, serve};
+use crate::http::download::serve;
 use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
+use crate::{Core, files};
 
 /// Seconds that a request waits for a run at most.
 const WAIT_SECONDS_MAX: u32 = 60;
@@ -377,17 +376,7 @@ pub(super) async fn manifest(
     Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
-    let run = core.executor.ledger.run(&caller.workspace, &RunId::new(id)).await?;
-    let Some(frozen) = run.manifest.filter(|_| run.state == RunState::Sealed) else {
-        return Err(not_sealed(&run.id, run.state));
-    };
-    let file = Download {
-        name: "manifest.json".into(),
-        kind: "application/json",
-        bytes: frozen.text.len() as u64,
-        sha256: frozen.sha256,
-        content: Content::Memory(Bytes::from(frozen.text)),
-    };
+    let file = files::manifest(&core, &caller.workspace, &RunId::new(id)).await?;
     serve(file, &headers).await
 }
 
@@ -414,51 +403,11 @@ pub(super) async fn file(
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
     let (workspace, run) = (&caller.workspace, RunId::new(id));
-    let status = core.executor.runs.brief(workspace, &run).await?;
-    if status.state != RunState::Sealed {
-        return Err(not_sealed(&run, status.state));
-    }
-    let destination = &status.definition.destination;
-    if !core.destinations.is_managed(destination) {
-        let detail = "the files of this run went to a destination of their own; fetch them there";
-        return Err(Problem::new(Code::Conflict, detail));
-    }
+    // Whatever the number: of a run that is not there nothing is said.
+    files::held(&*core.executor.runs, &*core.destinations, (workspace, &run)).await?;
     let number: u64 = number.parse().map_err(|_| {
         Problem::new(Code::Invalid, "the number of a file is a whole number from 1").at("number")
     })?;
-    let found = core.executor.runs.file(workspace, &run, number).await?;
-    let receipt = found.ok_or_else(|| {
-        let files = status.sums.map_or(0, |sums| sums.files);
-        let detail = format!("the run {run} has no file {number}; it has {files}");
-        Problem::new(Code::NotFound, detail)
-    })?;
-    let objects = core.destinations.open(workspace, destination).await?;
-    let name = receipt.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
-    let file = Download {
-        kind: media_type(&name),
-        name,
-        bytes: receipt.bytes,
-        sha256: receipt.sha256,
-        content: Content::Stored(objects, receipt.key),
-    };
+    let file = files::file(&core, workspace, &run, number).await?;
     serve(file, &headers).await
-}
-
-fn not_sealed(run: &RunId, state: RunState) -> Problem {
-    let state = state.as_str();
-    let detail = format!("the run {run} is {state}; there are files once it is sealed");
-    Problem::new(Code::Conflict, detail)
-}
-
-/// Returns what a file is by its name; a packed one is what it is packed as, since its bytes are what was summed.
-fn media_type(name: &str) -> &'static str {
-    let kinds = [
-        (".gz", "application/gzip"),
-        (".zst", "application/zstd"),
-        (".jsonl", "application/x-ndjson"),
-        (".csv", "text/csv"),
-        (".parquet", "application/vnd.apache.parquet"),
-    ];
-    let kind = kinds.into_iter().find(|(end, _)| name.ends_with(end));
-    kind.map_or("application/octet-stream", |(_, kind)| kind)
 }

@@ -31,6 +31,7 @@ pub(crate) async fn audit(app: &App, args: &cli::Audit) -> Result<(), Failed> {
         let actor = match &entry.actor {
             Actor::Shell(name) => format!("{name} (shell)"),
             Actor::Token { principal, .. } => principal.to_string(),
+            Actor::Link(link) => format!("{link} (link)"),
         };
         let outcome = entry.outcome.clone().unwrap_or_else(|| "unknown".into());
         let time = entry.time.format("%Y-%m-%d %H:%M:%S").to_string();
@@ -92,6 +93,8 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
         }
         Command::Destination(cli::Destination::Delete { name }) => here("destination.delete", name),
         Command::Secrets(cli::Secrets::Rotate) => outside("secrets.rotate", "secrets"),
+        Command::Link(cli::Link::Create(args)) => here("link.create", &args.run),
+        Command::Link(cli::Link::Revoke { id }) => here("link.revoke", id),
         Command::Revert { batch } => here("batch.revert", batch),
         Command::Expire { dataset, .. } => here("dataset.expire", dataset),
         Command::Organization(cli::Organization::Create { name }) => {

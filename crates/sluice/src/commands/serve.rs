@@ -12,6 +12,7 @@ use model::ports::Access;
 use model::{OrganizationId, PrincipalId, TokenId};
 use objects::Local;
 use run::{Pauses, TokioPauses};
+use server::links::Minting;
 use server::tls::Tls;
 use server::{
     Core, Executor, Gates, Keeper, Listeners, Metrics, Scheduler, Settings, Shelf, Signal, Times,
@@ -76,7 +77,7 @@ pub(crate) async fn serve(
     let told = serde_json::json!({ "listening": address });
     app.output.value(&told, |out| writeln!(out, "listening on {scheme}://{address}"))?;
     let listeners = Listeners { main, admin };
-    let core = core(app, shelf);
+    let core = core(app, shelf, super::link::minting(app, &format!("{scheme}://{address}"))?);
     Ok(Box::pin(server::serve(listeners, core, settings, signals)).await?)
 }
 
@@ -120,7 +121,7 @@ fn shelf(app: &App) -> Result<Shelf, Failed> {
     })
 }
 
-fn core(app: &App, shelf: Shelf) -> Core {
+fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     let pauses: Arc<dyn Pauses> = if app.hasty { Arc::new(Hasty) } else { Arc::new(TokioPauses) };
     let executor = Executor {
         coordinator: app.coordinator(Who::Tenant),
@@ -142,6 +143,7 @@ fn core(app: &App, shelf: Shelf) -> Core {
     };
     let keeper = Keeper {
         duties: app.store.clone(),
+        links: app.store.clone(),
         upkeep: app.lake.clone(),
         shelf: shelf.clone(),
         pauses: Arc::new(TokioPauses),
@@ -163,6 +165,7 @@ fn core(app: &App, shelf: Shelf) -> Core {
         query: app.lake.clone(),
         upkeep: app.lake.clone(),
         encoder: app.formats.clone(),
+        minting,
         secret,
         clock: app.clock.clone(),
         gates: Gates::default(),

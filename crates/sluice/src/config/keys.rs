@@ -8,6 +8,7 @@ use std::fmt;
 use config::{FileFormat, ValueKind};
 use model::limits::{BATCH_DAYS_MAX, TAIL_COMMIT_BYTES_MAX};
 use serde::Serialize;
+use server::links::PublicUrl;
 
 /// The shipped file.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
@@ -38,6 +39,7 @@ const RULES: &[(&str, Rule)] = &[
     ("lake.s3.path_style", Rule::OneOf(&["", "true", "false"])),
     ("server.listen", Rule::Address),
     ("server.admin_listen", Rule::AddressOrNone),
+    ("server.public_url", Rule::UrlOrNone),
     ("server.requests_at_once", Rule::Whole(0, 100_000)),
     ("server.requests_per_second", Rule::Whole(0, 1_000_000)),
     ("server.burst", Rule::Whole(0, 1_000_000)),
@@ -60,6 +62,8 @@ pub(crate) enum Rule {
     Address,
     /// The same, or an empty text.
     AddressOrNone,
+    /// Where an HTTP server is, or an empty text.
+    UrlOrNone,
     /// Whatever the type takes.
     Any,
 }
@@ -132,6 +136,9 @@ impl Key {
             (Rule::OneOf(words), Value::Text(word)) => words.contains(&&**word),
             (Rule::AddressOrNone, Value::Text(address)) if address.is_empty() => true,
             (Rule::Address | Rule::AddressOrNone, Value::Text(address)) => is_address(address),
+            (Rule::UrlOrNone, Value::Text(url)) => {
+                url.is_empty() || PublicUrl::parse(url).is_some()
+            }
             (_, value) => std::mem::discriminant(value) == std::mem::discriminant(&self.default),
         }
     }
@@ -161,6 +168,9 @@ impl Key {
             }
             (Rule::Address | Rule::AddressOrNone, _) => {
                 "use an address and a port, in quotes: `\"127.0.0.1:8080\"`".into()
+            }
+            (Rule::UrlOrNone, _) => {
+                "use a URL without a query, in quotes: `\"https://exports.example.com\"`".into()
             }
             (Rule::Any, Value::Text(_)) => "use a text, in quotes".into(),
             (Rule::Any, Value::Whole(_)) => "use a whole number".into(),
@@ -294,7 +304,7 @@ mod tests {
                     Rule::OneOf(words) => {
                         assert!(words.iter().all(|word| comment.contains(word)), "{key:?}");
                     }
-                    Rule::Address | Rule::AddressOrNone | Rule::Any => {
+                    Rule::Address | Rule::AddressOrNone | Rule::UrlOrNone | Rule::Any => {
                         assert!(!matches!(key.default, Value::Whole(_)), "{key:?} has no limit");
                     }
                 }

@@ -72,6 +72,7 @@ fn body(id: &str, n: u32) -> Vec<u8> {
         "export.save" => json!({ "export": { "sql": "SELECT 1 AS one" }, "restart": true,
             "schedule": { "mode": { "kind": "full" } } }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
+        "link.create" => json!({ "expires_in": 60 }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
         other => panic!("`{other}` takes a body: give it one here"),
     };
@@ -155,12 +156,15 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         batch
     };
     let sql = "SELECT sum(n) / (sum(n) - sum(n)) AS x FROM ledgers";
+    let run = ended(json!({ "dataset": "ledgers", "export": "weekly" }), "sealed");
+    let link = text(&make(&format!("/v1/runs/{run}/links"), json!({}))["id"]);
     BTreeMap::from([
         ("export", "weekly".to_owned()),
+        ("link", link),
         ("number", "1".to_owned()),
         // One that may be cancelled again.
         ("run of run.cancel", ended(json!({ "sql": sql }), "failed")),
-        ("run", ended(json!({ "dataset": "ledgers", "export": "weekly" }), "sealed")),
+        ("run", run),
         ("dataset", "ledgers".to_owned()),
         ("view", "totals".to_owned()),
         ("destination", "partner".to_owned()),

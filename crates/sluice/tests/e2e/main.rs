@@ -13,6 +13,7 @@ mod durability;
 mod helper;
 mod http;
 mod isolation;
+mod links;
 mod log;
 mod nodes;
 mod pages;

@@ -50,13 +50,13 @@ pub async fn files_are_found_by_their_place(rig: &Rig) {
     rig.commits(1).await;
     let lease = rig.run_in("e", RunState::Sealed).await;
     let rows = async |number| {
-        let found = rig.runs.file(&workspace(), &lease.run, number).await.unwrap();
-        found.map(|receipt| receipt.rows)
+        let found = rig.runs.files(&workspace(), &lease.run, number, 2).await.unwrap();
+        found.iter().map(|receipt| receipt.rows).collect::<Vec<_>>()
     };
-    assert_eq!((rows(1).await, rows(2).await), (Some(5), Some(7)));
-    assert_eq!((rows(0).await, rows(3).await, rows(u64::MAX).await), (None, None, None));
+    assert_eq!((rows(1).await, rows(2).await), (vec![5, 7], vec![7]));
+    assert_eq!((rows(0).await, rows(3).await, rows(u64::MAX).await), (vec![], vec![], vec![]));
     let elsewhere = WorkspaceId::new("elsewhere");
-    refused!(rig.runs.file(&elsewhere, &lease.run, 1).await, LedgerError::NotFound { .. });
+    refused!(rig.runs.files(&elsewhere, &lease.run, 1, 1).await, LedgerError::NotFound { .. });
 }
 
 pub async fn exports_are_listed_by_name(rig: &Rig) {

@@ -68,21 +68,22 @@ impl Runs for Store {
         Ok(tx.one(sql, args![workspace.as_str()]).await?.count("n")?)
     }
 
-    async fn file(
+    async fn files(
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
-        number: u64,
-    ) -> Result<Option<Receipt>, LedgerError> {
+        first: u64,
+        limit: u32,
+    ) -> Result<Vec<Receipt>, LedgerError> {
         let tx = &mut self.database.read().await?;
         runs::check(tx, workspace, run).await?;
-        let Some(before) = number.checked_sub(1).and_then(|n| i64::try_from(n).ok()) else {
-            return Ok(None);
+        let Some(before) = first.checked_sub(1).and_then(|n| i64::try_from(n).ok()) else {
+            return Ok(Vec::new());
         };
         let sql = "SELECT receipt FROM part WHERE run = $1 AND written = 1 AND rows_out > 0
-                   ORDER BY sequence, split LIMIT 1 OFFSET $2";
-        let row = tx.first(sql, args![run.as_str(), before]).await?;
-        Ok(row.map(|row| row.json("receipt")).transpose()?)
+                   ORDER BY sequence, split LIMIT $2 OFFSET $3";
+        let rows = tx.all(sql, args![run.as_str(), limit, before]).await?;
+        Ok(rows.iter().map(|row| row.json("receipt")).collect::<Result<_, _>>()?)
     }
 
     async fn keyed(
