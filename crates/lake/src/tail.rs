@@ -3,7 +3,9 @@
 //! Their bytes are an Arrow IPC stream under zstd. A snapshot lists them among the files; [`Lake::look`]
 //! brings their bytes along, because a sealer may take them out of the database at any time.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -17,6 +19,9 @@ use model::part::Input;
 use model::ports::CatalogError;
 use model::{CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 use object_store::ObjectStore;
+use zstd::bulk::Compressor;
+use zstd::stream::read::Decoder;
+use zstd::zstd_safe::{DCtx, ResetDirective};
 
 use crate::Lake;
 
@@ -25,6 +30,12 @@ const FOLDER: &str = "tail/";
 
 /// The level at which the bytes are compressed.
 const ZSTD_LEVEL: i32 = 1;
+
+thread_local! {
+    // Making one costs as much as packing a few rows.
+    static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static UNPACKER: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
 
 /// Times a snapshot is read anew because its tail was sealed before its bytes were read.
 const TRIES: usize = 20;
@@ -66,14 +77,30 @@ pub(crate) fn encode(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<Bytes, 
         writer.write(batch)?;
     }
     let stream = writer.into_inner()?;
-    let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+    PACKER.with_borrow_mut(|packer| {
+        let zstd = match packer {
+            Some(zstd) => zstd,
+            None => packer.insert(new_packer()?),
+        };
+        Ok(zstd.compress(&stream)?.into())
+    })
+}
+
+fn new_packer() -> Result<Compressor<'static>, ArrowError> {
+    let mut zstd = Compressor::new(ZSTD_LEVEL)?;
     zstd.include_checksum(true)?;
-    Ok(zstd.compress(&stream)?.into())
+    Ok(zstd)
 }
 
 /// Returns the rows that the bytes hold.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
-    let stream = zstd::stream::decode_all(&bytes[..])?;
+    let mut stream = Vec::new();
+    UNPACKER.with_borrow_mut(|unpacker| {
+        // Whatever was unpacked before may have broken off.
+        let reset = unpacker.reset(ResetDirective::SessionOnly);
+        reset.map_err(|_| io::ErrorKind::OutOfMemory)?;
+        Decoder::with_context(&bytes[..], unpacker).read_to_end(&mut stream)
+    })?;
     StreamReader::try_new(&stream[..], None)?.collect()
 }
 

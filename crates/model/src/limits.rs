@@ -326,6 +326,12 @@ pub const SLOTS_AT_ONCE: usize = 100;
 /// Seconds after which a slot counts as missed.
 pub const SLOT_GRACE_SECONDS: i64 = 60;
 
+/// Seconds by which the clock of a service may differ from ours when a destination is tested. S3 refuses a quarter of an hour.
+pub const CLOCK_SKEW_SECONDS_MAX: i64 = 300;
+
+/// Seconds that a test of a destination may take.
+pub const CHECK_SECONDS: u64 = 120;
+
 /// Seconds for which a link opens what it is for, if nobody says how many.
 pub const LINK_SECONDS: u64 = 3600;
 

@@ -34,7 +34,7 @@ pub use lake::{
 };
 pub use ledger::{Lease, Ledger, LedgerError, Opened};
 pub use links::Links;
-pub use objects::{ObjectError, ObjectInfo, Objects, Put, Upload};
+pub use objects::{Check, ObjectError, ObjectInfo, Objects, Put, Upload};
 pub use places::{BadPlace, PlaceError, PlaceRules, Places};
 pub use runs::Runs;
 pub use uploads::{UploadError, Uploads};

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use model::{Code, Failure, Fault};
 use url::{Host, Url};
 
-pub(crate) use client::client;
+pub(crate) use client::{client, resolve};
 
 /// What may be called besides public addresses. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 mod connect;
 mod error;
 mod place;
+mod reach;
 mod upload;
 
 use std::fmt;
@@ -26,9 +27,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use model::limits::{CALL_RETRIES, CALL_RETRY_SECONDS};
-use model::ports::{ObjectError, ObjectInfo, Objects, Put, Upload};
+use model::ports::{Check, ObjectError, ObjectInfo, Objects, Put, Upload};
 use model::{ObjectKey, SecretText};
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
@@ -77,6 +79,9 @@ pub struct S3 {
 struct Shared {
     place: Place,
     store: AmazonS3,
+    /// Where the service is.
+    url: Url,
+    egress: Arc<Egress>,
 }
 
 impl S3 {
@@ -86,9 +91,10 @@ impl S3 {
     ///
     /// [`SettingError`], for an endpoint that is no URL or may not be called.
     pub fn new(settings: S3Settings, egress: Egress) -> Result<Self, SettingError> {
+        let (region, egress) = (settings.region, Arc::new(egress));
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(settings.place.bucket())
-            .with_region(settings.region)
+            .with_region(&region)
             .with_virtual_hosted_style_request(!settings.path_style)
             .with_access_key_id(settings.access_key_id.reveal())
             .with_secret_access_key(settings.secret_access_key.reveal())
@@ -98,20 +104,23 @@ impl S3 {
                 retry_timeout: Duration::from_secs(CALL_RETRY_SECONDS),
                 ..RetryConfig::default()
             });
-        if let Some(endpoint) = &settings.endpoint {
-            let url = place::endpoint(endpoint)?;
-            egress.check_url(&url)?;
-            let url = if settings.path_style { url } else { hosted(url, settings.place.bucket())? };
+        let url = match &settings.endpoint {
+            Some(endpoint) => place::endpoint(endpoint)?,
+            None => place::amazon(&region)?,
+        };
+        egress.check_url(&url)?;
+        let url = if settings.path_style { url } else { hosted(url, settings.place.bucket())? };
+        if settings.endpoint.is_some() {
             builder = builder.with_endpoint(url.as_str().trim_end_matches('/'));
         }
         if let Some(token) = &settings.session_token {
             builder = builder.with_token(token.reveal());
         }
         let store = builder
-            .with_http_connector(Connector::new(egress))
+            .with_http_connector(Connector::new(egress.clone()))
             .build()
             .map_err(|source| SettingError::Client { source: source.into() })?;
-        Ok(Self { shared: Arc::new(Shared { place: settings.place, store }) })
+        Ok(Self { shared: Arc::new(Shared { place: settings.place, store, url, egress }) })
     }
 
     /// Returns which folder it is.
@@ -272,6 +281,10 @@ impl Objects for S3 {
             Err(ObjectError::NotFound { .. }) => Ok(()),
             other => other,
         }
+    }
+
+    async fn reach(&self, now: DateTime<Utc>) -> Vec<Check> {
+        self.shared.reach(now).await
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {

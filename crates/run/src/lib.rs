@@ -24,6 +24,7 @@ mod saved;
 mod seal;
 mod session;
 mod stop;
+mod trial;
 mod work;
 
 pub use cancel::Cancelled;
@@ -38,3 +39,4 @@ pub use ports::{
 };
 pub use saved::watched;
 pub use stop::{Stop, Why};
+pub use trial::{Step, StepState, Trial, trial};

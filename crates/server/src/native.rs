@@ -51,6 +51,7 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(documents::show, documents::write, documents::remove))
         .routes(routes!(destinations::list, destinations::create))
         .routes(routes!(destinations::show, destinations::update, destinations::delete))
+        .routes(routes!(destinations::test))
         .routes(routes!(sql::query))
         .routes(routes!(exports::plan))
         .routes(routes!(saved::list))

@@ -25,6 +25,11 @@ impl Failed {
         Self { exit: 3, message: message.into() }
     }
 
+    /// A destination cannot be delivered to.
+    pub(crate) fn destination(message: impl Into<String>) -> Self {
+        Self { exit: 4, message: message.into() }
+    }
+
     /// A proof did not hold. What differs was printed as the result.
     pub(crate) fn proof(message: impl Into<String>) -> Self {
         Self { exit: 5, message: message.into() }

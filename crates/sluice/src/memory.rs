@@ -7,7 +7,7 @@
 
 /// Heaps that threads share.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const HEAPS: std::ffi::c_int = 2;
+const HEAPS: std::ffi::c_int = 4;
 
 /// Bytes from which a buffer is the system's own, and goes back to it as soon as it is dropped. Pages and columns
 /// are below: the system would clear their memory each time.

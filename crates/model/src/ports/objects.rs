@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::ObjectKey;
@@ -27,6 +28,15 @@ pub struct ObjectInfo {
     pub bytes: u64,
 }
 
+/// A step of looking whether a place can be used.
+#[derive(Debug)]
+pub struct Check {
+    /// What was looked at, in a word or two.
+    pub step: &'static str,
+    /// What was seen, or what is wrong.
+    pub outcome: Result<String, ObjectError>,
+}
+
 /// One place that keeps whole, immutable objects under relative names.
 ///
 /// Nothing is visible before it is whole and durable; nothing that exists is ever overwritten. An error
@@ -34,6 +44,12 @@ pub struct ObjectInfo {
 /// caller settles it by `info` and by comparing bytes.
 #[async_trait]
 pub trait Objects: Send + Sync + fmt::Debug {
+    /// Looks at the way to the place, step by step until one is wrong: whether it is found, answers, knows who asks. Where there is no way,
+    /// there are no steps.
+    async fn reach(&self, _now: DateTime<Utc>) -> Vec<Check> {
+        Vec::new()
+    }
+
     /// Creates an object from bytes held in memory. Parents are made as needed.
     async fn create(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, ObjectError>;
 

@@ -29,6 +29,18 @@ pub(crate) fn client(egress: Arc<Egress>) -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
+/// Returns the addresses of a host that may be called, with port 0.
+pub(crate) async fn resolve(egress: &Egress, host: &str) -> Result<Vec<SocketAddr>, AnyError> {
+    let name = host.to_owned();
+    let look = move || {
+        let found = (name.as_str(), 0).to_socket_addrs()?;
+        Ok::<_, std::io::Error>(found.collect::<Vec<SocketAddr>>())
+    };
+    let found = tokio::task::spawn_blocking(look).await?;
+    let unknown = |error| format!("the host `{host}` was not found: {error}");
+    Ok(egress.admit(host, found.map_err(unknown)?)?)
+}
+
 /// Resolves names as the system does, and leaves out what may not be called.
 struct Resolver {
     egress: Arc<Egress>,
@@ -38,14 +50,7 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let egress = self.egress.clone();
         Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let look = move || {
-                let found = (name.as_str(), 0).to_socket_addrs()?;
-                Ok::<_, std::io::Error>(found.collect::<Vec<SocketAddr>>())
-            };
-            let found = tokio::task::spawn_blocking(look).await?;
-            let unknown = |error| format!("the host `{host}` was not found: {error}");
-            let admitted = egress.admit(&host, found.map_err(unknown)?)?;
+            let admitted = resolve(&egress, name.as_str()).await?;
             Ok::<Addrs, AnyError>(Box::new(admitted.into_iter()))
         })
     }

@@ -30,8 +30,8 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(egress: Egress) -> Self {
-        Self { egress: Arc::new(egress) }
+    pub(super) fn new(egress: Arc<Egress>) -> Self {
+        Self { egress }
     }
 }
 

@@ -98,6 +98,13 @@ pub(super) fn status(error: &object_store::Error) -> Option<StatusCode> {
     find::<Answer>(error).map(|answer| answer.status)
 }
 
+/// Returns whether the service refuses whoever asks, whatever is asked for.
+pub(super) fn is_of_keys(error: &ObjectError) -> bool {
+    let ObjectError::Denied { source, .. } = error else { return false };
+    let mend = source.get_ref().and_then(|source| source.downcast_ref::<Mend>());
+    matches!(mend, Some(Mend::UnknownKey | Mend::WrongSecret | Mend::Session | Mend::Clock))
+}
+
 /// Sorts an error by outcome and names the object.
 pub(super) fn of(
     action: &'static str,

@@ -89,6 +89,14 @@ pub(super) fn endpoint(text: &str) -> Result<Url, SettingError> {
     if plain && bare && spoken { Ok(url) } else { Err(SettingError::Endpoint) }
 }
 
+/// Returns where Amazon's own service is.
+pub(super) fn amazon(region: &str) -> Result<Url, SettingError> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_region = !region.is_empty() && region.bytes().all(is_plain);
+    let url = format!("https://s3.{region}.amazonaws.com");
+    Url::parse(&url).ok().filter(|_| is_region).ok_or(SettingError::Region)
+}
+
 /// What is wrong with the settings of a bucket.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingError {
@@ -108,6 +116,9 @@ pub enum SettingError {
         "`endpoint` is no URL of a service; write it as `https://host:port`, without a user's name"
     )]
     Endpoint,
+    /// No region of Amazon's.
+    #[error("`region` is none of Amazon's; write it like `eu-central-1`, or set `endpoint`")]
+    Region,
     /// An address cannot have a bucket's name before it.
     #[error("the `endpoint` is an address, not a host's name; set `path_style` to `true`")]
     Hosted,
@@ -126,7 +137,9 @@ pub enum SettingError {
 impl Failure for SettingError {
     fn code(&self) -> Code {
         match self {
-            Self::Bucket | Self::Prefix { .. } | Self::Endpoint | Self::Hosted => Code::Invalid,
+            Self::Bucket | Self::Prefix { .. } | Self::Endpoint | Self::Region | Self::Hosted => {
+                Code::Invalid
+            }
             Self::Egress(error) => error.code(),
             Self::Client { .. } => Code::Internal,
         }

@@ -10,8 +10,10 @@ use chrono::{DateTime, Utc};
 use model::destination::{Destination, NewDestination, Terms};
 use model::ports::BadPlace;
 use model::{Code, DestinationId, SecretText, names};
+use run::{Step, Trial};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::Core;
 use crate::http::body::{Asked, SecretBody, Segment};
@@ -208,6 +210,56 @@ pub(super) async fn update(
     let (seen, now) = (found.seen(), core.clock.now());
     let change = (&seen, &terms);
     Ok(tagged(core.places.change_destination(&caller.workspace, &name, change, now).await?))
+}
+
+/// A step of a test.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StepBody {
+    /// What was tried.
+    step: &'static str,
+    /// `passed`, `failed`, or `skipped` because another one failed.
+    state: &'static str,
+    /// What was seen, or what is wrong.
+    detail: Option<String>,
+    /// What to do about it.
+    remedy: Option<String>,
+}
+
+/// What a test came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TrialBody {
+    /// Whether every step was fine.
+    ok: bool,
+    /// The steps, in order.
+    steps: Vec<StepBody>,
+}
+
+/// Tries out whether a destination can be delivered to, step by step, for up to two minutes.
+///
+/// What it writes is below a folder of its own and deleted at the end. The answer is 200 also where a step failed.
+#[utoipa::path(post, path = "/v1/destinations/{destination}/test", operation_id = "destination.test",
+    tag = "destinations", params(("destination" = String, Path, description = "Its name")),
+    security(("token" = ["admin"])),
+    responses(
+        (status = 200, body = TrialBody), Problems))]
+pub(super) async fn test(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+) -> Result<Json<TrialBody>, Problem> {
+    let found = core.places.destination(&caller.workspace, &name).await?;
+    let named = format!("destination:{}", found.name);
+    let url = core.destinations.resolve(&caller.workspace, &named).await?;
+    let objects = core.destinations.open(&caller.workspace, &url).await?;
+    let folder = format!("sluice-trial-{}", Uuid::new_v4().simple());
+    let Trial { ok, steps } = run::trial(&*objects, &folder, core.clock.now()).await;
+    let body = |step: Step| StepBody {
+        step: step.step,
+        state: step.state.as_str(),
+        detail: step.detail,
+        remedy: step.remedy,
+    };
+    Ok(Json(TrialBody { ok, steps: steps.into_iter().map(body).collect() }))
 }
 
 /// Removes a destination and its secrets.

@@ -27,6 +27,12 @@ pub(crate) enum Destination {
         after_help = "Example: sluice destination update partner --secret-file secret_access_key=new.txt"
     )]
     Update(UpdateDestination),
+    /// Try out whether a destination can be delivered to, step by step; what it writes there is deleted.
+    #[command(after_help = "Example: sluice destination test partner")]
+    Test {
+        /// The destination.
+        name: String,
+    },
     /// Remove a destination and its secrets.
     #[command(after_help = "Example: sluice destination delete partner")]
     Delete {

@@ -91,6 +91,7 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
         Command::Destination(cli::Destination::Update(args)) => {
             here("destination.update", &args.name)
         }
+        Command::Destination(cli::Destination::Test { name }) => here("destination.test", name),
         Command::Destination(cli::Destination::Delete { name }) => here("destination.delete", name),
         Command::Secrets(cli::Secrets::Rotate) => outside("secrets.rotate", "secrets"),
         Command::Link(cli::Link::Create(args)) => here("link.create", &args.run),

@@ -1,4 +1,4 @@
-//! `destination create | list | show | update | delete`: named places, with secrets that go in and never come out.
+//! `destination create | list | show | update | test | delete`: named places, with secrets that go in and never come out.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -10,11 +10,14 @@ use model::limits::SECRET_BYTES_MAX;
 use model::ports::Places;
 use model::{DestinationId, SecretText, names};
 use objects::Egress;
+use run::{Destinations, Step, StepState, Trial};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::cli::{self, CreateDestination, Fields, UpdateDestination};
 use crate::failed::Failed;
 use crate::output::{say, table};
+use crate::places::Who;
 
 /// Does a `destination` command.
 pub(crate) async fn destination(app: &App, command: cli::Destination) -> Result<(), Failed> {
@@ -26,12 +29,45 @@ pub(crate) async fn destination(app: &App, command: cli::Destination) -> Result<
             show(app, &one)
         }
         cli::Destination::Update(args) => update(app, args).await,
+        cli::Destination::Test { name } => test(app, &name).await,
         cli::Destination::Delete { name } => {
             app.store.delete_destination(&app.workspace, &name, None).await?;
             let done = serde_json::json!({ "deleted": name });
             Ok(app.output.value(&done, |out| writeln!(out, "deleted the destination `{name}`"))?)
         }
     }
+}
+
+async fn test(app: &App, name: &str) -> Result<(), Failed> {
+    let places = app.places(Who::Operator);
+    let url = places.resolve(&app.workspace, &format!("destination:{name}")).await?;
+    let objects = places.open(&app.workspace, &url).await?;
+    let folder = format!("sluice-trial-{}", Uuid::new_v4().simple());
+    let Trial { ok, steps } = run::trial(&*objects, &folder, app.clock.now()).await;
+    let told: Vec<_> = steps
+        .iter()
+        .map(|step| {
+            serde_json::json!({ "step": step.step, "state": step.state.as_str(),
+                "detail": step.detail, "remedy": step.remedy })
+        })
+        .collect();
+    let row = |step: &Step| {
+        let words = [step.detail.as_deref(), step.remedy.as_deref()];
+        let words = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        vec![step.step.to_owned(), step.state.as_str().to_owned(), words]
+    };
+    let rows: Vec<_> = steps.iter().map(row).collect();
+    let told = serde_json::json!({ "ok": ok, "steps": told });
+    app.output.value(&told, |out| table(out, &["step", "state", ""], &rows))?;
+    if ok {
+        return Ok(());
+    }
+    let failed = steps.iter().filter(|step| step.state == StepState::Failed);
+    let failed: Vec<&str> = failed.map(|step| step.step).collect();
+    Err(Failed::destination(format!(
+        "the destination `{name}` cannot be delivered to: {} failed; what to do stands above",
+        failed.join(", ")
+    )))
 }
 
 async fn create(app: &App, args: CreateDestination) -> Result<(), Failed> {

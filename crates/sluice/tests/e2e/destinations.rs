@@ -7,6 +7,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::helper::{Said, Sluice, text};
+use crate::s3::Bucket;
 use crate::server::{Answer, Server};
 
 /// A secret that must be found nowhere.
@@ -354,4 +355,60 @@ fn a_canary_in_a_secret_is_found_nowhere() {
         assert!(!found, "{}", path.display());
     });
     assert!(looked >= 4, "{looked}");
+}
+
+#[test]
+fn a_destination_is_tried_out_step_by_step() {
+    let (sluice, out) = with_roots();
+    let bucket = Bucket::new();
+    let settings = std::fs::read_to_string(sluice.path("sluice-data/sluice.toml")).expect("there");
+    sluice.configure(&format!("{settings}[egress]\nallow = [\"127.0.0.0/8\"]\n"));
+    let server = Server::start(&sluice);
+    let steps = |report: &Value| {
+        let steps = report["steps"].as_array().expect("a list").iter();
+        let word = |step: &Value, name: &str| step[name].as_str().expect("text").to_owned();
+        steps.map(|step| (word(step, "step"), word(step, "state"))).collect::<Vec<_>>()
+    };
+    let failed = |report: &Value| {
+        let red = steps(report).into_iter().filter(|(_, state)| state == "failed");
+        red.map(|(step, _)| step).collect::<Vec<_>>()
+    };
+    let test = |name: &str| {
+        let path = format!("/v1/destinations/{name}/test");
+        server.send("POST", &path, (&server.admin, &[]), b"")
+    };
+    let folder = json!({ "name": "folder", "url": format!("{out}/in") });
+    server.post("/v1/destinations", &folder).ok(201);
+    let report = test("folder").ok(200);
+    assert_eq!((&report["ok"], steps(&report).len()), (&json!(true), 6), "{report}");
+    test("none").problem(404, "not_found", &["`none`"]);
+    let make = |name: &str, secret: &str| {
+        let endpoint = format!("endpoint={}", bucket.endpoint());
+        let url = bucket.url();
+        let args = ["destination", "create", name, "--url", &url, "--set", &endpoint];
+        let secrets = ["--secret", "access_key_id", "--secret", "secret_access_key"];
+        let key = bucket.settings.access_key_id.reveal();
+        let said = fed(&sluice, &[&args[..], &secrets].concat(), &format!("{key}\n{secret}\n"));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+    };
+    make("bucket", bucket.settings.secret_access_key.reveal());
+    let report = sluice.json(&["destination", "test", "bucket"]);
+    assert_eq!((&report["ok"], steps(&report).len()), (&json!(true), 10), "{report}");
+    make("shut", CANARY);
+    let said = sluice.run(&["--json", "destination", "test", "shut"]);
+    assert_eq!(said.code, 4, "{}", said.stderr);
+    assert!(said.stderr.contains("authenticate failed"), "{}", said.stderr);
+    let report: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(failed(&report), ["authenticate"]);
+    let red = report["steps"].as_array().expect("a list").iter();
+    let red = red.clone().find(|step| step["state"] == "failed").expect("one");
+    assert_eq!(red["remedy"], "check `secret_access_key`");
+    assert!(!said.stdout.contains(CANARY) && !said.stderr.contains(CANARY));
+    assert_eq!(test("bucket").ok(200)["ok"], true);
+    sluice.configure(&settings);
+    sluice.fails(&["destination", "test", "bucket"], 2, &["egress.allow"]);
+    let read = json!({ "principal": "admin", "scopes": ["export:run"] });
+    let token = server.post("/v1/tokens", &read).ok(201)["text"].as_str().expect("text").to_owned();
+    let path = "/v1/destinations/folder/test";
+    server.send("POST", path, (&token, &[]), b"").problem(403, "forbidden", &["admin"]);
 }
