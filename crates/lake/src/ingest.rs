@@ -17,6 +17,7 @@ mod decode;
 mod error;
 mod infer;
 mod json;
+pub(crate) mod known;
 mod parquet;
 mod plan;
 mod rejects;
@@ -34,7 +35,7 @@ use chrono::TimeDelta;
 use futures::StreamExt;
 use model::dataset::{Commit, IngestKey};
 use model::ports::{CatalogError, Import, ImportReport, Ingest, InputFormat, Progress, Replace};
-use model::{Code, Failure, Fault, PortError, digest, limits};
+use model::{Code, Failure, Fault, PortError, WorkspaceId, digest, limits};
 
 use crate::Lake;
 use crate::files::{FilesWriter, Written, aside, remove};
@@ -74,24 +75,42 @@ struct Importing<'a> {
 impl Importing<'_> {
     async fn run(&self) -> Result<ImportReport, PortError> {
         self.check()?;
-        let mut key = self.key().await?;
+        let key = self.key().await?;
         if let Some(first) = self.used(key.as_ref()).await? {
             return Ok(first);
         }
+        if let Some(known) = self.known() {
+            match Box::pin(self.on(&known, key.clone())).await {
+                // It may be because of what has changed since.
+                Err(error) if is_certain(&error) => {
+                    self.lake.known.forget(&self.name());
+                    self.progress.begin_again();
+                }
+                done => return done,
+            }
+        }
         let base = Base::find(self.lake.catalog.as_ref(), self.import).await?;
-        if let Err(error) = commit::check_replace(self.lake, self.import, &base).await {
+        if let Base::Known(dataset) = &base {
+            self.lake.known.keep(self.name(), dataset, self.lake.clock.now());
+        }
+        self.on(&base, key).await
+    }
+
+    /// Imports into a dataset as it was read.
+    async fn on(&self, base: &Base, mut key: Option<IngestKey>) -> Result<ImportReport, PortError> {
+        if let Err(error) = commit::check_replace(self.lake, self.import, base).await {
             // A repeat that was faster may be why its batches have ended.
             return self.used(key.as_ref()).await?.ok_or(error);
         }
         let mut rejects = Rejects::new(self.import.rejects.clone());
         let mut written = Vec::new();
-        let outcome = match self.plan_and_write(&base, &mut rejects, &mut written).await {
+        let outcome = match self.plan_and_write(base, &mut rejects, &mut written).await {
             Ok(plan) => {
                 if let Some(key) = &mut key {
                     (key.rejected, key.rejects) = (rejects.count(), rejects.path());
                 }
                 let files = (written.as_slice(), key.clone());
-                commit::commit(self.lake, self.import, &base, &plan, files).await
+                commit::commit(self.lake, self.import, base, &plan, files).await
             }
             Err(error) => Err(commit::Failed { error, keep_files: false }),
         };
@@ -126,6 +145,20 @@ impl Importing<'_> {
                 Err(failed.error)
             }
         }
+    }
+
+    fn name(&self) -> (WorkspaceId, String) {
+        (self.import.workspace.clone(), self.import.dataset.clone())
+    }
+
+    /// Returns the dataset as it was a moment ago. Only plain rows are added to that.
+    fn known(&self) -> Option<Base> {
+        let Import { rejects, replace, batch, time_column, .. } = self.import;
+        if rejects.is_some() || replace.is_some() || batch.is_some() || time_column.is_some() {
+            return None;
+        }
+        let known = self.lake.known.get(&self.name(), self.lake.clock.now())?;
+        Some(Base::Known(Box::new(known)))
     }
 
     fn check(&self) -> Result<(), IngestError> {
@@ -403,6 +436,11 @@ impl Progress for Furthest {
 /// Returns whether the input is to blame: looking at all of it may find other columns, or a worse thing before this one.
 fn is_of_input(error: &PortError) -> bool {
     error.downcast_ref::<IngestError>().is_some_and(|error| error.fault() == Fault::Source)
+}
+
+/// Returns whether nothing was imported, for a reason that lies in input and dataset alone.
+fn is_certain(error: &PortError) -> bool {
+    matches!(error.code(), Code::Invalid | Code::NotFound | Code::Conflict)
 }
 
 /// Every byte of input is looked at and taken: half of it counts each time.

@@ -40,6 +40,8 @@ pub struct Lake {
     pub(crate) clock: Arc<dyn Clock>,
     /// What one query may take.
     limits: Limits,
+    /// Datasets as they were a moment ago.
+    pub(crate) known: ingest::known::Known,
     /// Bytes of rows up to which a commit goes to the tail.
     pub(crate) tail_bytes: usize,
     /// Days for which the files of a commit are not merged with others.
@@ -58,7 +60,8 @@ impl Lake {
         let (reader, limits) = (Reader::new(reader), Limits::default());
         let tail_bytes = model::limits::TAIL_COMMIT_BYTES;
         let batch_days = 0;
-        Self { catalog, objects, reader, scratch, clock, limits, tail_bytes, batch_days }
+        let known = ingest::known::Known::default();
+        Self { catalog, objects, reader, scratch, clock, limits, known, tail_bytes, batch_days }
     }
 
     /// Keeps every commit in files of its own for so many days; its rows do not go to the tail then.

@@ -19,6 +19,7 @@ mod shelf;
 mod tending;
 mod turns;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use model::ports::{
@@ -41,9 +42,27 @@ pub use shelf::Shelf;
 use tending::Tending;
 use turns::Turns;
 
-/// What the doors call.
+/// What the doors call; a clone is another name for the same.
 #[derive(Clone)]
-pub struct Core {
+pub struct Core(Arc<Parts>);
+
+impl Core {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Core {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The parts of a [`Core`].
+pub struct Parts {
     /// Who may do what.
     pub access: Arc<dyn Access>,
     /// Datasets, views and commits.

@@ -35,7 +35,6 @@ use crate::failed::Failed;
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
-    memory::set_up();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) if !asked.use_stderr() => asked.exit(),
@@ -43,6 +42,7 @@ fn main() -> ExitCode {
             return failed::usage(&wrong).report(std::env::args_os().any(|arg| arg == "--json"));
         }
     };
+    memory::set_up(cli.command.serves());
     let json = cli.json;
     match work(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,8 @@
 //! Contract: rows keep the order of the records. A block without bad records is read once; in one with bad
 //! records every record is tried by itself, so that each bad one is named.
 
+use std::sync::{Mutex, PoisonError};
+
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use model::schema::Schema;
@@ -13,8 +15,10 @@ use super::error::{IngestError, Reason};
 use super::infer::found;
 use super::json::{Cursor, Kind};
 
+/// Records for which no room is made before.
+const FEW: usize = 16;
+
 /// Reads the records of one file.
-#[derive(Debug)]
 pub(super) struct Decoder {
     layout: Layout,
     schema: Schema,
@@ -23,6 +27,8 @@ pub(super) struct Decoder {
     places: Vec<usize>,
     /// Whether the types were inferred from other records.
     exact: bool,
+    /// Columns without room for rows, for the first block that has few.
+    spare: Mutex<Option<Record>>,
 }
 
 /// The rows of a block and what could not be read.
@@ -40,8 +46,8 @@ impl Decoder {
         let places = layout.header.iter().flatten().map(place).collect::<Option<Vec<_>>>();
         let places = places.expect("the schema was made from the header");
         // Finds columns that text cannot fill before the first row is read.
-        Record::new(&schema.fields, "", 0)?;
-        Ok(Self { layout, schema: schema.clone(), arrow: schema.to_arrow(), places, exact })
+        let spare = Mutex::new(Some(Record::new(&schema.fields, "", 0)?));
+        Ok(Self { layout, schema: schema.clone(), arrow: schema.to_arrow(), places, exact, spare })
     }
 
     /// Decodes a block; where bad records are not passed over, the first one is an error.
@@ -84,7 +90,12 @@ impl Decoder {
     }
 
     fn rows(&self, block: &Block) -> Result<Record, IngestError> {
-        let rows = Record::new(&self.schema.fields, "", block.spans.len())?;
+        let few = block.spans.len() <= FEW;
+        let spare = few.then(|| self.spare.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let rows = match spare.flatten() {
+            Some(rows) => rows,
+            None => Record::new(&self.schema.fields, "", block.spans.len())?,
+        };
         Ok(if self.exact { rows.exact() } else { rows })
     }
 

@@ -15,7 +15,8 @@ use run::{Pauses, TokioPauses};
 use server::links::Minting;
 use server::tls::Tls;
 use server::{
-    Core, Executor, Gates, Keeper, Listeners, Metrics, Scheduler, Settings, Shelf, Signal, Times,
+    Core, Executor, Gates, Keeper, Listeners, Metrics, Parts, Scheduler, Settings, Shelf, Signal,
+    Times,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -150,7 +151,7 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
         clock: app.clock.clone(),
         owner: format!("{}, {}", owner(), uuid::Uuid::new_v4().simple()),
     };
-    Core {
+    Core::new(Parts {
         executor,
         scheduler,
         keeper,
@@ -170,7 +171,7 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
         clock: app.clock.clone(),
         gates: Gates::default(),
         metrics: Arc::new(Metrics::new(app.clock.now())),
-    }
+    })
 }
 
 /// Returns what the system tells the process from now on.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::helper::{Sluice, numbers};
 use crate::server::Server;
@@ -261,4 +261,30 @@ fn half_a_body_changes_nothing() {
     assert!(!answer.starts_with("HTTP/1.1 5"), "{answer}");
     let there = server.sql("SELECT count(*) AS n FROM d WHERE n = 7");
     assert!(there == [json!({"n": 0})] || answer.starts_with("HTTP/1.1 200"), "{there:?} {answer}");
+}
+
+/// What a server knows of a dataset may be a moment old.
+#[test]
+fn rows_go_to_what_is_there_now() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    let row = |value: Value| json!({ "n": value }).to_string();
+    let add = |value: Value| server.rows("d", &row(value), &[]);
+    assert_eq!(add(json!(1)).ok(200)["created"], true);
+    assert_eq!(add(json!(2)).ok(200)["created"], false);
+    server.send("DELETE", "/v1/datasets/d", (&server.admin, &[]), b"").ok(204);
+    assert_eq!(add(json!("a text")).ok(200)["created"], true);
+    assert_eq!(server.sql("SELECT n FROM d"), [json!({"n": "a text"})]);
+    // By another process: one that this one does not hear of.
+    sluice.ok(&["dataset", "drop", "d"]);
+    let schema = sluice.file("s.json", r#"{"fields": [{"name": "n", "type": "int64"}]}"#);
+    sluice.ok(&["dataset", "create", "d", "--schema", &schema]);
+    add(json!("a text")).problem(400, "invalid", &["n"]);
+    add(json!(3)).ok(200);
+    let file = sluice.file("more.jsonl", r#"{"n": 4, "m": 5}"#);
+    sluice.ok(&["import", "d", &file]);
+    add(json!(6)).ok(200);
+    let both = json!({ "n": 7, "m": 8 }).to_string();
+    server.rows("d", &both, &[]).ok(200);
+    assert_eq!(server.sql("SELECT sum(n) AS n, sum(m) AS m FROM d"), [json!({"n": 20, "m": 13})]);
 }
