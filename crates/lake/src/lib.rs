@@ -46,6 +46,8 @@ pub struct Lake {
     pub(crate) tail_bytes: usize,
     /// Days for which the files of a commit are not merged with others.
     pub(crate) batch_days: u32,
+    /// Days for which the files that a run has read are kept.
+    pub(crate) rerun_days: i64,
 }
 
 impl Lake {
@@ -59,9 +61,20 @@ impl Lake {
     ) -> Self {
         let (reader, limits) = (Reader::new(reader), Limits::default());
         let tail_bytes = model::limits::TAIL_COMMIT_BYTES;
-        let batch_days = 0;
+        let (batch_days, rerun_days) = (0, 0);
         let known = ingest::known::Known::default();
-        Self { catalog, objects, reader, scratch, clock, limits, known, tail_bytes, batch_days }
+        Self {
+            catalog,
+            objects,
+            reader,
+            scratch,
+            clock,
+            limits,
+            known,
+            tail_bytes,
+            batch_days,
+            rerun_days,
+        }
     }
 
     /// Keeps every commit in files of its own for so many days; its rows do not go to the tail then.
@@ -74,6 +87,11 @@ impl Lake {
     /// files at once.
     pub fn with_tail_bytes(self, tail_bytes: usize) -> Self {
         Self { tail_bytes, ..self }
+    }
+
+    /// Keeps the files that a sealed run has read for so many days, so that it can be run again.
+    pub fn with_rerun_days(self, days: u32) -> Self {
+        Self { rerun_days: days.into(), ..self }
     }
 
     /// Gives queries other limits than the usual.

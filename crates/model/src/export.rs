@@ -239,6 +239,25 @@ pub struct NewRun {
     pub slot: Option<OpenSlot>,
 }
 
+/// A run to be opened that writes the files of a sealed one again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rerun {
+    /// The id minted for it.
+    pub id: RunId,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The sealed run.
+    pub of: RunId,
+    /// When it is opened.
+    pub now: DateTime<Utc>,
+    /// Who opens it.
+    pub owner: String,
+    /// Makes a repeat of the request find the run of the first time.
+    pub key: Option<RunKey>,
+    /// Files of runs that were opened before are not kept any more.
+    pub kept_since: DateTime<Utc>,
+}
+
 /// A slot for which a run is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSlot {

@@ -129,6 +129,9 @@ pub const TAIL_BYTES_MAX: u64 = 256 << 20;
 /// Bytes at which a merged data file is large enough.
 pub const COMPACT_BYTES: u64 = 512 << 20;
 
+/// Days for which the files that a sealed run has read may be kept.
+pub const RERUN_DAYS_MAX: u32 = 3650;
+
 /// Days for which the files of a commit may be kept apart from others.
 pub const BATCH_DAYS_MAX: u32 = 365;
 

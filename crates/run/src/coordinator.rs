@@ -14,7 +14,7 @@ use crate::retry::patiently;
 use crate::session::Session;
 
 /// The epoch of the lease that opening a run gives.
-const FIRST_EPOCH: u64 = 1;
+pub(crate) const FIRST_EPOCH: u64 = 1;
 
 /// What a coordinator works with.
 #[derive(Clone)]
@@ -50,6 +50,8 @@ pub struct Settings {
     pub put_bytes_max: usize,
     /// Files that a manifest lists inside itself.
     pub manifest_files_max: usize,
+    /// Days for which a sealed run can be run again.
+    pub rerun_days: i64,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
             md5: false,
             put_bytes_max: limits::PUT_BYTES_MAX,
             manifest_files_max: limits::MANIFEST_FILES_MAX,
+            rerun_days: 0,
         }
     }
 }

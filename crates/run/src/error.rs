@@ -81,6 +81,22 @@ pub enum Error {
         /// The encoder at hand.
         here: String,
     },
+    /// A sealed run that another version of the program wrote.
+    #[error(
+        "the run {run} was written by another version of the program, which this one cannot write byte by byte; deliver its range once more with a new run"
+    )]
+    EncoderGone {
+        /// The run.
+        run: RunId,
+    },
+    /// A sealed run whose rows were put together for it alone.
+    #[error(
+        "the rows of the run {run} were put together by SQL for it alone and are not kept; deliver its range once more with a new run"
+    )]
+    WasStaged {
+        /// The run.
+        run: RunId,
+    },
     /// The task of a part died.
     #[error("a part of the run {run} broke off")]
     Broken {
@@ -179,7 +195,8 @@ impl Failure for Error {
             | Self::Unnamed
             | Self::WindowTwice
             | Self::NothingToWatch => Code::Invalid,
-            Self::WindowNotOver { .. } => Code::Conflict,
+            Self::EncoderGone { .. } => Code::Gone,
+            Self::WindowNotOver { .. } | Self::WasStaged { .. } => Code::Conflict,
             Self::Over { .. } | Self::Cancelled { .. } | Self::OtherEncoder { .. } => {
                 Code::Conflict
             }
@@ -202,6 +219,8 @@ impl Failure for Error {
             | Self::NothingToWatch
             | Self::Over { .. }
             | Self::Cancelled { .. }
+            | Self::EncoderGone { .. }
+            | Self::WasStaged { .. }
             | Self::OtherEncoder { .. } => Fault::Request,
             Self::Broken { .. } | Self::Inconsistent { .. } => Fault::Own,
             Self::StaysOpen { source, .. } | Self::Left { source, .. } => source.fault(),

@@ -18,6 +18,7 @@ mod part;
 mod plan;
 mod ports;
 mod recover;
+mod rerun;
 mod retry;
 mod sample;
 mod saved;

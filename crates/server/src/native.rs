@@ -64,6 +64,7 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(runs::show))
         .routes(routes!(runs::parts))
         .routes(routes!(runs::cancel))
+        .routes(routes!(runs::rerun))
         .routes(routes!(runs::manifest))
         .routes(routes!(runs::file))
         .routes(routes!(links::create))

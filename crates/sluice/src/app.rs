@@ -52,6 +52,8 @@ pub(crate) struct App {
     pub(crate) managed: Managed,
     /// How the API is served.
     pub(crate) server: config::Server,
+    /// Days for which a sealed run can be run again.
+    rerun_days: u32,
     /// Threads that work at once.
     pub(crate) threads: usize,
     /// The time.
@@ -98,7 +100,8 @@ impl App {
         let lake =
             Lake::new(store.clone(), objects, reader, scratch.path().to_owned(), clock.clone())
                 .with_tail_bytes(config.lake.tail_bytes)
-                .with_batch_days(config.lake.batch_days);
+                .with_batch_days(config.lake.batch_days)
+                .with_rerun_days(config.export.rerun_days);
         let threads = match config.work.threads {
             0 => processors(),
             threads => threads,
@@ -117,6 +120,7 @@ impl App {
             rules,
             managed,
             server: config.server,
+            rerun_days: config.export.rerun_days,
             threads,
             clock,
             hasty: test_clock.is_some(),
@@ -178,7 +182,9 @@ impl App {
             pauses: Arc::new(TokioPauses),
             liveness: Arc::new(self.locks.clone()),
         };
-        Coordinator::new(ports, Settings::new(owner(), self.threads))
+        let rerun_days = self.rerun_days.into();
+        let settings = Settings { rerun_days, ..Settings::new(owner(), self.threads) };
+        Coordinator::new(ports, settings)
     }
 }
 

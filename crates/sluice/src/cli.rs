@@ -368,6 +368,12 @@ pub(crate) enum Run {
         /// The run's id.
         id: String,
     },
+    /// Write the files of a sealed run again, with the same bytes, in a folder of their own; print the path of the manifest.
+    #[command(after_help = "Example: sluice run rerun 0190f3…")]
+    Rerun {
+        /// The run's id.
+        id: String,
+    },
     /// Stop a run and remove what it wrote.
     #[command(after_help = "Example: sluice run cancel 0190f3…")]
     Cancel {

@@ -179,6 +179,8 @@ pub(crate) struct Secrets {
 pub(crate) struct Export {
     /// Folders below which destinations of tenants may be.
     pub(crate) roots: Vec<PathBuf>,
+    /// Days for which a sealed run can be run again.
+    pub(crate) rerun_days: u32,
 }
 
 /// `[egress]`

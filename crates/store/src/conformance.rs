@@ -17,6 +17,7 @@ pub mod looking;
 pub mod machine;
 pub mod opening;
 pub mod places;
+pub mod rerun;
 pub mod uploads;
 
 use std::collections::BTreeMap;
@@ -128,6 +129,9 @@ macro_rules! conformance_tests {
         $crate::conformance_cases!($on, links:
             a_link_reads_back_and_ends, a_link_is_of_a_run_of_its_workspace,
             links_are_paged_and_forgotten);
+        $crate::conformance_cases!($on, rerun:
+            a_sealed_run_is_run_again_as_it_was, what_is_not_sealed_or_not_kept_is_not_run_again,
+            files_are_kept_for_sealed_runs_that_saw_them);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

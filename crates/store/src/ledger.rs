@@ -12,13 +12,14 @@ mod open;
 mod parts;
 pub(crate) mod pins;
 mod range;
+mod rerun;
 pub(crate) mod runs;
 mod seal;
 mod status;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use model::export::{Export, NewRun};
+use model::export::{Export, NewRun, Rerun};
 use model::part::{Part, PartId, Receipt};
 use model::ports::{Lease, Ledger, LedgerError, Opened};
 use model::run::{FrozenManifest, Intent, Plan, Run, RunState};
@@ -31,6 +32,10 @@ use crate::database::transact;
 impl Ledger for Store {
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError> {
         transact!(self.database, LedgerError, |tx| open::open(tx, new))
+    }
+
+    async fn open_rerun(&self, new: &Rerun) -> Result<Opened, LedgerError> {
+        transact!(self.database, LedgerError, |tx| rerun::open(tx, new))
     }
 
     async fn take_over(

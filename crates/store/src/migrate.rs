@@ -81,6 +81,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0013_links.sql"),
         postgres: include_str!("../migrations/0013_links.sql"),
     },
+    Migration {
+        version: 14,
+        sqlite: include_str!("../migrations/0014_reruns.sql"),
+        postgres: include_str!("../migrations/0014_reruns.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

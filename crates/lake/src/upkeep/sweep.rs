@@ -26,6 +26,7 @@ pub(super) async fn doomed(lake: &Lake, workspace: &WorkspaceId) -> Result<Swept
         merged_before: now - TimeDelta::seconds(MERGED_SECONDS),
         ended_before: now - TimeDelta::days(ENDED_DAYS),
         pinned_since: now - TimeDelta::days(PIN_DAYS_MAX),
+        kept_since: now - TimeDelta::days(lake.rerun_days),
     };
     let mut swept = Swept::default();
     loop {

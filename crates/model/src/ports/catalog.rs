@@ -178,6 +178,8 @@ pub struct Spare {
     pub ended_before: DateTime<Utc>,
     /// What runs read that were opened since; an older one is given up.
     pub pinned_since: DateTime<Utc>,
+    /// What sealed runs have read that were opened since.
+    pub kept_since: DateTime<Utc>,
 }
 
 /// An object of the lake that nothing needs.

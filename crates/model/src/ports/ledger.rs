@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::export::{Export, NewRun};
+use crate::export::{Export, NewRun, Rerun};
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::{CommitNumber, RunId, WorkspaceId};
 use crate::part::{Part, PartId, Receipt};
@@ -50,6 +50,10 @@ pub trait Ledger: Send + Sync {
     /// An open run of the same export that moves its cursor is `Open`. A key that another run was opened with is
     /// `Repeated`, or `KeyReused` if something else was asked for.
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError>;
+
+    /// Opens a run that writes the files of a sealed one again, at the same place and with the same plan: `running`, with every part to be written.
+    /// It moves no cursor. `Gone` where the files that it read are not kept any more.
+    async fn open_rerun(&self, new: &Rerun) -> Result<Opened, LedgerError>;
 
     /// Takes the run over: epoch + 1. Fails with [`LedgerError::Leased`] while the lease is in force by
     /// the database's clock, unless the newest epoch is the one in `dead`, whose holder is proven to be gone
@@ -101,7 +105,7 @@ pub trait Ledger: Send + Sync {
     /// never sealed.
     async fn freeze(&self, lease: &Lease, manifest: &FrozenManifest) -> Result<(), LedgerError>;
 
-    /// Ends the seal: `sealing → sealed`, removes the pin, and with `Advance::Cursor` moves the cursor
+    /// Ends the seal: `sealing → sealed`, keeps the pin for [`Ledger::open_rerun`], and with `Advance::Cursor` moves the cursor
     /// from the run's `from` to its `to`.
     async fn sealed(&self, lease: &Lease, now: DateTime<Utc>) -> Result<(), LedgerError>;
 
@@ -223,6 +227,14 @@ pub enum LedgerError {
         from: CommitNumber,
         /// The range asked for, inclusive upper end.
         to: CommitNumber,
+    },
+    /// What it read is not kept any more.
+    #[error(
+        "the files that the run {run} read are not kept any more; deliver its range once more with a new run"
+    )]
+    Gone {
+        /// The run.
+        run: RunId,
     },
     /// The lower end is above the upper one.
     #[error("the range ends at commit {to}, before it begins at {from}")]
@@ -358,6 +370,7 @@ impl Failure for LedgerError {
     fn code(&self) -> Code {
         match self {
             Self::NotFound { .. } | Self::NoCommit { .. } => Code::NotFound,
+            Self::Gone { .. } => Code::Gone,
             Self::Backwards { .. } => Code::Invalid,
             Self::Overlap { .. }
             | Self::Gap { .. }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use model::export::{Advance, Export, NewRun};
+use model::export::{Advance, Export, NewRun, Rerun};
 use model::part::{Part, PartId, Receipt};
 use model::ports::{Lease, Ledger, LedgerError, Opened};
 use model::run::{FrozenManifest, Intent, Plan, Run, RunState};
@@ -84,6 +84,29 @@ impl Books {
             return Err(LedgerError::Fenced { run: lease.run.clone() });
         }
         Ok(row)
+    }
+
+    fn open_rerun(&mut self, new: &Rerun) -> Result<Opened, LedgerError> {
+        if let Some(row) = self.runs.get(&new.id) {
+            return Ok(row.opened());
+        }
+        let old = self.row(&new.of)?;
+        if old.run.state != RunState::Sealed {
+            return Err(refused(&old.run, "be run again"));
+        }
+        let mut run = Run { id: new.id.clone(), owner: new.owner.clone(), ..old.run.clone() };
+        (run.state, run.epoch, run.leased) = (RunState::Running, 1, true);
+        (run.manifest, run.created_at, run.ended_at) = (None, new.now, None);
+        if run.advance == Advance::Cursor {
+            run.advance = Advance::Again;
+        }
+        let again = |part: &Part| Part { receipt: None, ..part.clone() };
+        let parts: BTreeMap<_, _> = old.parts.iter().map(|(id, one)| (*id, again(one))).collect();
+        if let Some(plan) = &mut run.plan {
+            plan.parts = parts.len() as u64;
+        }
+        let row = Row { run, parts, intents: Vec::new(), pinned: true };
+        Ok(self.runs.entry(new.id.clone()).or_insert(row).opened())
     }
 
     fn open(&mut self, new: &NewRun, head: CommitNumber) -> Result<Opened, LedgerError> {
@@ -396,6 +419,10 @@ impl Ledger for Handle {
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError> {
         let head = self.0.world.lake.lock().unwrap().head();
         self.note("open_run", |books| books.open(new, head)).await
+    }
+
+    async fn open_rerun(&self, new: &Rerun) -> Result<Opened, LedgerError> {
+        self.note("open_rerun", |books| books.open_rerun(new)).await
     }
 
     async fn take_over(

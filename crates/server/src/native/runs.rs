@@ -13,7 +13,7 @@ use model::part::{Part, PartId};
 use model::ports::LedgerError;
 use model::relation::Relation;
 use model::run::{RunProgress, RunStatus};
-use model::{Code, RunId};
+use model::{Code, RunId, digest};
 use run::Request;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -362,6 +362,38 @@ pub(super) async fn cancel(
     Box::pin(core.executor.coordinator.cancel(workspace, &run)).await?;
     let status = core.executor.runs.status(workspace, &run).await?;
     Ok(Json(RunBody::of(&core, status)))
+}
+
+/// Opens a run that writes the files of a sealed run again: the same rows under the same names, with the same bytes, in a folder of its own.
+///
+/// No cursor moves. The files that a run has read are kept for as many days as the operator says (30 without a choice); after that it is 410,
+/// as it is where another version of the program wrote them. With an `Idempotency-Key` a repeat finds the run of the first time.
+#[utoipa::path(post, path = "/v1/runs/{run}/rerun", operation_id = "run.rerun", tag = "runs",
+    params(("run" = String, Path, description = "Its id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat find the first run")),
+    security(("token" = ["export:run"])),
+    responses(
+        (status = 201, body = RunBody), Problems))]
+pub(super) async fn rerun(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Result<Made, Problem> {
+    let of = RunId::new(id);
+    let fingerprint = digest::sha256_hex(format!("rerun {of}").as_bytes());
+    let key = key(&headers)?.map(|key| RunKey { key, fingerprint });
+    if let Some(first) = first(&core, &caller, key.as_ref()).await? {
+        return Ok(first);
+    }
+    match Box::pin(core.executor.coordinator.rerun(&caller.workspace, &of, key)).await {
+        Ok(run) => {
+            core.executor.wake.notify_one();
+            made(&core, &caller, &run.id).await
+        }
+        Err(run::Error::Ledger(LedgerError::Repeated { run })) => made(&core, &caller, &run).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The manifest of a sealed run, byte by byte as it was delivered.

@@ -1,4 +1,4 @@
-//! `run list | show | resume | cancel`.
+//! `run list | show | resume | rerun | cancel`.
 
 use std::sync::Arc;
 
@@ -70,6 +70,12 @@ pub(crate) async fn run(app: &App, command: cli::Run) -> Result<(), Failed> {
         cli::Run::List => list(app).await,
         cli::Run::Show { id } => show(app, &RunId::new(id)).await,
         cli::Run::Resume { id } => resume(app, &RunId::new(id)).await,
+        cli::Run::Rerun { id } => {
+            let of = RunId::new(id);
+            let coordinator = app.coordinator(Who::Operator);
+            let run = coordinator.rerun(&app.workspace, &of, None).await?;
+            resume(app, &run.id).await
+        }
         cli::Run::Cancel { id } => cancel(app, &RunId::new(id)).await,
     }
 }

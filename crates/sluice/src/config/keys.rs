@@ -6,7 +6,7 @@
 use std::fmt;
 
 use config::{FileFormat, ValueKind};
-use model::limits::{BATCH_DAYS_MAX, TAIL_COMMIT_BYTES_MAX};
+use model::limits::{BATCH_DAYS_MAX, RERUN_DAYS_MAX, TAIL_COMMIT_BYTES_MAX};
 use serde::Serialize;
 use server::links::PublicUrl;
 
@@ -37,6 +37,7 @@ const RULES: &[(&str, Rule)] = &[
     ("lake.tail_bytes", Rule::Whole(0, TAIL_COMMIT_BYTES_MAX)),
     ("lake.batch_days", Rule::Whole(0, BATCH_DAYS_MAX as usize)),
     ("lake.s3.path_style", Rule::OneOf(&["", "true", "false"])),
+    ("export.rerun_days", Rule::Whole(0, RERUN_DAYS_MAX as usize)),
     ("server.listen", Rule::Address),
     ("server.admin_listen", Rule::AddressOrNone),
     ("server.public_url", Rule::UrlOrNone),

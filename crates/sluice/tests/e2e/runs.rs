@@ -206,3 +206,58 @@ fn runs_are_finished_after_a_kill() {
     }
     assert!(server.stop());
 }
+
+/// The names and sums of a sealed run's files.
+fn files(server: &Server, run: &str) -> Vec<(Value, Value)> {
+    let manifest = server.get(&format!("/v1/runs/{run}/manifest")).ok(200);
+    let files = manifest["files"].as_array().expect("a list").iter();
+    files.map(|one| (one["path"].clone(), one["sha256"].clone())).collect()
+}
+
+#[test]
+fn a_sealed_run_is_run_again_with_the_same_bytes() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    server.rows("d", &numbers(0, 100), &[]).ok(200);
+    let ask =
+        json!({ "dataset": "d", "export": "partner", "file_rows": 30 });
+    let first = id(&server.post("/v1/runs", &ask).ok(201));
+    ended(&server, &first);
+    server.rows("d", &numbers(100, 120), &[]).ok(200);
+    let next = id(&server.post("/v1/runs", &ask).ok(201));
+    ended(&server, &next);
+    // What it read is merged with others and taken out of the dataset.
+    sluice.ok(&["compact", "d"]);
+    sluice.ok(&["expire", "d", "--before", "2999-01-01T00:00:00Z"]);
+    sluice.ok(&["upkeep"]);
+    assert_eq!(server.sql("SELECT count(*) AS n FROM d"), [json!({"n": 0})]);
+    let cursor = server.get("/v1/exports/partner").ok(200)["cursor"].clone();
+    let again = |headers: &[(&str, &str)]| {
+        server.send("POST", &format!("/v1/runs/{first}/rerun"), (&server.admin, headers), b"")
+    };
+    let key = [("idempotency-key", "once")];
+    let second = id(&again(&key).ok(201));
+    assert_eq!(id(&again(&key).ok(201)), second);
+    let sealed = ended(&server, &second);
+    assert_eq!((&sealed["state"], &sealed["moves_cursor"]), (&"sealed".into(), &false.into()));
+    assert_eq!(files(&server, &second), files(&server, &first));
+    assert_eq!(rows(&server, &first).len(), 100);
+    assert_eq!(server.get("/v1/exports/partner").ok(200)["cursor"], cursor);
+    // At the command line, of that one.
+    let manifest = sluice.ok(&["run", "rerun", &second]);
+    assert!(!manifest.contains(&second), "{manifest}");
+    // SQL that puts rows together makes them for one run alone.
+    let sql = json!({ "sql": "SELECT n % 7 AS k, count(*) AS c FROM d GROUP BY k ORDER BY k" });
+    let staged = id(&server.post("/v1/runs", &sql).ok(201));
+    ended(&server, &staged);
+    let path = format!("/v1/runs/{staged}/rerun");
+    let refused = server.send("POST", &path, (&server.admin, &[]), b"");
+    refused.problem(409, "conflict", &["put together by SQL", "new run"]);
+    assert!(server.stop());
+    sluice.configure("[export]\nrerun_days = 0\n");
+    let server = Server::start(&sluice);
+    let path = format!("/v1/runs/{first}/rerun");
+    let gone = server.send("POST", &path, (&server.admin, &[]), b"");
+    gone.problem(410, "gone", &["not kept any more", "new run"]);
+    sluice.fails(&["run", "rerun", &first], 2, &["not kept any more"]);
+}

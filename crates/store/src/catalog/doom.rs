@@ -21,6 +21,7 @@ pub(super) async fn doom(
     limit: u32,
 ) -> Result<Vec<Doomed>, CatalogError> {
     lock(tx, workspace).await?;
+    lapse(tx, workspace, spare).await?;
     merged(tx, workspace, spare).await?;
     ended(tx, workspace, spare, limit).await?;
     let sql = "SELECT object_key, byte_count FROM retired_file
@@ -38,13 +39,22 @@ async fn lock(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), Catal
     }
 }
 
-/// Dooms merged files, but for those that an open run may have planned to read.
+/// Removes the pins of sealed runs whose time is over.
+async fn lapse(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) -> Result<(), Error> {
+    let sql = "DELETE FROM pin WHERE workspace = $1 AND owner_kind = 'kept' AND created_at < $2";
+    tx.execute(sql, args![workspace.as_str(), spare.kept_since]).await?;
+    Ok(())
+}
+
+/// Dooms merged files, but for those that an open run may have planned to read, or a sealed one may be asked to read again.
 async fn merged(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) -> Result<(), Error> {
     let sql = "UPDATE retired_file SET doomed = 1
                WHERE workspace = $1 AND doomed = 0 AND retired_at < $2
                    AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
                        AND pin.owner_kind = 'run' AND pin.head < retired_file.retired
-                       AND pin.created_at >= $3)";
+                       AND pin.created_at >= $3)
+                   AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                       AND pin.owner_kind = 'kept' AND pin.head < retired_file.retired)";
     let values = args![workspace.as_str(), spare.merged_before, spare.pinned_since];
     tx.execute(sql, values).await?;
     Ok(())
@@ -66,11 +76,17 @@ async fn ended(
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
                          AND pin.owner_kind = 'run' AND pin.at_commit < f.removed
                          AND pin.created_at >= $3)
+                     AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                         AND pin.owner_kind = 'kept' AND pin.at_commit >= f.added
+                         AND pin.at_commit < f.removed)
                  ORDER BY f.in_tail LIMIT $4";
     let dropped = "SELECT f.id FROM data_file f JOIN dataset d ON d.id = f.dataset
                    WHERE d.workspace = $1 AND d.dropped_at < $2
                        AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
                            AND pin.owner_kind = 'run' AND pin.created_at >= $3
+                           AND pin.created_at <= d.dropped_at)
+                       AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
+                           AND pin.owner_kind = 'kept' AND pin.at_commit >= f.added
                            AND pin.created_at <= d.dropped_at)
                    ORDER BY f.in_tail LIMIT $4";
     let values = args![workspace.as_str(), spare.ended_before, spare.pinned_since, limit];

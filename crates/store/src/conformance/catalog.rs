@@ -487,7 +487,8 @@ pub async fn small_commits_are_kept_until_they_are_sealed(rig: &Rig) {
     rig.commit(&last).await;
     assert_eq!(rig.catalog.unsealed(&orders).await.unwrap(), Unsealed::default());
     // Nothing of it is left to be deleted from the object store.
-    let spare = Spare { merged_before: at(9), ended_before: at(0), pinned_since: at(0) };
+    let spare =
+        Spare { merged_before: at(9), ended_before: at(0), pinned_since: at(0), kept_since: at(0) };
     assert!(rig.catalog.doom(&workspace(), &spare, 10).await.unwrap().is_empty());
 }
 

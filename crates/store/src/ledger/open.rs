@@ -6,7 +6,7 @@
 use model::export::{Advance, Export, NewRun};
 use model::ports::{LedgerError, Opened};
 use model::run::{Run, RunState};
-use model::{CommitNumber, ExportId};
+use model::{CommitNumber, ExportId, WorkspaceId};
 
 use super::range::{self, Position};
 use super::{exports, keys, lease, pins, runs};
@@ -14,7 +14,7 @@ use crate::database::{Error, Transaction, args, truncate, word};
 use crate::jobs;
 
 pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, LedgerError> {
-    let (head, opened) = take_head(tx, new).await?;
+    let (head, opened) = take_head(tx, &new.workspace).await?;
     if let Some(run) = runs::find(tx, &new.workspace, &new.id).await? {
         tx.undo();
         return repeated(new, run);
@@ -44,10 +44,13 @@ pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, L
     Ok(Opened { lease: lease::of(&run), run })
 }
 
-async fn take_head(tx: &mut Transaction, new: &NewRun) -> Result<(CommitNumber, i64), LedgerError> {
+pub(super) async fn take_head(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+) -> Result<(CommitNumber, i64), LedgerError> {
     let sql = "UPDATE workspace SET opened = opened + 1 WHERE id = $1 RETURNING head, opened";
-    let row = tx.first(sql, args![new.workspace.as_str()]).await?.ok_or_else(|| {
-        let name = new.workspace.to_string();
+    let row = tx.first(sql, args![workspace.as_str()]).await?.ok_or_else(|| {
+        let name = workspace.to_string();
         LedgerError::NotFound { what: "workspace", name, nearest: None }
     })?;
     Ok((CommitNumber(row.count("head")?), row.int("opened")?))
@@ -125,7 +128,7 @@ async fn save(tx: &mut Transaction, new: &NewRun, name: &str) -> Result<ExportId
     Ok(export.id)
 }
 
-async fn insert(
+pub(super) async fn insert(
     tx: &mut Transaction,
     new: &NewRun,
     export: Option<&ExportId>,

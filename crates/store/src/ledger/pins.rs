@@ -1,6 +1,6 @@
 //! Pins: what retention, compaction and the deletion of files must leave alone.
 //!
-//! A run pins every file alive at its `to` until it ends; a cursor pins every row after it. A run's pin
+//! A run pins every file alive at its `to` until it ends, and those that it read for some time after it was sealed; a cursor pins every row after it. A run's pin
 //! is inserted under the lock of the head row, so that no commit can come between reading and pinning.
 
 use chrono::{DateTime, Utc};
@@ -37,6 +37,22 @@ pub(crate) async fn insert(
     let sql = "INSERT INTO pin (owner_kind, owner, workspace, at_commit, created_at, head)
                VALUES ($1, $2, $3, $4, $5, (SELECT head FROM workspace WHERE id = $3))";
     tx.execute(sql, args![kind, id, workspace.as_str(), at.0, now]).await?;
+    Ok(())
+}
+
+/// Keeps the pin of a run that was sealed: its files stay for a while, but no row because of it.
+pub(super) async fn keep(tx: &mut Transaction, run: &RunId) -> Result<(), Error> {
+    let sql = "UPDATE pin SET owner_kind = 'kept' WHERE owner_kind = 'run' AND owner = $1";
+    tx.execute(sql, args![run.as_str()]).await?;
+    Ok(())
+}
+
+/// Pins for an open run what is kept for a sealed one.
+pub(super) async fn copy(tx: &mut Transaction, old: &RunId, new: &RunId) -> Result<(), Error> {
+    let sql = "INSERT INTO pin (owner_kind, owner, workspace, at_commit, created_at, head)
+               SELECT 'run', $2, workspace, at_commit, created_at, head FROM pin
+               WHERE owner_kind = 'kept' AND owner = $1";
+    tx.execute(sql, args![old.as_str(), new.as_str()]).await?;
     Ok(())
 }
 

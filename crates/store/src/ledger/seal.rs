@@ -160,7 +160,10 @@ async fn finish(
     let sql = "UPDATE run SET state = $2, error = $3, ended_at = $4, lease_until = 0 WHERE id = $1";
     tx.execute(sql, args![held.run.as_str(), state.as_str(), reason, now]).await?;
     jobs::ended(tx, &held.run, (state, reason), now).await?;
-    pins::remove(tx, pins::Owner::Run(&held.run)).await
+    match state {
+        RunState::Sealed => pins::keep(tx, &held.run).await,
+        _ => pins::remove(tx, pins::Owner::Run(&held.run)).await,
+    }
 }
 
 async fn become_state(tx: &mut Transaction, held: &Held, state: RunState) -> Result<(), Error> {
