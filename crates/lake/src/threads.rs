@@ -14,15 +14,21 @@ const STACK_BYTES: usize = 256 << 20;
 
 static BEGIN: OnceLock<fn()> = OnceLock::new();
 
-static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
+/// Plans: who asks waits for that, and it is soon done.
+static PLANNERS: LazyLock<Runtime> = LazyLock::new(|| start("sluice-plan", || {}));
+
+static THREADS: LazyLock<Runtime> =
+    LazyLock::new(|| start("sluice-sql", || BEGIN.get().map_or((), |begin| begin())));
+
+fn start(name: &str, begin: fn()) -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
-        .thread_name("sluice-sql")
+        .thread_name(name)
         .thread_stack_size(STACK_BYTES)
-        .on_thread_start(|| BEGIN.get().map_or((), |begin| begin()))
+        .on_thread_start(begin)
         .enable_all()
         .build()
         .expect("the system gives threads to a process that just started")
-});
+}
 
 /// Has every thread of heavy work call `begin` when it starts. For the whole process; the first call counts, and only
 /// if nothing was read before.
@@ -35,9 +41,9 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortHan
     THREADS.spawn(task).abort_handle()
 }
 
-/// Starts a task that may never yield, on a thread of its own.
-pub(crate) fn spawn_alone<T: Send + 'static>(
+/// Starts planning, which may never yield, on a thread of its own.
+pub(crate) fn spawn_planning<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
-    THREADS.spawn_blocking(move || THREADS.block_on(task))
+    PLANNERS.spawn_blocking(move || PLANNERS.block_on(task))
 }

@@ -26,7 +26,7 @@ use model::ports::{
     Access, Catalog, Documents, Encoder, ImportReport, Ingest, PlaceRules, Places, Query, Upkeep,
 };
 use model::{Clock, Code, PortError, WorkspaceId, limits};
-use run::Destinations;
+use run::{Coordinator, Destinations};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use executor::Executor;
@@ -83,6 +83,8 @@ pub struct Parts {
     pub upkeep: Arc<dyn Upkeep>,
     /// Exports and their runs.
     pub executor: Executor,
+    /// What opens runs for requests: those that are worked on do not hold it up.
+    pub opener: Coordinator,
     /// Exports that are due.
     pub scheduler: Scheduler,
     /// Care of every dataset.

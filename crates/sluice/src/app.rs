@@ -172,11 +172,20 @@ impl App {
 
     /// Returns what runs exports.
     pub(crate) fn coordinator(&self, who: Who) -> Coordinator {
+        self.coordinator_by(who, self.formats.clone())
+    }
+
+    /// Returns what opens runs for others to work on: it has a thread of its own for what it tries out.
+    pub(crate) fn opener(&self, who: Who) -> Coordinator {
+        self.coordinator_by(who, Arc::new(Formats::new(1)))
+    }
+
+    fn coordinator_by(&self, who: Who, encoder: Arc<Formats>) -> Coordinator {
         let ports = Ports {
             ledger: self.store.clone(),
             head: self.store.clone(),
             relations: self.lake.clone(),
-            encoder: self.formats.clone(),
+            encoder,
             destinations: Arc::new(self.places(who)),
             clock: self.clock.clone(),
             pauses: Arc::new(TokioPauses),

@@ -38,7 +38,7 @@ pub(crate) async fn within<T: Send + 'static>(
     deadline: Deadline,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let task = threads::spawn_alone(async move {
+    let task = threads::spawn_planning(async move {
         // What only waits, for an object say, is not worked on for nobody.
         timeout_at(deadline.at, work).await.unwrap_or(Err(deadline.error()))
     });

@@ -231,6 +231,6 @@ pub(super) async fn plan(
 ) -> Result<Json<PlanBody>, Problem> {
     let _permit = core.question()?;
     let request = body.request(&core, &caller, None).await?;
-    let forecast = Box::pin(core.executor.coordinator.plan(&request)).await;
+    let forecast = Box::pin(core.opener.plan(&request)).await;
     Ok(Json(forecast.map_err(|error| Problem::from(error).in_body())?.into()))
 }

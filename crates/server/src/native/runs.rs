@@ -197,7 +197,7 @@ pub(super) async fn first(
 
 /// Opens a run, or finds that of the first time.
 pub(super) async fn open(core: &Core, caller: &Caller, request: &Request) -> Result<Made, Problem> {
-    match Box::pin(core.executor.coordinator.open(request)).await {
+    match Box::pin(core.opener.open(request)).await {
         Ok(run) => {
             core.executor.wake.notify_one();
             made(core, caller, &run.id).await
@@ -359,7 +359,7 @@ pub(super) async fn cancel(
     Segment(id): Segment,
 ) -> Result<Json<RunBody>, Problem> {
     let (workspace, run) = (&caller.workspace, RunId::new(id));
-    Box::pin(core.executor.coordinator.cancel(workspace, &run)).await?;
+    Box::pin(core.opener.cancel(workspace, &run)).await?;
     let status = core.executor.runs.status(workspace, &run).await?;
     Ok(Json(RunBody::of(&core, status)))
 }
@@ -386,7 +386,7 @@ pub(super) async fn rerun(
     if let Some(first) = first(&core, &caller, key.as_ref()).await? {
         return Ok(first);
     }
-    match Box::pin(core.executor.coordinator.rerun(&caller.workspace, &of, key)).await {
+    match Box::pin(core.opener.rerun(&caller.workspace, &of, key)).await {
         Ok(run) => {
             core.executor.wake.notify_one();
             made(&core, &caller, &run.id).await

@@ -169,7 +169,7 @@ pub(super) async fn save(
     let watches = watched(&*core.catalog, &asked, &schedule).await;
     let watches = watches.map_err(|error| Problem::from(error).in_body())?;
     let permit = core.question()?;
-    let checked = core.executor.coordinator.check_saved(&asked, &name, &schedule);
+    let checked = core.opener.check_saved(&asked, &name, &schedule);
     Box::pin(checked).await.map_err(|error| Problem::from(error).in_body())?;
     drop(permit);
     let save = SaveExport {

@@ -153,6 +153,7 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     };
     Core::new(Parts {
         executor,
+        opener: app.opener(Who::Tenant),
         scheduler,
         keeper,
         destinations: Arc::new(app.places(Who::Tenant)),
