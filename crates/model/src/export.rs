@@ -97,6 +97,8 @@ pub struct Export {
     pub last_run: Option<RunId>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// The group that it is or was in, by name.
+    pub group: Option<String>,
     /// Counts its edits, from 1.
     pub version: u64,
     /// When it runs by itself, and what its runs cover.
@@ -131,6 +133,7 @@ impl Export {
             cursor: CommitNumber(0),
             last_run: None,
             created_at: now,
+            group: None,
             version: 1,
             schedule: Schedule::default(),
             watches: None,

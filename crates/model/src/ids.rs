@@ -55,6 +55,8 @@ text_id! {
     RunId,
     /// A saved export.
     ExportId,
+    /// A group of exports.
+    GroupId,
     /// Work that is to be done.
     JobId,
     /// What opens the files of a run for a while; ids sort by the time it was made.
@@ -85,7 +87,7 @@ macro_rules! minted {
 
 minted! {
     OrganizationId: "or_", WorkspaceId: "ws_", PrincipalId: "pr_", TokenId: "tk_", DatasetId: "ds_", BatchId: "ba_",
-    FileId: "fi_", ExportId: "ex_", JobId: "jo_", DestinationId: "de_",
+    FileId: "fi_", ExportId: "ex_", GroupId: "gr_", JobId: "jo_", DestinationId: "de_",
 }
 
 impl RunId {

@@ -14,6 +14,7 @@ pub mod document;
 pub mod export;
 pub mod failure;
 pub mod format;
+pub mod group;
 pub mod ids;
 pub mod job;
 pub mod limits;
@@ -32,7 +33,7 @@ pub mod upload;
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
-    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, JobId, LinkId,
-    ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
+    AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, GroupId, JobId,
+    LinkId, ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
 };
 pub use secret::SecretText;

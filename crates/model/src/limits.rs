@@ -129,6 +129,9 @@ pub const TAIL_BYTES_MAX: u64 = 256 << 20;
 /// Bytes at which a merged data file is large enough.
 pub const COMPACT_BYTES: u64 = 512 << 20;
 
+/// Datasets of a group of exports.
+pub const GROUP_DATASETS_MAX: usize = 200;
+
 /// Days for which the files that a sealed run has read may be kept.
 pub const RERUN_DAYS_MAX: u32 = 3650;
 

@@ -1,6 +1,6 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Jobs`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Groups`], [`Jobs`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
@@ -11,6 +11,7 @@ mod documents;
 mod duties;
 mod encoder;
 mod exports;
+mod groups;
 mod jobs;
 mod lake;
 mod ledger;
@@ -26,6 +27,7 @@ pub use documents::{DocumentError, Documents};
 pub use duties::Duties;
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use exports::Exports;
+pub use groups::Groups;
 pub use jobs::Jobs;
 pub use lake::{
     Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportContent, ImportFile,

@@ -97,6 +97,21 @@ pub enum Error {
         /// The run.
         run: RunId,
     },
+    /// A group that cannot be.
+    #[error("the group cannot be saved: {why}")]
+    BadGroup {
+        /// Why.
+        why: String,
+    },
+    /// What is wrong with one dataset of a group.
+    #[error("of the dataset `{dataset}`: {source}")]
+    OfDataset {
+        /// The dataset.
+        dataset: String,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// The task of a part died.
     #[error("a part of the run {run} broke off")]
     Broken {
@@ -194,7 +209,9 @@ impl Failure for Error {
             Self::NotIncremental { .. }
             | Self::Unnamed
             | Self::WindowTwice
+            | Self::BadGroup { .. }
             | Self::NothingToWatch => Code::Invalid,
+            Self::OfDataset { source, .. } => source.code(),
             Self::EncoderGone { .. } => Code::Gone,
             Self::WindowNotOver { .. } | Self::WasStaged { .. } => Code::Conflict,
             Self::Over { .. } | Self::Cancelled { .. } | Self::OtherEncoder { .. } => {
@@ -221,7 +238,9 @@ impl Failure for Error {
             | Self::Cancelled { .. }
             | Self::EncoderGone { .. }
             | Self::WasStaged { .. }
+            | Self::BadGroup { .. }
             | Self::OtherEncoder { .. } => Fault::Request,
+            Self::OfDataset { source, .. } => source.fault(),
             Self::Broken { .. } | Self::Inconsistent { .. } => Fault::Own,
             Self::StaysOpen { source, .. } | Self::Left { source, .. } => source.fault(),
         }

@@ -38,6 +38,6 @@ pub use plan::{Amount, Forecast, PlannedPart};
 pub use ports::{
     Destinations, Guard, Head, LeaseOnly, Liveness, Observer, Pauses, Quiet, TokioPauses,
 };
-pub use saved::watched;
+pub use saved::{AskedGroup, watched};
 pub use stop::{Stop, Why};
 pub use trial::{Step, StepState, Trial, trial};

@@ -1,16 +1,35 @@
 //! Saved exports: what a run of one is asked to do, and what is checked before one is saved.
 
-use model::DatasetId;
-use model::export::{Advance, Export, OpenSlot};
+use std::collections::BTreeSet;
+
+use model::export::{Advance, Definition, Export, OpenSlot, SaveExport};
+use model::group::{self, GroupTerms, SaveGroup};
 use model::job::JobLease;
+use model::limits::GROUP_DATASETS_MAX;
 use model::ports::Catalog;
-use model::relation::Source;
+use model::relation::{Relation, Source};
 use model::schedule::{Mode, Schedule, Slot, Trigger};
+use model::{DatasetId, WorkspaceId};
 
 use crate::coordinator::{Coordinator, Request};
 use crate::error::Error;
 
 impl Request {
+    /// Returns what a run without a cursor is asked to do, over everything.
+    pub fn single(workspace: WorkspaceId, definition: Definition) -> Self {
+        Self {
+            workspace,
+            export: None,
+            definition,
+            advance: Advance::None,
+            from: None,
+            to: None,
+            key: None,
+            version: None,
+            slot: None,
+        }
+    }
+
     /// Returns what a run of a saved export is asked to do; for a slot, with its window.
     pub fn of(export: Export, slot: Option<(&Slot, JobLease)>) -> Self {
         let Export { workspace, name, mut definition, schedule, version, .. } = export;
@@ -58,6 +77,84 @@ impl Coordinator {
             }
         }
         Box::pin(self.check(&probe)).await
+    }
+}
+
+/// A group that is about to be saved.
+#[derive(Clone, Debug)]
+pub struct AskedGroup {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// Its name.
+    pub name: String,
+    /// What its exports have in common; the destination is a resolved one.
+    pub terms: GroupTerms,
+    /// Deliver everything once more.
+    pub restart: bool,
+    /// Who saves it.
+    pub author: String,
+}
+
+impl Coordinator {
+    /// Checks what a group is about to be saved as, dataset by dataset; returns what is to be saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Coordinator::check_saved`], with the dataset; [`Error::BadGroup`].
+    pub async fn check_group(
+        &self,
+        catalog: &dyn Catalog,
+        asked: AskedGroup,
+    ) -> Result<SaveGroup, Error> {
+        let AskedGroup { workspace, name, terms, restart, author } = asked;
+        check_datasets(&terms.datasets)?;
+        let now = self.ports.clock.now();
+        let mut members = Vec::with_capacity(terms.datasets.len());
+        for dataset in &terms.datasets {
+            let definition = Definition {
+                relation: Relation {
+                    source: Source::Dataset(dataset.clone()),
+                    selection: terms.selection.clone(),
+                },
+                format: terms.format.clone(),
+                destination: terms.destination.clone(),
+                meaning: None,
+            };
+            let asked = Request::single(workspace.clone(), definition);
+            let member = group::member(&name, dataset);
+            let of = |error: Error| Error::OfDataset {
+                dataset: dataset.clone(),
+                source: Box::new(error),
+            };
+            let watches = watched(catalog, &asked, &terms.schedule).await.map_err(of)?;
+            Box::pin(self.check_saved(&asked, &member, &terms.schedule)).await.map_err(of)?;
+            members.push(SaveExport {
+                workspace: workspace.clone(),
+                name: member,
+                definition: asked.definition,
+                schedule: terms.schedule.clone(),
+                watches,
+                restart,
+                author: author.clone(),
+                now,
+            });
+        }
+        Ok(SaveGroup { workspace, name, terms, members, author, now })
+    }
+}
+
+fn check_datasets(datasets: &[String]) -> Result<(), Error> {
+    let bad = |why: String| Err(Error::BadGroup { why });
+    if datasets.is_empty() {
+        return bad("it has no datasets; name some".into());
+    }
+    if datasets.len() > GROUP_DATASETS_MAX {
+        return bad(format!("it has more than {GROUP_DATASETS_MAX} datasets; make several groups"));
+    }
+    let mut seen = BTreeSet::new();
+    match datasets.iter().find(|dataset| !seen.insert(*dataset)) {
+        Some(twice) => bad(format!("`{twice}` is named twice; name it once")),
+        None => Ok(()),
     }
 }
 

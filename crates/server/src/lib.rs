@@ -23,7 +23,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use model::ports::{
-    Access, Catalog, Documents, Encoder, ImportReport, Ingest, PlaceRules, Places, Query, Upkeep,
+    Access, Catalog, Documents, Encoder, Groups, ImportReport, Ingest, PlaceRules, Places, Query,
+    Upkeep,
 };
 use model::{Clock, Code, PortError, WorkspaceId, limits};
 use run::{Coordinator, Destinations};
@@ -87,6 +88,8 @@ pub struct Parts {
     pub opener: Coordinator,
     /// Exports that are due.
     pub scheduler: Scheduler,
+    /// Groups of exports.
+    pub groups: Arc<dyn Groups>,
     /// Care of every dataset.
     pub keeper: Keeper,
     /// Places where runs deliver.

@@ -10,6 +10,7 @@ mod datasets;
 mod destinations;
 mod documents;
 mod exports;
+mod groups;
 mod links;
 mod rows;
 mod runs;
@@ -60,6 +61,11 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(saved::pause))
         .routes(routes!(saved::resume))
         .routes(routes!(saved::run))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::show, groups::save))
+        .routes(routes!(groups::pause))
+        .routes(routes!(groups::resume))
+        .routes(routes!(groups::run))
         .routes(routes!(runs::list, runs::create))
         .routes(routes!(runs::show))
         .routes(routes!(runs::parts))

@@ -1,6 +1,7 @@
 //! The command line as it is typed: names, help and examples. What commands do is in `commands`.
 
 mod exports;
+mod groups;
 mod links;
 mod places;
 
@@ -11,7 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
 
-pub(crate) use exports::{Export, ExportArgs, Missed, SaveArgs, SaveMode};
+pub(crate) use exports::{
+    Export, ExportArgs, FormatArgs, Missed, SaveArgs, SaveMode, ScheduleArgs,
+};
+pub(crate) use groups::{Group, SaveGroup};
 pub(crate) use links::{CreateLink, Get, Link};
 pub(crate) use places::{CreateDestination, Destination, Fields, Secrets, UpdateDestination};
 
@@ -89,6 +93,10 @@ pub(crate) enum Command {
     /// Plan or run an export.
     #[command(subcommand)]
     Export(Box<Export>),
+
+    /// Save, list, show, pause, resume or run groups of exports: several datasets with one trigger and one destination.
+    #[command(subcommand)]
+    Group(Group),
 
     /// Re-read an export's files and prove them against the manifest. Needs no database.
     #[command(after_help = "Example: sluice verify out/orders/0190…/manifest.json --chain")]
@@ -577,6 +585,6 @@ mod tests {
             panic!("an export");
         };
         let Export::Run(args) = *export else { panic!("a run") };
-        assert_eq!(args.file_size, Some(bytesize::ByteSize::mib(64)));
+        assert_eq!(args.format.file_size, Some(bytesize::ByteSize::mib(64)));
     }
 }

@@ -67,6 +67,7 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Import(args) => import::import(app, args).await,
         Command::Export(command) => export::export(app, *command).await,
         Command::Run(command) => run::run(app, command).await,
+        Command::Group(command) => export::group(app, command).await,
         Command::View(command) => view::view(app, command).await,
         Command::Destination(command) => destination::destination(app, command).await,
         Command::Get(args) => get::runs(app, &args).await,

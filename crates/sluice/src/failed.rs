@@ -45,6 +45,11 @@ impl Failed {
         Self { exit: 0, message: String::new() }
     }
 
+    /// Says what it is of.
+    pub(crate) fn of_one(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// Returns the line.
     pub(crate) fn message(&self) -> &str {
         &self.message

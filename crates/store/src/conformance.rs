@@ -10,6 +10,7 @@
 pub mod access;
 pub mod catalog;
 pub mod documents;
+pub mod groups;
 pub mod jobs;
 pub mod ledger;
 pub mod links;
@@ -31,8 +32,8 @@ use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
-    Access, Catalog, Documents, Duties, Exports, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
-    Uploads,
+    Access, Catalog, Documents, Duties, Exports, Groups, Jobs, Lease, Ledger, Links, Opened,
+    Places, Runs, Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -60,6 +61,8 @@ pub struct Rig {
     pub documents: Arc<dyn Documents>,
     /// Uploads.
     pub uploads: Arc<dyn Uploads>,
+    /// Groups of exports.
+    pub groups: Arc<dyn Groups>,
     /// Links.
     pub links: Arc<dyn Links>,
     /// Saved exports.
@@ -132,6 +135,9 @@ macro_rules! conformance_tests {
         $crate::conformance_cases!($on, rerun:
             a_sealed_run_is_run_again_as_it_was, what_is_not_sealed_or_not_kept_is_not_run_again,
             files_are_kept_for_sealed_runs_that_saw_them);
+        $crate::conformance_cases!($on, groups:
+            each_dataset_has_an_export_of_its_own, a_group_is_saved_whole_or_not_at_all,
+            datasets_come_and_go);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

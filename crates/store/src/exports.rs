@@ -70,9 +70,7 @@ async fn save_one(
     basis: &Basis,
 ) -> Result<Export, LedgerError> {
     if *basis == Basis::Nothing {
-        // Of two that make it one waits here.
-        let sql = Sql::for_update("SELECT id FROM workspace WHERE id = $1");
-        tx.first(sql, args![save.workspace.as_str()]).await?;
+        lock_names(tx, &save.workspace).await?;
     }
     let held = exports::hold(tx, &save.workspace, &save.name).await?;
     let export = match (held, basis) {
@@ -82,13 +80,23 @@ async fn save_one(
         (Some(held), Basis::Etag(seen)) if *seen != held.tag() => {
             return Err(LedgerError::Changed { export: held.name });
         }
+        (Some(Export { name: export, group: Some(group), .. }), _) => {
+            return Err(LedgerError::InGroup { export, group });
+        }
         (Some(held), _) => edit(tx, save, held).await?,
     };
     exports::note_version(tx, &export, &save.author, truncate(save.now)).await?;
     Ok(export)
 }
 
-async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Export, LedgerError> {
+/// Of two that make exports of one name one waits here.
+pub(crate) async fn lock_names(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), Error> {
+    let sql = Sql::for_update("SELECT id FROM workspace WHERE id = $1");
+    tx.first(sql, args![workspace.as_str()]).await?;
+    Ok(())
+}
+
+pub(crate) async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Export, LedgerError> {
     let sql = "SELECT COUNT(*) AS n FROM export WHERE workspace = $1";
     let count: u64 = tx.one(sql, args![save.workspace.as_str()]).await?.count("n")?;
     if count >= EXPORTS_MAX {
@@ -126,7 +134,7 @@ fn next(
         .map(truncate)
 }
 
-async fn edit(
+pub(crate) async fn edit(
     tx: &mut Transaction,
     save: &SaveExport,
     held: Export,
@@ -246,7 +254,7 @@ async fn versions(
     rows.iter().map(read).collect()
 }
 
-async fn set_state(
+pub(crate) async fn set_state(
     tx: &mut Transaction,
     (workspace, name): (&WorkspaceId, &str),
     state: ExportState,

@@ -15,6 +15,7 @@ mod database;
 mod documents;
 mod duties;
 mod exports;
+mod groups;
 mod jobs;
 mod ledger;
 mod links;

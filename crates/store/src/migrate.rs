@@ -86,6 +86,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0014_reruns.sql"),
         postgres: include_str!("../migrations/0014_reruns.sql"),
     },
+    Migration {
+        version: 15,
+        sqlite: include_str!("../migrations/0015_groups.sql"),
+        postgres: include_str!("../migrations/0015_groups.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

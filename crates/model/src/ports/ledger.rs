@@ -173,7 +173,7 @@ pub enum LedgerError {
     /// The named thing does not exist.
     #[error("no {what} `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
     NotFound {
-        /// `run` or `export`.
+        /// `run`, `export` or `group`.
         what: &'static str,
         /// The id or name asked for.
         name: String,
@@ -235,6 +235,14 @@ pub enum LedgerError {
     Gone {
         /// The run.
         run: RunId,
+    },
+    /// An export that a group has.
+    #[error("`{export}` is an export of the group `{group}`; edit that group")]
+    InGroup {
+        /// The export.
+        export: String,
+        /// The group.
+        group: String,
     },
     /// The lower end is above the upper one.
     #[error("the range ends at commit {to}, before it begins at {from}")]
@@ -386,6 +394,7 @@ impl Failure for LedgerError {
             | Self::Changed { .. }
             | Self::Restart { .. }
             | Self::SlotTaken
+            | Self::InGroup { .. }
             | Self::State { .. } => Code::Conflict,
             Self::TooMany { .. } => Code::TooLarge,
             Self::Database { retry: true, .. } => Code::Unavailable,

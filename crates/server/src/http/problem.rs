@@ -126,6 +126,11 @@ impl Problem {
         word(self.code)
     }
 
+    /// Returns what is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Returns after how many seconds it is worth asking again.
     #[cfg(test)]
     pub(crate) fn retry_after(&self) -> Option<u64> {
@@ -326,7 +331,8 @@ fn status(code: Code) -> StatusCode {
     }
 }
 
-fn word(code: Code) -> &'static str {
+/// Returns a code as programs read it.
+pub(crate) fn word(code: Code) -> &'static str {
     match code {
         Code::Invalid => "invalid",
         Code::Unauthenticated => "unauthenticated",

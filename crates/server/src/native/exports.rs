@@ -22,7 +22,7 @@ use crate::http::problem::{Problem, Problems};
 const MANAGED: &str = "managed";
 
 /// An export that is asked for: one of `dataset`, `view` and `sql`.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExportBody {
     /// A dataset's name.
@@ -90,6 +90,28 @@ impl ExportBody {
                 Err(Problem::new(Code::Invalid, detail).at(field))
             }
         }
+    }
+
+    /// Turns it into what the exports of a group have in common, each of a dataset of its own.
+    pub(super) async fn of_group(
+        mut self,
+        core: &Core,
+        caller: &Caller,
+    ) -> Result<(Selection, FormatSpec, String), Problem> {
+        let given = [
+            ("dataset", self.dataset.is_some()),
+            ("view", self.view.is_some()),
+            ("sql", self.sql.is_some()),
+        ];
+        if let Some((field, _)) = given.into_iter().find(|(_, given)| *given) {
+            let detail = format!("`{field}` is for a single export; name `datasets` of the group");
+            return Err(Problem::new(Code::Invalid, detail).at(field));
+        }
+        // Of any: what comes of it is the same for each.
+        self.dataset = Some(String::new());
+        let Definition { relation, format, destination, .. } =
+            self.request(core, caller, None).await?.definition;
+        Ok((relation.selection, format, destination))
     }
 
     /// Turns it into what the core takes.

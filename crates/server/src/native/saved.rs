@@ -59,6 +59,8 @@ pub(super) struct SavedBody {
     last_run: Option<String>,
     /// When it was made.
     created_at: DateTime<Utc>,
+    /// The group that it is or was in.
+    group: Option<String>,
 }
 
 impl From<Export> for SavedBody {
@@ -80,6 +82,7 @@ impl From<Export> for SavedBody {
             cursor: export.cursor.0,
             last_run: export.last_run.map(|run| run.to_string()),
             created_at: export.created_at,
+            group: export.group,
         }
     }
 }
@@ -290,16 +293,36 @@ pub(super) async fn run(
     headers: HeaderMap,
 ) -> Result<Made, Problem> {
     let export = core.executor.ledger.export(&caller.workspace, &name).await?;
+    let key = key(&headers)?;
+    let (status, place, _, run) = open_one(&core, &caller, export, key).await?;
+    Ok((status, place, Extension(Target(name)), run))
+}
+
+/// Opens a run of a saved export; returns its id.
+pub(super) async fn run_one(
+    core: &Core,
+    caller: &Caller,
+    export: Export,
+    key: Option<String>,
+) -> Result<String, Problem> {
+    let (_, _, Extension(Target(run)), _) = open_one(core, caller, export, key).await?;
+    Ok(run)
+}
+
+async fn open_one(
+    core: &Core,
+    caller: &Caller,
+    export: Export,
+    key: Option<String>,
+) -> Result<Made, Problem> {
     if matches!(export.schedule.mode, Mode::Window { .. }) {
         return Err(run::Error::WindowNotOver { export: export.name }.into());
     }
     let what = format!("export.run {}", export.id);
     let fingerprint = digest::sha256_hex(what.as_bytes());
-    let key = key(&headers)?.map(|key| RunKey { key, fingerprint });
-    if let Some(first) = runs::first(&core, &caller, key.as_ref()).await? {
+    let key = key.map(|key| RunKey { key, fingerprint });
+    if let Some(first) = runs::first(core, caller, key.as_ref()).await? {
         return Ok(first);
     }
-    let (status, place, _, run) =
-        runs::open(&core, &caller, &Request { key, ..Request::of(export, None) }).await?;
-    Ok((status, place, Extension(Target(name)), run))
+    runs::open(core, caller, &Request { key, ..Request::of(export, None) }).await
 }

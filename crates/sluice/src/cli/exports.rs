@@ -57,12 +57,22 @@ pub(crate) enum Export {
 }
 
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("trigger").args(["cron", "every", "on_data"])))]
 pub(crate) struct SaveArgs {
     /// Its name.
     pub(crate) export: String,
     #[command(flatten)]
     pub(crate) what: ExportArgs,
+    #[command(flatten)]
+    pub(crate) schedule: ScheduleArgs,
+    /// Deliver everything once more.
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+// When it runs by itself, and what a run covers: a doc comment would become that of the command.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("trigger").args(["cron", "every", "on_data"])))]
+pub(crate) struct ScheduleArgs {
     /// What a run covers.
     #[arg(long, value_enum, default_value_t = SaveMode::Incremental)]
     pub(crate) mode: SaveMode,
@@ -87,9 +97,6 @@ pub(crate) struct SaveArgs {
     /// No run up to here, RFC 3339; windows begin here.
     #[arg(long, value_name = "T", value_parser = instant)]
     pub(crate) start: Option<DateTime<Utc>>,
-    /// Deliver everything once more.
-    #[arg(long)]
-    pub(crate) restart: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -121,12 +128,8 @@ pub(crate) struct ExportArgs {
     /// Where to: a folder, or a file:// URL.
     #[arg(long, value_name = "URL_OR_PATH")]
     pub(crate) to: String,
-    /// jsonl, csv or parquet.
-    #[arg(long, default_value = "jsonl")]
-    pub(crate) format: String,
-    /// none, gzip, zstd or snappy; the format's default without it.
-    #[arg(long)]
-    pub(crate) compression: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// The columns, as in SELECT: "a, b, price*qty as total".
     #[arg(long, value_name = "LIST")]
     pub(crate) columns: Option<String>,
@@ -151,6 +154,17 @@ pub(crate) struct ExportArgs {
     /// Deliver once more what was delivered before; the next run is not affected.
     #[arg(long, requires = "incremental")]
     pub(crate) again: bool,
+}
+
+// As what: a doc comment would become that of the command.
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// jsonl, csv or parquet.
+    #[arg(long, default_value = "jsonl")]
+    pub(crate) format: String,
+    /// none, gzip, zstd or snappy; the format's default without it.
+    #[arg(long)]
+    pub(crate) compression: Option<String>,
     /// Rows of one file at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) file_rows: Option<u64>,

@@ -83,6 +83,13 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
             cli::Export::Now { name } => here("export.run", name),
             _ => None,
         },
+        Command::Group(command) => match command {
+            cli::Group::Save(args) => here("group.save", &args.group),
+            cli::Group::Pause { name } => here("group.pause", name),
+            cli::Group::Resume { name } => here("group.resume", name),
+            cli::Group::Now { name } => here("group.run", name),
+            cli::Group::List | cli::Group::Show { .. } => None,
+        },
         Command::View(cli::View::Create(args)) => here("view.create", &args.name),
         Command::View(cli::View::Drop { name }) => here("view.drop", name),
         Command::Destination(cli::Destination::Create(args)) => {

@@ -1,5 +1,6 @@
-//! `export plan | run`, and what `saved` does.
+//! `export plan | run`, and what `saved` and `group` do.
 
+mod group;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use run::{Amount, Forecast, Request, Sealed};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::cli::{self, ExportArgs};
+use crate::cli::{self, ExportArgs, FormatArgs};
 use crate::failed::Failed;
 use crate::output::{Output, bytes, count, counted, say, table};
 use crate::places::Who;
@@ -63,6 +64,18 @@ pub(crate) async fn export(app: &App, command: cli::Export) -> Result<(), Failed
         cli::Export::Resume { name } => saved::turn(app, &name, ExportState::Active).await,
         cli::Export::Now { name } => saved::now(app, &name).await,
         cli::Export::History { name } => saved::history(app, &name).await,
+    }
+}
+
+/// Does a `group` command.
+pub(crate) async fn group(app: &App, command: cli::Group) -> Result<(), Failed> {
+    match command {
+        cli::Group::Save(args) => group::save(app, *args).await,
+        cli::Group::List => group::list(app).await,
+        cli::Group::Show { name } => group::show(app, &name).await,
+        cli::Group::Pause { name } => group::turn(app, &name, ExportState::Paused).await,
+        cli::Group::Resume { name } => group::turn(app, &name, ExportState::Active).await,
+        cli::Group::Now { name } => group::now(app, &name).await,
     }
 }
 
@@ -230,12 +243,6 @@ fn asked(args: ExportArgs) -> Result<Asked, Failed> {
             since.to_rfc3339()
         )));
     }
-    let mut options = BTreeMap::new();
-    for (key, value) in args.options {
-        if options.insert(key.clone(), value).is_some() {
-            return Err(Failed::request(format!("the option `{key}` is given twice")));
-        }
-    }
     let advance = match (&args.incremental, args.again) {
         (None, _) => Advance::None,
         (Some(_), false) => Advance::Cursor,
@@ -243,19 +250,29 @@ fn asked(args: ExportArgs) -> Result<Asked, Failed> {
     };
     Ok(Asked {
         relation: Relation { source, selection: Selection { columns, filter, since, until } },
-        format: FormatSpec {
-            format: args.format,
-            compression: args.compression,
-            options,
-            file_rows: args.file_rows,
-            file_bytes: args.file_size.map(|size| size.as_u64()),
-            name: args.name,
-        },
+        format: format(args.format)?,
         to: args.to,
         export: args.incremental,
         advance,
         from_commit: args.from_commit.map(CommitNumber),
         to_commit: args.to_commit.map(CommitNumber),
+    })
+}
+
+fn format(args: FormatArgs) -> Result<FormatSpec, Failed> {
+    let mut options = BTreeMap::new();
+    for (key, value) in args.options {
+        if options.insert(key.clone(), value).is_some() {
+            return Err(Failed::request(format!("the option `{key}` is given twice")));
+        }
+    }
+    Ok(FormatSpec {
+        format: args.format,
+        compression: args.compression,
+        options,
+        file_rows: args.file_rows,
+        file_bytes: args.file_size.map(|size| size.as_u64()),
+        name: args.name,
     })
 }
 

@@ -154,6 +154,7 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     Core::new(Parts {
         executor,
         opener: app.opener(Who::Tenant),
+        groups: app.store.clone(),
         scheduler,
         keeper,
         destinations: Arc::new(app.places(Who::Tenant)),

@@ -71,6 +71,7 @@ fn body(id: &str, n: u32) -> Vec<u8> {
         }
         "export.save" => json!({ "export": { "sql": "SELECT 1 AS one" }, "restart": true,
             "schedule": { "mode": { "kind": "full" } } }),
+        "group.save" => json!({ "datasets": ["ledgers"], "restart": true }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
         "link.create" => json!({ "expires_in": 60 }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
@@ -156,11 +157,14 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         batch
     };
     let sql = "SELECT sum(n) / (sum(n) - sum(n)) AS x FROM ledgers";
+    let group = json!({ "datasets": ["ledgers"] }).to_string();
+    server.send("PUT", "/v1/groups/books", (token, &new), group.as_bytes()).ok(201);
     let run = ended(json!({ "dataset": "ledgers", "export": "weekly" }), "sealed");
     let link = text(&make(&format!("/v1/runs/{run}/links"), json!({}))["id"]);
     BTreeMap::from([
         ("export", "weekly".to_owned()),
         ("link", link),
+        ("group", "books".to_owned()),
         ("number", "1".to_owned()),
         // One that may be cancelled again.
         ("run of run.cancel", ended(json!({ "sql": sql }), "failed")),

@@ -278,3 +278,73 @@ fn the_shell_saves_what_a_server_runs() {
     world.sluice.fails(&folder, 2, &["destination:"]);
     world.sluice.fails(&["export", "now", "none"], 2, &["`none`"]);
 }
+
+#[test]
+fn a_group_runs_its_datasets_together_and_takes_in_more() {
+    let mut world = World::new("2026-03-01T00:00:00Z");
+    let server = world.serve();
+    for name in ["a", "b"] {
+        server.rows(name, &crate::helper::numbers(0, 5), &[]).ok(200);
+    }
+    let put = |body: &Value, on: (&str, &str)| {
+        let headers = [("content-type", "application/json"), on];
+        let body = body.to_string();
+        server.send("PUT", "/v1/groups/nightly", (&server.admin, &headers), body.as_bytes())
+    };
+    let group = |datasets: &[&str]| {
+        json!({ "datasets": datasets, "export": { "format": "csv" },
+            "schedule": { "trigger": { "kind": "cron", "cron": "0 3 * * *" } } })
+    };
+    let new = ("if-none-match", "*");
+    put(&group(&[]), new).problem(400, "invalid", &["no datasets"]);
+    put(&group(&["a", "a"]), new).problem(400, "invalid", &["`a` is named twice"]);
+    put(&group(&["a", "nothing"]), new).problem(400, "invalid", &["`nothing`"]);
+    let mut wrong = group(&["a"]);
+    wrong["export"]["dataset"] = "b".into();
+    put(&wrong, new).problem(400, "invalid", &["`datasets`"]);
+    wrong["export"] = json!({ "where": "absent > 1" });
+    put(&wrong, new).problem(400, "invalid", &["dataset `a`", "absent"]);
+    assert_eq!(server.get("/v1/exports").ok(200)["items"], json!([]), "nothing was made");
+    let saved = put(&group(&["a"]), new);
+    let names = |group: &Value| {
+        let exports = group["exports"].as_array().expect("a list").iter();
+        exports.map(|one| one["name"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&saved.ok(201)), ["nightly.a"]);
+    world.set(at("2026-03-01T03:00:01Z"));
+    let cursor = |export: &str| server.export(export)["cursor"].as_u64().expect("a number");
+    let delivered = |export: &str| {
+        (0..LOOKS_MAX).find(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            cursor(export) > 0
+        })
+    };
+    delivered("nightly.a").expect("it ran by itself");
+    let edited = put(&group(&["a", "b"]), ("if-match", &saved.etag));
+    assert_eq!(names(&edited.ok(200)), ["nightly.a", "nightly.b"]);
+    put(&group(&["b"]), ("if-match", &saved.etag)).problem(412, "conflict", &["read it again"]);
+    assert_eq!((cursor("nightly.a") > 0, cursor("nightly.b")), (true, 0));
+    let path = "/v1/groups/nightly/run";
+    let once = [("idempotency-key", "now")];
+    let ran = server.send("POST", path, (&server.admin, &once), b"").ok(200);
+    let runs = ran["items"].as_array().expect("a list");
+    assert!(runs.iter().all(|one| one["run"].is_string()) && runs.len() == 2, "{ran}");
+    delivered("nightly.b").expect("all of its rows");
+    let again = server.send("POST", path, (&server.admin, &once), b"").ok(200);
+    assert_eq!(again, ran);
+    // An export of a group is the group's.
+    let alone = json!({ "export": { "dataset": "a" } }).to_string();
+    let headers = [("content-type", "application/json"), ("if-match", "*")];
+    let refused =
+        server.send("PUT", "/v1/exports/nightly.a", (&server.admin, &headers), alone.as_bytes());
+    refused.problem(409, "conflict", &["edit that group"]);
+    let shell = |args: &[&str]| world.sluice.ok(args);
+    assert!(shell(&["group", "list"]).contains("a, b"));
+    assert!(shell(&["group", "pause", "nightly"]).contains("paused"));
+    assert!(shell(&["group", "resume", "nightly"]).contains("active"));
+    let save = ["group", "save", "nightly", "--dataset", "b", "--to", "managed", "--every", "5"];
+    assert!(shell(&save).contains("version 3: 1 export"), "{}", shell(&save));
+    assert!(!shell(&["group", "show", "nightly"]).contains("nightly.a"));
+    assert_eq!(server.export("nightly.a")["state"], "paused");
+    assert_eq!(shell(&["group", "now", "nightly"]).lines().count(), 1);
+}

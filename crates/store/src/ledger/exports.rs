@@ -22,7 +22,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at, version, schedule,
-                 watches, state, reason, failures, next_at, covered
+                 watches, state, reason, failures, next_at, covered, group_name
              FROM export e ",
             $tail
         )
@@ -112,6 +112,16 @@ pub(crate) async fn due(
     );
     let rows = tx.all(sql, args![truncate(now), limit, SLOTS_WAITING_MAX]).await?;
     rows.iter().map(read).collect()
+}
+
+/// Returns the exports that are or were in a group, by name.
+pub(crate) async fn of_group(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    group: &str,
+) -> Result<Vec<Export>, Error> {
+    let sql = select!("WHERE workspace = $1 AND group_name = $2 ORDER BY name");
+    tx.all(sql, args![workspace.as_str(), group]).await?.iter().map(read).collect()
 }
 
 /// Returns the export and locks its cursor until the transaction ends.
@@ -216,6 +226,7 @@ fn read(row: &Row) -> Result<Export, Error> {
         cursor: CommitNumber(row.count("cursor_commit")?),
         last_run: row.text_or_null("last_run")?.map(RunId::new),
         created_at: row.at("created_at")?,
+        group: row.text_or_null("group_name")?,
         version: row.count("version")?,
         schedule: row.json("schedule")?,
         watches: row.text_or_null("watches")?.map(DatasetId::new),

@@ -9,7 +9,7 @@ use run::{Destinations, Request, watched};
 
 use super::{Asked, asked, print_all, start};
 use crate::app::App;
-use crate::cli::{self, SaveArgs, SaveMode};
+use crate::cli::{self, SaveArgs, SaveMode, ScheduleArgs};
 use crate::failed::Failed;
 use crate::output::{say, table};
 use crate::places::Who;
@@ -19,7 +19,7 @@ const VERSIONS_MAX: u32 = 1000;
 
 pub(super) async fn save(app: &App, args: SaveArgs) -> Result<(), Failed> {
     names::check("an export", &args.export)?;
-    let (name, restart, schedule) = (args.export.clone(), args.restart, schedule(&args));
+    let (name, restart, schedule) = (args.export.clone(), args.restart, schedule(&args.schedule));
     let now = app.clock.now();
     schedule.check(now)?;
     let what = asked(args.what)?;
@@ -64,20 +64,11 @@ async fn request(app: &App, asked: Asked) -> Result<Request, Failed> {
     let destination = app.places(Who::Tenant).resolve(&app.workspace, &asked.to).await?;
     let definition =
         Definition { relation: asked.relation, format: asked.format, destination, meaning: None };
-    Ok(Request {
-        workspace: app.workspace.clone(),
-        export: None,
-        definition,
-        advance: asked.advance,
-        from: None,
-        to: None,
-        key: None,
-        version: None,
-        slot: None,
-    })
+    let advance = asked.advance;
+    Ok(Request { advance, ..Request::single(app.workspace.clone(), definition) })
 }
 
-fn schedule(args: &SaveArgs) -> Schedule {
+pub(super) fn schedule(args: &ScheduleArgs) -> Schedule {
     let trigger = match (&args.cron, args.every, args.on_data) {
         (Some(cron), ..) => Trigger::Cron { cron: cron.clone(), zone: args.zone.clone() },
         (None, Some(minutes), _) => Trigger::Every { minutes },
@@ -131,7 +122,7 @@ pub(super) async fn show(app: &App, name: &str) -> Result<(), Failed> {
     Ok(app.output.value(&one, |out| table(out, &["export", &one.name], &rows))?)
 }
 
-fn state(state: ExportState) -> &'static str {
+pub(super) fn state(state: ExportState) -> &'static str {
     match state {
         ExportState::Active => "active",
         ExportState::Paused => "paused",
@@ -139,7 +130,7 @@ fn state(state: ExportState) -> &'static str {
     }
 }
 
-fn trigger(trigger: &Trigger) -> String {
+pub(super) fn trigger(trigger: &Trigger) -> String {
     match trigger {
         Trigger::OnDemand => "on demand".into(),
         Trigger::Cron { cron, zone } => format!("{cron} ({zone})"),
@@ -148,7 +139,7 @@ fn trigger(trigger: &Trigger) -> String {
     }
 }
 
-fn next(one: &Export) -> String {
+pub(super) fn next(one: &Export) -> String {
     let next = one.next_at.filter(|_| one.state == ExportState::Active);
     next.map(|at| at.format("%Y-%m-%d %H:%M").to_string()).unwrap_or_default()
 }
