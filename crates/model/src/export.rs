@@ -97,6 +97,10 @@ pub struct Export {
     pub last_run: Option<RunId>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// The commit after which its cursor began.
+    pub began: CommitNumber,
+    /// The commit at which its runs end, if another export goes on from there.
+    pub bound: Option<CommitNumber>,
     /// The group that it is or was in, by name.
     pub group: Option<String>,
     /// Counts its edits, from 1.
@@ -133,6 +137,8 @@ impl Export {
             cursor: CommitNumber(0),
             last_run: None,
             created_at: now,
+            began: CommitNumber(0),
+            bound: None,
             group: None,
             version: 1,
             schedule: Schedule::default(),
@@ -143,6 +149,11 @@ impl Export {
             next_at: None,
             covered: None,
         }
+    }
+
+    /// Returns the name of the export that delivers what came before this one began.
+    pub fn backfill_name(&self) -> String {
+        format!("{}.backfill", self.name)
     }
 
     /// Returns a text that stands for this version of it alone.
@@ -164,6 +175,17 @@ pub enum ExportState {
     Broken,
 }
 
+/// Where the cursor of a saved export begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Begin {
+    /// At the first commit.
+    #[default]
+    Beginning,
+    /// After the newest commit at that time.
+    Now,
+}
+
 /// An export to be saved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SaveExport {
@@ -177,6 +199,10 @@ pub struct SaveExport {
     pub schedule: Schedule,
     /// See [`Export::watches`].
     pub watches: Option<DatasetId>,
+    /// Where its cursor begins, when it is made or begins again.
+    pub begin: Begin,
+    /// See [`Export::bound`].
+    pub bound: Option<CommitNumber>,
     /// Deliver everything once more: without it what was begun goes on from its cursor, and must stay the same in relation and place.
     pub restart: bool,
     /// Who saves it.

@@ -52,6 +52,9 @@ pub struct Manifest {
     /// manifest is not part of the export's chain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// The commit after which the export's chain begins, in its first manifest, if that is not 0: what came before is no part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_after: Option<CommitNumber>,
     /// The manifest before this one in the export's chain.
     pub previous: Option<Previous>,
     /// Sums over `files`.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use model::ports::LedgerError;
 use model::run::RunState;
-use model::{Code, Failure, Fault, ObjectKey, PortError, RunId};
+use model::{Code, CommitNumber, Failure, Fault, ObjectKey, PortError, RunId};
 
 use crate::stop::Why;
 use crate::{cut, deliver, part};
@@ -97,6 +97,37 @@ pub enum Error {
         /// The run.
         run: RunId,
     },
+    /// An export before which there is nothing.
+    #[error(
+        "`{export}` delivers from the first commit on, or windows of time; there is nothing before it to backfill"
+    )]
+    NothingBefore {
+        /// The export.
+        export: String,
+    },
+    /// Everything before an export is delivered.
+    #[error("`{export}` has delivered everything up to commit {bound}, where the export began")]
+    Backfilled {
+        /// The export of what came before.
+        export: String,
+        /// Where the other began.
+        bound: CommitNumber,
+    },
+    /// An export has the name that a backfill has.
+    #[error(
+        "`{export}` is not the backfill up to commit {bound}: it is another export, or of an earlier beginning; save this one under another name"
+    )]
+    OtherBackfill {
+        /// The export.
+        export: String,
+        /// Where the backfill would end.
+        bound: CommitNumber,
+    },
+    /// An export that begins now, where that has no meaning.
+    #[error(
+        "only an incremental export can begin at the newest commit; windows begin at the start of their schedule"
+    )]
+    BeginsNow,
     /// A group that cannot be.
     #[error("the group cannot be saved: {why}")]
     BadGroup {
@@ -210,7 +241,11 @@ impl Failure for Error {
             | Self::Unnamed
             | Self::WindowTwice
             | Self::BadGroup { .. }
+            | Self::BeginsNow
             | Self::NothingToWatch => Code::Invalid,
+            Self::NothingBefore { .. } | Self::Backfilled { .. } | Self::OtherBackfill { .. } => {
+                Code::Conflict
+            }
             Self::OfDataset { source, .. } => source.code(),
             Self::EncoderGone { .. } => Code::Gone,
             Self::WindowNotOver { .. } | Self::WasStaged { .. } => Code::Conflict,
@@ -238,6 +273,10 @@ impl Failure for Error {
             | Self::Cancelled { .. }
             | Self::EncoderGone { .. }
             | Self::WasStaged { .. }
+            | Self::NothingBefore { .. }
+            | Self::Backfilled { .. }
+            | Self::OtherBackfill { .. }
+            | Self::BeginsNow
             | Self::BadGroup { .. }
             | Self::OtherEncoder { .. } => Fault::Request,
             Self::OfDataset { source, .. } => source.fault(),

@@ -7,6 +7,7 @@
 //!
 //! The crate knows neither a database nor a query engine nor a file format: all of them are ports.
 
+mod backfill;
 mod cancel;
 mod coordinator;
 mod cut;
@@ -38,6 +39,6 @@ pub use plan::{Amount, Forecast, PlannedPart};
 pub use ports::{
     Destinations, Guard, Head, LeaseOnly, Liveness, Observer, Pauses, Quiet, TokioPauses,
 };
-pub use saved::{AskedGroup, watched};
+pub use saved::{AskedGroup, check_begin, watched};
 pub use stop::{Stop, Why};
 pub use trial::{Step, StepState, Trial, trial};

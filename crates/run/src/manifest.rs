@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 
+use model::CommitNumber;
 use model::digest::sha256_hex;
 use model::export::Advance;
 use model::manifest::{FILE_NAME, File, FilesList, Manifest, Previous, Totals, VERSION};
@@ -77,6 +78,9 @@ impl Files {
             encoder: plan.encoding.encoder.clone(),
             created_at,
             again: run.advance == Advance::Again,
+            begins_after: (run.advance == Advance::Cursor && previous.is_none())
+                .then_some(run.from)
+                .filter(|from| *from != CommitNumber(0)),
             previous,
             totals,
             files,

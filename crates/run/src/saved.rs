@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::export::{Advance, Definition, Export, OpenSlot, SaveExport};
+use model::export::{Advance, Begin, Definition, Export, OpenSlot, SaveExport};
 use model::group::{self, GroupTerms, SaveGroup};
 use model::job::JobLease;
 use model::limits::GROUP_DATASETS_MAX;
@@ -134,6 +134,8 @@ impl Coordinator {
                 definition: asked.definition,
                 schedule: terms.schedule.clone(),
                 watches,
+                begin: Begin::Beginning,
+                bound: None,
                 restart,
                 author: author.clone(),
                 now,
@@ -155,6 +157,18 @@ fn check_datasets(datasets: &[String]) -> Result<(), Error> {
     match datasets.iter().find(|dataset| !seen.insert(*dataset)) {
         Some(twice) => bad(format!("`{twice}` is named twice; name it once")),
         None => Ok(()),
+    }
+}
+
+/// Refuses an export that would begin at the newest commit and has no cursor.
+///
+/// # Errors
+///
+/// [`Error::BeginsNow`].
+pub fn check_begin(begin: Begin, schedule: &Schedule) -> Result<(), Error> {
+    match begin {
+        Begin::Now if schedule.mode != Mode::Incremental => Err(Error::BeginsNow),
+        _ => Ok(()),
     }
 }
 

@@ -61,6 +61,7 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(saved::pause))
         .routes(routes!(saved::resume))
         .routes(routes!(saved::run))
+        .routes(routes!(saved::backfill))
         .routes(routes!(groups::list))
         .routes(routes!(groups::show, groups::save))
         .routes(routes!(groups::pause))

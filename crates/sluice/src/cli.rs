@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
 
 pub(crate) use exports::{
-    Export, ExportArgs, FormatArgs, Missed, SaveArgs, SaveMode, ScheduleArgs,
+    BeginAt, Export, ExportArgs, FormatArgs, Missed, SaveArgs, SaveMode, ScheduleArgs,
 };
 pub(crate) use groups::{Group, SaveGroup};
 pub(crate) use links::{CreateLink, Get, Link};

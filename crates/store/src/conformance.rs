@@ -111,7 +111,7 @@ macro_rules! conformance_tests {
             what_may_help_is_tried_again_until_it_breaks, a_paused_export_stays_where_it_is,
             new_rows_make_an_export_due, an_edit_says_what_it_is_built_on, what_has_delivered_goes_on_or_begins_again,
             an_edit_of_the_trigger_leaves_no_gap,
-            a_run_is_of_the_newest_version, slots_of_what_is_no_more_are_taken_back);
+            a_run_is_of_the_newest_version, an_export_may_begin_later_and_end_where_another_goes_on, slots_of_what_is_no_more_are_taken_back);
         $crate::conformance_cases!($on, documents:
             a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
             documents_are_paged_and_of_their_workspace);

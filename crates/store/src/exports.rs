@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use model::document::Basis;
-use model::export::{Export, ExportState, ExportVersion, SaveExport};
+use model::export::{Begin, Export, ExportState, ExportVersion, SaveExport};
 use model::limits::EXPORTS_MAX;
 use model::ports::{Exports, LedgerError};
 use model::schedule::{Due, Mode, Schedule, Slot};
@@ -103,7 +103,11 @@ pub(crate) async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Ex
         return Err(LedgerError::TooMany { most: EXPORTS_MAX });
     }
     let workspace = save.workspace.clone();
+    let began = begin(tx, save).await?;
     let export = Export {
+        cursor: began,
+        began,
+        bound: save.bound,
         watches: save.watches.clone(),
         next_at: next((&save.schedule, save.watches.is_some()), save.now, None),
         schedule: save.schedule.clone(),
@@ -114,6 +118,15 @@ pub(crate) async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Ex
         pins::remove(tx, pins::Owner::Cursor(&export.id)).await?;
     }
     Ok(export)
+}
+
+/// Returns the commit after which a cursor begins.
+async fn begin(tx: &mut Transaction, save: &SaveExport) -> Result<CommitNumber, Error> {
+    if save.begin == Begin::Beginning {
+        return Ok(CommitNumber(0));
+    }
+    let sql = "SELECT head FROM workspace WHERE id = $1";
+    Ok(CommitNumber(tx.one(sql, args![save.workspace.as_str()]).await?.count("head")?))
 }
 
 /// Whether a cursor keeps rows: only one that moves does.
@@ -150,10 +163,12 @@ pub(crate) async fn edit(
     let (was, will_be) = (is_window(&held.schedule), is_window(&save.schedule));
     let covered = held.covered.filter(|_| was && will_be && !save.restart);
     let begun = next((&save.schedule, save.watches.is_some()), save.now, covered);
+    let began = if save.restart { begin(tx, save).await? } else { held.began };
     let begins_again = save.restart || was != will_be || held.watches != save.watches;
     let export = Export {
         definition,
-        cursor: if save.restart { CommitNumber(0) } else { held.cursor },
+        cursor: if save.restart { began } else { held.cursor },
+        began,
         last_run: held.last_run.filter(|_| !save.restart),
         version: held.version + 1,
         next_at: if is_same { held.next_at } else { begun },

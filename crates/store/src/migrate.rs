@@ -91,6 +91,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0015_groups.sql"),
         postgres: include_str!("../migrations/0015_groups.sql"),
     },
+    Migration {
+        version: 16,
+        sqlite: include_str!("../migrations/0016_backfill.sql"),
+        postgres: include_str!("../migrations/0016_backfill.sql"),
+    },
 ];
 
 /// Taken on PostgreSQL while migrating; the letters `sluice`.

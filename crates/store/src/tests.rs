@@ -135,7 +135,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 15);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 16);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -227,7 +227,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 15));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 16));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -241,7 +241,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 15));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 16));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

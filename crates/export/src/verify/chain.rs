@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use model::CommitNumber;
 use model::limits::CHAIN_MAX;
 use model::manifest::{FILE_NAME, Previous};
 
@@ -26,15 +25,12 @@ impl Walk {
         self.seen.insert(here.real.clone());
         let alone = here.manifest.stands_alone();
         let Some(previous) = &here.manifest.previous else {
-            if here.manifest.from_commit != CommitNumber(0) && !alone {
+            let begins = here.manifest.begins_after.unwrap_or_default();
+            if here.manifest.from_commit != begins && !alone {
                 let found =
                     format!("`from_commit` {} and no `previous`", here.manifest.from_commit);
-                report.differ(differs(
-                    here,
-                    Kind::ChainStart,
-                    "a first manifest from commit 0",
-                    found,
-                ));
+                let expected = format!("a first manifest from commit {begins}");
+                report.differ(differs(here, Kind::ChainStart, &expected, found));
             }
             return None;
         };

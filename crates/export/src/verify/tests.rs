@@ -112,6 +112,7 @@ fn of(run: &str, files: Vec<File>) -> Manifest {
         encoder: EncoderId("jsonl/1;int64=number;nulls=omit;chunk=4096;none".into()),
         created_at: DateTime::UNIX_EPOCH,
         again: false,
+        begins_after: None,
         previous: None,
         totals: Totals {
             rows: files.iter().map(|file| file.rows).sum(),

@@ -244,6 +244,16 @@ pub enum LedgerError {
         /// The group.
         group: String,
     },
+    /// Another export goes on from there.
+    #[error(
+        "`{export}` ends at commit {bound}, where another export goes on; leave the upper end out"
+    )]
+    Bound {
+        /// The export.
+        export: String,
+        /// Where it ends.
+        bound: CommitNumber,
+    },
     /// The lower end is above the upper one.
     #[error("the range ends at commit {to}, before it begins at {from}")]
     Backwards {
@@ -394,6 +404,7 @@ impl Failure for LedgerError {
             | Self::Changed { .. }
             | Self::Restart { .. }
             | Self::SlotTaken
+            | Self::Bound { .. }
             | Self::InGroup { .. }
             | Self::State { .. } => Code::Conflict,
             Self::TooMany { .. } => Code::TooLarge,

@@ -5,12 +5,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::document::Basis;
-use model::export::{Definition, Export, ExportState, ExportVersion, RunKey, SaveExport};
+use model::export::{Begin, Definition, Export, ExportState, ExportVersion, RunKey, SaveExport};
 use model::format::FormatSpec;
 use model::relation::Relation;
 use model::schedule::{Mode, Schedule};
-use model::{Code, digest, names};
-use run::{Request, watched};
+use model::{Code, CommitNumber, digest, names};
+use run::{Request, check_begin, watched};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +55,10 @@ pub(super) struct SavedBody {
     covered_until: Option<DateTime<Utc>>,
     /// The commit up to which everything is delivered.
     cursor: u64,
+    /// The commit after which the cursor began; 0 for the first.
+    began: u64,
+    /// The commit at which it ends, because another export goes on from there.
+    bound: Option<u64>,
     /// The run that delivered up to there.
     last_run: Option<String>,
     /// When it was made.
@@ -80,6 +84,8 @@ impl From<Export> for SavedBody {
             next_at: export.next_at.filter(|_| is_active),
             covered_until: export.covered,
             cursor: export.cursor.0,
+            began: export.began.0,
+            bound: export.bound.map(|bound| bound.0),
             last_run: export.last_run.map(|run| run.to_string()),
             created_at: export.created_at,
             group: export.group,
@@ -104,6 +110,11 @@ pub(super) struct SaveBody {
     #[serde(default)]
     #[schema(value_type = Object)]
     schedule: Schedule,
+    /// Where its cursor begins when it is made, or restarted: `beginning`, the first commit, also without it; or `now`, after the newest one. What came before can
+    /// be delivered by a backfill.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    begin: Begin,
     /// Deliver everything once more, from the first commit on. What has delivered goes on with another relation, mode or
     /// destination only so.
     #[serde(default)]
@@ -164,10 +175,11 @@ pub(super) async fn save(
         // Before its body: nobody learns from the order of errors what is there.
         core.executor.ledger.export(&caller.workspace, &name).await?;
     }
-    let SaveBody { export, schedule, restart } = body;
+    let SaveBody { export, schedule, begin, restart } = body;
     let now = core.clock.now();
     schedule.check(now).map_err(|error| Problem::from(error).at("schedule"))?;
     export.check_saved()?;
+    check_begin(begin, &schedule).map_err(|error| Problem::from(error).at("begin"))?;
     let asked = export.request(&core, &caller, None).await?;
     let watches = watched(&*core.catalog, &asked, &schedule).await;
     let watches = watches.map_err(|error| Problem::from(error).in_body())?;
@@ -181,6 +193,8 @@ pub(super) async fn save(
         definition: asked.definition,
         schedule,
         watches,
+        begin,
+        bound: None,
         restart,
         author: caller.grant.principal.to_string(),
         now,
@@ -296,6 +310,40 @@ pub(super) async fn run(
     let key = key(&headers)?;
     let (status, place, _, run) = open_one(&core, &caller, export, key).await?;
     Ok((status, place, Extension(Target(name)), run))
+}
+
+/// How much of a backfill is wanted.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BackfillBody {
+    /// Up to this commit; all that is left without it.
+    to_commit: Option<u64>,
+}
+
+/// Delivers what came before an export began that was saved with `"begin": "now"`.
+///
+/// It is a run of an export of its own, `NAME.backfill`, with a cursor of its own that ends where the other began: the two never overlap, leave no gap, and
+/// do not wait for each other. Asked again it goes on, until everything is delivered (409).
+#[utoipa::path(post, path = "/v1/exports/{export}/backfill", operation_id = "export.backfill", tag = "exports",
+    params(("export" = String, Path, description = "Its name")),
+    request_body(content = BackfillBody, example = json!({ "to_commit": 100 })),
+    security(("token" = ["export:run"])),
+    responses(
+        (status = 201, body = RunBody), Problems))]
+pub(super) async fn backfill(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+    JsonBody(body): JsonBody<BackfillBody>,
+) -> Result<Made, Problem> {
+    let author = caller.grant.principal.to_string();
+    let (of, to) = ((&caller.workspace, &*name), body.to_commit.map(CommitNumber));
+    let asked = core.opener.backfill(&*core.executor.exports, of, (to, &author));
+    let asked = Box::pin(asked).await?;
+    if let Some(first) = runs::first(&core, &caller, None).await? {
+        return Ok(first);
+    }
+    runs::open(&core, &caller, &asked).await
 }
 
 /// Opens a run of a saved export; returns its id.

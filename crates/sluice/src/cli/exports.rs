@@ -48,6 +48,15 @@ pub(crate) enum Export {
         /// The export.
         name: String,
     },
+    /// Deliver what came before an export began that was saved with `--begin now`; print the path of the manifest.
+    #[command(after_help = "Example: sluice export backfill nightly --to-commit 100")]
+    Backfill {
+        /// The export.
+        name: String,
+        /// Up to this commit; all that is left without it.
+        #[arg(long, value_name = "N")]
+        to_commit: Option<u64>,
+    },
     /// Show how an export was saved, newest first.
     #[command(after_help = "Example: sluice export history nightly")]
     History {
@@ -64,6 +73,9 @@ pub(crate) struct SaveArgs {
     pub(crate) what: ExportArgs,
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,
+    /// Where its cursor begins when it is made, or restarted; what came before `now` is for a backfill.
+    #[arg(long, value_enum, default_value_t = BeginAt::Beginning)]
+    pub(crate) begin: BeginAt,
     /// Deliver everything once more.
     #[arg(long)]
     pub(crate) restart: bool,
@@ -97,6 +109,12 @@ pub(crate) struct ScheduleArgs {
     /// No run up to here, RFC 3339; windows begin here.
     #[arg(long, value_name = "T", value_parser = instant)]
     pub(crate) start: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BeginAt {
+    Beginning,
+    Now,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -81,6 +81,7 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
             cli::Export::Pause { name } => here("export.pause", name),
             cli::Export::Resume { name } => here("export.resume", name),
             cli::Export::Now { name } => here("export.run", name),
+            cli::Export::Backfill { name, .. } => here("export.backfill", name),
             _ => None,
         },
         Command::Group(command) => match command {

@@ -63,6 +63,9 @@ pub(crate) async fn export(app: &App, command: cli::Export) -> Result<(), Failed
         cli::Export::Pause { name } => saved::turn(app, &name, ExportState::Paused).await,
         cli::Export::Resume { name } => saved::turn(app, &name, ExportState::Active).await,
         cli::Export::Now { name } => saved::now(app, &name).await,
+        cli::Export::Backfill { name, to_commit } => {
+            saved::backfill(app, &name, to_commit.map(CommitNumber)).await
+        }
         cli::Export::History { name } => saved::history(app, &name).await,
     }
 }

@@ -73,6 +73,7 @@ fn body(id: &str, n: u32) -> Vec<u8> {
             "schedule": { "mode": { "kind": "full" } } }),
         "group.save" => json!({ "datasets": ["ledgers"], "restart": true }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
+        "export.backfill" => json!({}),
         "link.create" => json!({ "expires_in": 60 }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
         other => panic!("`{other}` takes a body: give it one here"),
@@ -159,6 +160,8 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
     let sql = "SELECT sum(n) / (sum(n) - sum(n)) AS x FROM ledgers";
     let group = json!({ "datasets": ["ledgers"] }).to_string();
     server.send("PUT", "/v1/groups/books", (token, &new), group.as_bytes()).ok(201);
+    let late = json!({ "export": { "dataset": "ledgers" }, "begin": "now" }).to_string();
+    server.send("PUT", "/v1/exports/late", (token, &new), late.as_bytes()).ok(201);
     let run = ended(json!({ "dataset": "ledgers", "export": "weekly" }), "sealed");
     let link = text(&make(&format!("/v1/runs/{run}/links"), json!({}))["id"]);
     BTreeMap::from([
@@ -167,6 +170,7 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         ("group", "books".to_owned()),
         ("number", "1".to_owned()),
         // One that may be cancelled again.
+        ("export of export.backfill", "late".to_owned()),
         ("run of run.cancel", ended(json!({ "sql": sql }), "failed")),
         ("run", run),
         ("dataset", "ledgers".to_owned()),

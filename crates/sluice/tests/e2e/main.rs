@@ -1,6 +1,7 @@
 //! The real program on a temporary folder, as a user runs it.
 
 mod access;
+mod backfill;
 mod bad_input;
 mod config;
 mod crash;

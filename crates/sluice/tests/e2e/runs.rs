@@ -219,8 +219,7 @@ fn a_sealed_run_is_run_again_with_the_same_bytes() {
     let sluice = Sluice::new();
     let server = Server::start(&sluice);
     server.rows("d", &numbers(0, 100), &[]).ok(200);
-    let ask =
-        json!({ "dataset": "d", "export": "partner", "file_rows": 30 });
+    let ask = json!({ "dataset": "d", "export": "partner", "file_rows": 30 });
     let first = id(&server.post("/v1/runs", &ask).ok(201));
     ended(&server, &first);
     server.rows("d", &numbers(100, 120), &[]).ok(200);

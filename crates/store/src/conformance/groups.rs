@@ -26,6 +26,8 @@ fn save(datasets: &[&str], schedule: &Schedule, second: i64) -> SaveGroup {
             schedule: schedule.clone(),
             watches: None,
             restart: false,
+            begin: <_>::default(),
+            bound: None,
             author: "somebody".into(),
             now: at(second),
         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access::Workspace;
 use model::document::Basis;
-use model::export::{Advance, Export, ExportState, NewRun, OpenSlot, SaveExport};
+use model::export::{Advance, Begin, Export, ExportState, NewRun, OpenSlot, SaveExport};
 use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
 use model::limits::{FAILED_AGAIN_SECONDS, FAILURES_MAX};
 use model::ports::LedgerError;
@@ -12,7 +12,7 @@ use model::run::RunState;
 use model::schedule::{Due, Mode, Schedule, Slot, Trigger};
 use model::{CommitNumber, JobId, OrganizationId, WorkspaceId};
 
-use super::{Rig, append, at, definition, incremental, refused, workspace};
+use super::{Rig, again, append, at, definition, incremental, ranged, refused, workspace};
 
 fn hourly(mode: Mode) -> Schedule {
     Schedule { trigger: Trigger::Every { minutes: 60 }, mode, ..Schedule::default() }
@@ -30,6 +30,8 @@ fn saving(name: &str, schedule: Schedule) -> SaveExport {
         schedule,
         watches: None,
         restart: false,
+        begin: <_>::default(),
+        bound: None,
         author: "pr_1".into(),
         now: at(5),
     }
@@ -452,4 +454,33 @@ pub async fn slots_of_what_is_no_more_are_taken_back(rig: &Rig) {
     rig.bring_on(&open, RunState::Failed).await;
     assert!(rig.waiting_at(hour(2)).await.is_empty());
     refused!(rig.ledger.open_run(&for_slot("e", &lease)).await, LedgerError::SlotTaken);
+}
+
+pub async fn an_export_may_begin_later_and_end_where_another_goes_on(rig: &Rig) {
+    rig.commits(3).await;
+    let late = SaveExport { begin: Begin::Now, ..saving("e", Schedule::default()) };
+    let late = rig.save(&late).await;
+    assert_eq!((late.began, late.cursor), (CommitNumber(3), CommitNumber(3)));
+    let before = SaveExport { bound: Some(late.began), ..saving("b", Schedule::default()) };
+    assert_eq!(rig.save(&before).await.bound, Some(CommitNumber(3)));
+    let orders = rig.catalog.dataset(&workspace(), "orders").await.unwrap().id;
+    rig.commit(&append(&orders, 10)).await;
+    // What nobody asks for ends at the head, or at the bound.
+    for (name, range) in [("e", (3, 4)), ("b", (0, 3))] {
+        let run = rig.open(&incremental(name)).await;
+        assert_eq!((run.run.from.0, run.run.to.0), range);
+        rig.bring(&run.lease, RunState::Sealed).await;
+    }
+    assert_eq!((rig.cursor("e").await, rig.cursor("b").await), (4, 3));
+    let beyond = rig.ledger.open_run(&ranged("b", None, Some(4))).await;
+    refused!(beyond, LedgerError::Bound { bound: CommitNumber(3), .. });
+    refused!(
+        rig.ledger.open_run(&again("e", Some(2), None)).await,
+        LedgerError::NotDelivered { .. }
+    );
+    assert_eq!(rig.open(&again("e", None, None)).await.run.from, CommitNumber(3));
+    // Beginning again is from the first commit, unless it is asked for otherwise.
+    let edited = SaveExport { restart: true, now: at(6), ..saving("e", Schedule::default()) };
+    let edited = rig.exports.save_export(&edited, &Basis::Anything).await.unwrap();
+    assert_eq!((edited.began, edited.cursor), (CommitNumber(0), CommitNumber(0)));
 }

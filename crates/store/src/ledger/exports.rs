@@ -22,7 +22,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, workspace, name, definition, cursor_commit, last_run, created_at, version, schedule,
-                 watches, state, reason, failures, next_at, covered, group_name
+                 watches, state, reason, failures, next_at, covered, group_name, began, bound
              FROM export e ",
             $tail
         )
@@ -35,8 +35,8 @@ const BY_NAME: &str = select!("WHERE workspace = $1 AND name = $2");
 pub(crate) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
     let sql =
         "INSERT INTO export (id, workspace, name, definition, cursor_commit, created_at, version,
-                   schedule, watches, state, next_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                   schedule, watches, state, next_at, began, bound)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let values = args![
         export.id.as_str(),
         export.workspace.as_str(),
@@ -48,7 +48,9 @@ pub(crate) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Er
         schedule_text(&export.schedule),
         export.watches.as_ref().map(DatasetId::as_str),
         word(&export.state),
-        export.next_at
+        export.next_at,
+        export.began.0,
+        export.bound.map(|bound| bound.0)
     ];
     tx.execute(sql, values).await?;
     let owner = pins::Owner::Cursor(&export.id);
@@ -59,7 +61,7 @@ pub(crate) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Er
 pub(crate) async fn update(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
     let sql = "UPDATE export SET definition = $2, cursor_commit = $3, last_run = $4, version = $5,
                    schedule = $6, watches = $7, state = $8, reason = $9, failures = $10, next_at = $11,
-                   covered = $12
+                   covered = $12, began = $13
                WHERE id = $1";
     let values = args![
         export.id.as_str(),
@@ -73,7 +75,8 @@ pub(crate) async fn update(tx: &mut Transaction, export: &Export) -> Result<(), 
         export.reason.as_deref(),
         export.failures,
         export.next_at,
-        export.covered
+        export.covered,
+        export.began.0
     ];
     tx.execute(sql, values).await?;
     Ok(())
@@ -226,6 +229,11 @@ fn read(row: &Row) -> Result<Export, Error> {
         cursor: CommitNumber(row.count("cursor_commit")?),
         last_run: row.text_or_null("last_run")?.map(RunId::new),
         created_at: row.at("created_at")?,
+        began: CommitNumber(row.count("began")?),
+        bound: row
+            .int_or_null("bound")?
+            .map(|_| row.count("bound").map(CommitNumber))
+            .transpose()?,
         group: row.text_or_null("group_name")?,
         version: row.count("version")?,
         schedule: row.json("schedule")?,

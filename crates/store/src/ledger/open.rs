@@ -30,7 +30,9 @@ pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, L
         check_saved(tx, new, saved).await?;
     }
     let cursor = saved.as_ref().map(|export| export.cursor);
-    let range = range::settle(new, Position { head, cursor })?;
+    let bound = saved.as_ref().and_then(|export| export.bound);
+    let began = saved.as_ref().map(|export| export.began).unwrap_or_default();
+    let range = range::settle(new, Position { head, cursor, began, bound })?;
     let export = match (saved, &new.export) {
         (Some(saved), _) => Some(saved.id),
         (None, Some(name)) => Some(save(tx, new, name).await?),

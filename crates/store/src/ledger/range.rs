@@ -14,6 +14,10 @@ pub(super) struct Position {
     pub(super) head: CommitNumber,
     /// The cursor of the saved export; none for an export that is not saved yet or a run without one.
     pub(super) cursor: Option<CommitNumber>,
+    /// The commit after which its cursor began.
+    pub(super) began: CommitNumber,
+    /// Where its runs end.
+    pub(super) bound: Option<CommitNumber>,
 }
 
 /// Returns `(from, to)`.
@@ -29,7 +33,7 @@ pub(super) fn settle(
     }
     let cursor = at.cursor.unwrap_or_default();
     match (new.advance, &new.export) {
-        (Advance::Cursor, Some(export)) => onward(new, export, cursor, at.head),
+        (Advance::Cursor, Some(export)) => onward(new, export, cursor, at),
         (Advance::Again, Some(export)) => again(new, export, at),
         _ => {
             let from = new.from.unwrap_or_default();
@@ -50,9 +54,13 @@ fn onward(
     new: &NewRun,
     export: &str,
     cursor: CommitNumber,
-    head: CommitNumber,
+    at: Position,
 ) -> Result<(CommitNumber, CommitNumber), LedgerError> {
-    let to = new.to.unwrap_or(head);
+    let last = at.bound.unwrap_or(at.head).min(at.head);
+    let to = new.to.unwrap_or(last);
+    if let Some(bound) = at.bound.filter(|bound| to > *bound) {
+        return Err(LedgerError::Bound { export: export.into(), bound });
+    }
     let from = new.from.unwrap_or(cursor);
     if from > cursor {
         return Err(LedgerError::Gap { export: export.into(), cursor, from });
@@ -70,12 +78,12 @@ fn again(
     export: &str,
     at: Position,
 ) -> Result<(CommitNumber, CommitNumber), LedgerError> {
-    let from = new.from.unwrap_or_default();
+    let from = new.from.unwrap_or(at.began);
     let cursor = at.cursor.unwrap_or_default();
     // An export that is not saved yet has delivered nothing, not even the empty range.
     let default = at.cursor.unwrap_or(at.head);
     let to = new.to.unwrap_or(default);
-    if at.cursor.is_none() || to > cursor {
+    if at.cursor.is_none() || to > cursor || from < at.began {
         return Err(LedgerError::NotDelivered { export: export.into(), cursor, from, to });
     }
     forwards(from, to)

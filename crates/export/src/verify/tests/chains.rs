@@ -158,6 +158,24 @@ fn a_chain_begins_at_commit_0() {
     assert_eq!(out.differences("r3"), [], "alone it is good");
 }
 
+#[test]
+fn a_chain_may_say_that_it_begins_later() {
+    let out = Out::new();
+    let [_, second, _] = chain(&out);
+    let mut third = second;
+    third.run = RunId::new("r3");
+    third.previous = None;
+    third.files[0].path = "a.jsonl".into();
+    third.begins_after = Some(CommitNumber(3));
+    out.seal(&third);
+    broken(&out, &[]);
+    third.begins_after = Some(CommitNumber(2));
+    out.seal(&third);
+    let line = "`r3/manifest.json`: the chain has no beginning: expected a first manifest from \
+                commit 2, found `from_commit` 3 and no `previous`";
+    broken(&out, &[(Kind::ChainStart, line)]);
+}
+
 /// Verifies a manifest of two rows that no other names and that begins behind commit 0.
 #[track_caller]
 fn stands_alone(change: fn(&mut Manifest)) {

@@ -38,6 +38,7 @@ fn full() -> Manifest {
     };
     manifest.files_list = Some(FilesList { path: path.clone(), bytes: 1, sha256: sha256.clone() });
     manifest.again = true;
+    manifest.begins_after = Some(CommitNumber(1));
     manifest.previous = Some(Previous { run, path, sha256 });
     manifest.schema.fields = types().map(|kind| Field::new("f", kind)).collect();
     manifest.schema.fields[0].nullable = false;

@@ -1,15 +1,15 @@
 //! `export save | list | show | pause | resume | now | history`: exports that run by themselves.
 
 use model::document::Basis;
-use model::export::{Definition, Export, ExportState, ExportVersion, SaveExport};
-use model::names;
+use model::export::{Begin, Definition, Export, ExportState, ExportVersion, SaveExport};
 use model::ports::{Exports, Ledger, LedgerError, Runs};
 use model::schedule::{Missed, Mode, Schedule, Trigger};
-use run::{Destinations, Request, watched};
+use model::{CommitNumber, names};
+use run::{Destinations, Request, check_begin, watched};
 
 use super::{Asked, asked, print_all, start};
 use crate::app::App;
-use crate::cli::{self, SaveArgs, SaveMode, ScheduleArgs};
+use crate::cli::{self, BeginAt, SaveArgs, SaveMode, ScheduleArgs};
 use crate::failed::Failed;
 use crate::output::{say, table};
 use crate::places::Who;
@@ -20,6 +20,11 @@ const VERSIONS_MAX: u32 = 1000;
 pub(super) async fn save(app: &App, args: SaveArgs) -> Result<(), Failed> {
     names::check("an export", &args.export)?;
     let (name, restart, schedule) = (args.export.clone(), args.restart, schedule(&args.schedule));
+    let begin = match args.begin {
+        BeginAt::Beginning => Begin::Beginning,
+        BeginAt::Now => Begin::Now,
+    };
+    check_begin(begin, &schedule)?;
     let now = app.clock.now();
     schedule.check(now)?;
     let what = asked(args.what)?;
@@ -42,6 +47,8 @@ pub(super) async fn save(app: &App, args: SaveArgs) -> Result<(), Failed> {
         definition: request.definition,
         schedule,
         watches,
+        begin,
+        bound: None,
         restart,
         author: crate::app::owner(),
         now,
@@ -156,6 +163,17 @@ pub(super) async fn now(app: &App, name: &str) -> Result<(), Failed> {
         return Err(run::Error::WindowNotOver { export: export.name }.into());
     }
     print_all(app, &start(app, &Request::of(export, None)).await?)
+}
+
+pub(super) async fn backfill(
+    app: &App,
+    name: &str,
+    to: Option<CommitNumber>,
+) -> Result<(), Failed> {
+    let (coordinator, author) = (app.coordinator(Who::Tenant), crate::app::owner());
+    let of = (&app.workspace, name);
+    let asked = coordinator.backfill(&*app.store, of, (to, &author)).await?;
+    print_all(app, &start(app, &asked).await?)
 }
 
 pub(super) async fn history(app: &App, name: &str) -> Result<(), Failed> {
