@@ -1,9 +1,12 @@
 //! File names from templates.
 //!
-//! A template is a relative path with macros in braces; `{{` and `}}` stand for braces. Rendering gives
+//! A template is a relative path with macros in braces; `{{` and `}}` stand for braces. A macro may say how it is written: `{to:8}` with eight
+//! digits, `{date:%Y/%m}` as a time is written in C. Rendering gives
 //! names that are safe below any root and differ between parts. Files are never called `manifest*.json`:
 //! a run's seal has that name alone.
 
+use chrono::DateTime;
+use chrono::format::{Item, StrftimeItems};
 use model::part::PartId;
 use model::ports::NameContext;
 use model::{Code, Failure, Fault, limits};
@@ -13,19 +16,35 @@ const DEFAULT: &str = "part-{part}";
 
 /// The macros with what they say, for help and reference.
 pub static MACROS: &[(&str, &str)] = &[
-    ("part", "the part's number in five digits; a remainder of a part has `-1`, `-2`, … behind it"),
+    (
+        "part",
+        "the part's number in five digits, `{part:3}` in three; a remainder of a part has `-1`, `-2`, … behind it",
+    ),
     ("export", "the saved export's name, or the relation's"),
     ("run", "the run's id"),
-    ("from", "the exclusive lower end of the range of commits"),
-    ("to", "the inclusive upper end of the range of commits"),
-    ("date", "the day the run was opened, UTC: `2026-01-31`"),
-    ("time", "the time of day the run was opened, UTC: `235959`"),
+    ("from", "the exclusive lower end of the range of commits; `{from:8}` with zeros in front"),
+    ("to", "the inclusive upper end of the range of commits; `{to:8}` with zeros in front"),
+    ("date", "the day the run was opened, UTC: `2026-01-31`; `{date:%Y/%m}` as `2026/01`"),
+    ("time", "the time of day the run was opened, UTC: `235959`; `{time:%Hh}` as `23h`"),
 ];
+
+/// Digits that a number may be asked to have; the largest have no more.
+const WIDTH_MAX: usize = 20;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Macro(&'static str),
+    Macro(Macro),
+}
+
+/// A macro, and how it is written.
+#[derive(Debug, PartialEq, Eq)]
+struct Macro {
+    name: &'static str,
+    /// Digits of a number.
+    width: Option<usize>,
+    /// The parts of an instant.
+    pattern: Option<String>,
 }
 
 /// A parsed template.
@@ -40,8 +59,11 @@ impl Template {
     pub(crate) fn parse(template: Option<&str>) -> Result<Self, Error> {
         let text = template.unwrap_or(DEFAULT);
         let made = Self { text: text.into(), pieces: pieces(text)? };
-        // Macros can neither remove nor add a folder, so a sample shows what is wrong with the text.
-        let sample = made.fill(|_| "0".into());
+        // What is chosen for a run can neither remove nor add a folder, so a sample shows what is wrong with the text.
+        let sample = made.fill(|one| match &one.pattern {
+            Some(pattern) => DateTime::UNIX_EPOCH.format(pattern).to_string(),
+            None => "0".into(),
+        });
         check_path(&sample, text, usize::MAX)?;
         Ok(made)
     }
@@ -54,11 +76,12 @@ impl Template {
         parts: u64,
         extension: &str,
     ) -> Result<String, Error> {
-        let numbered = self.pieces.contains(&Piece::Macro("part"));
+        let is_part = |piece: &Piece| matches!(piece, Piece::Macro(Macro { name: "part", .. }));
+        let numbered = self.pieces.iter().any(is_part);
         if !numbered && parts > 1 {
             return Err(Error::Collision { template: self.text.clone(), parts });
         }
-        let mut name = self.fill(|name| value(name, context, part));
+        let mut name = self.fill(|one| value(one, context, part));
         if !numbered && part.split > 0 {
             name.push('-');
             name.push_str(&part.split.to_string());
@@ -68,10 +91,10 @@ impl Template {
         Ok(name)
     }
 
-    fn fill(&self, value: impl Fn(&'static str) -> String) -> String {
+    fn fill(&self, value: impl Fn(&Macro) -> String) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Macro(name) => value(name),
+            Piece::Macro(one) => value(one),
         };
         self.pieces.iter().map(piece).collect()
     }
@@ -92,20 +115,11 @@ fn pieces(template: &str) -> Result<Vec<Piece>, Error> {
         }
         let end = rest.find('}').filter(|_| brace == "{");
         let end = end.ok_or_else(|| Error::Brace { template: template.into() })?;
-        let known = MACROS.iter().find(|(name, _)| *name == &rest[..end]);
-        let (name, _) = known.ok_or_else(|| Error::Macro {
-            template: template.into(),
-            name: rest[..end].into(),
-            known: MACROS
-                .iter()
-                .map(|(name, _)| format!("`{{{name}}}`"))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
+        let one = read(&rest[..end], template)?;
         if !text.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut text)));
         }
-        pieces.push(Piece::Macro(name));
+        pieces.push(Piece::Macro(one));
         rest = &rest[end + 1..];
     }
     text.push_str(rest);
@@ -115,15 +129,62 @@ fn pieces(template: &str) -> Result<Vec<Piece>, Error> {
     Ok(pieces)
 }
 
-fn value(name: &str, context: &NameContext, part: PartId) -> String {
-    match name {
-        "part" => part.to_string(),
+/// Reads what stands between two braces.
+fn read(text: &str, template: &str) -> Result<Macro, Error> {
+    let (asked, how) = match text.split_once(':') {
+        Some((name, how)) => (name, Some(how)),
+        None => (text, None),
+    };
+    let known = MACROS.iter().find(|(name, _)| *name == asked);
+    let (name, _) = known.ok_or_else(|| Error::Macro {
+        template: template.into(),
+        name: asked.into(),
+        known: MACROS
+            .iter()
+            .map(|(name, _)| format!("`{{{name}}}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    })?;
+    let plain = Macro { name, width: None, pattern: None };
+    let Some(how) = how else { return Ok(plain) };
+    let refuse = |remedy: &'static str| {
+        Err(Error::How { template: template.into(), name: name.to_string(), remedy })
+    };
+    match *name {
+        "part" | "from" | "to" => match how.parse() {
+            Ok(width @ 1..=WIDTH_MAX) => Ok(Macro { width: Some(width), ..plain }),
+            _ => refuse("say how many digits, from 1 to 20: `{to:8}`"),
+        },
+        "date" | "time" => {
+            let is_known = StrftimeItems::new(how).all(|item| item != Item::Error);
+            if how.is_empty() || !is_known {
+                return refuse("use what `strftime` knows: `{date:%Y/%m/%d}`");
+            }
+            Ok(Macro { pattern: Some(how.to_owned()), ..plain })
+        }
+        _ => refuse("leave out the colon and what stands behind it"),
+    }
+}
+
+fn value(one: &Macro, context: &NameContext, part: PartId) -> String {
+    let number = |number: u64| match one.width {
+        Some(width) => format!("{number:0width$}"),
+        None => number.to_string(),
+    };
+    let instant =
+        |usual| context.opened_at.format(one.pattern.as_deref().unwrap_or(usual)).to_string();
+    match one.name {
+        "part" => match (one.width, part.split) {
+            (None, _) => part.to_string(),
+            (Some(_), 0) => number(part.sequence.into()),
+            (Some(_), split) => format!("{}-{split}", number(part.sequence.into())),
+        },
         "export" => one_component(&context.export),
         "run" => one_component(&context.run),
-        "from" => context.from.to_string(),
-        "to" => context.to.to_string(),
-        "date" => context.opened_at.format("%Y-%m-%d").to_string(),
-        _ => context.opened_at.format("%H%M%S").to_string(),
+        "from" => number(context.from),
+        "to" => number(context.to),
+        "date" => instant("%Y-%m-%d"),
+        _ => instant("%H%M%S"),
     }
 }
 
@@ -195,6 +256,18 @@ pub(crate) enum Error {
         /// Every macro.
         known: String,
     },
+    /// A macro that cannot be written so.
+    #[error(
+        "the file name `{template}` has `{{{name}:…}}` in a way that it cannot be written; {remedy}"
+    )]
+    How {
+        /// The template.
+        template: String,
+        /// The macro.
+        name: String,
+        /// What to write.
+        remedy: &'static str,
+    },
     /// No safe relative path.
     #[error("the file name `{template}` cannot be used: {reason}")]
     Path {
@@ -230,6 +303,7 @@ impl Failure for Error {
         match self {
             Self::Brace { .. }
             | Self::Macro { .. }
+            | Self::How { .. }
             | Self::Path { .. }
             | Self::Long { .. }
             | Self::Collision { .. } => Code::Invalid,
@@ -244,7 +318,6 @@ impl Failure for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::DateTime;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -265,6 +338,30 @@ mod tests {
         let default = Template::parse(None).expect("fine");
         let name = default.render(&context("x"), PartId::planned(0).remainder(), 2, ".jsonl.gz");
         assert_eq!(name.expect("fine"), "part-00000-1.jsonl.gz");
+    }
+
+    #[test]
+    fn macros_say_how_they_are_written() {
+        let all = "{date:%Y/%m/%d}/{export}-{time:%Hh}-{from:4}-{to:1}-{part:3}";
+        let expected = "2025/12/31/orders-23h-0003-17-002.csv";
+        assert_eq!(render(all, PartId::planned(2), 9).expect("fine"), expected);
+        let rest = render("{part:2}", PartId::planned(7).remainder(), 9).expect("fine");
+        assert_eq!(rest, "07-1.csv");
+        for (template, words) in [
+            ("{to:x}", "digits"),
+            ("{to:0}", "digits"),
+            ("{to:21}", "digits"),
+            ("{to:}", "digits"),
+            ("{date:%Q}", "strftime"),
+            ("{date:}", "strftime"),
+            ("{run:8}", "leave out"),
+            ("{date:%Y/../..}", "`..`"),
+            ("{date:/%Y}", "relative"),
+            ("{time:%n}", "control"),
+        ] {
+            let error = Template::parse(Some(template)).expect_err(template).to_string();
+            assert!(error.contains(words), "{template}: {error}");
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! Contract: everything here implements [`model::ports::Objects`], whose documentation is the contract,
 //! and passes [`conformance`]. [`Local`] keeps objects as files of a folder, [`S3`] in a bucket; the lake and
 //! destinations use either; [`Veiled`] keeps to itself where one of them is. [`Memory`] keeps them in memory and [`Faulty`] breaks any of them on purpose, for
-//! tests of this crate and of others. What goes over the network goes only where [`Egress`] allows. There is
+//! tests of this crate and of others. What goes over the network goes only where [`Egress`] allows. What anybody may read by its address is read by [`address`]. There is
 //! no cache.
 
+pub mod address;
 pub mod conformance;
 pub mod egress;
 pub mod faulty;

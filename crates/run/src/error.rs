@@ -243,17 +243,19 @@ impl Failure for Error {
             | Self::BadGroup { .. }
             | Self::BeginsNow
             | Self::NothingToWatch => Code::Invalid,
-            Self::NothingBefore { .. } | Self::Backfilled { .. } | Self::OtherBackfill { .. } => {
-                Code::Conflict
-            }
-            Self::OfDataset { source, .. } => source.code(),
             Self::EncoderGone { .. } => Code::Gone,
-            Self::WindowNotOver { .. } | Self::WasStaged { .. } => Code::Conflict,
-            Self::Over { .. } | Self::Cancelled { .. } | Self::OtherEncoder { .. } => {
-                Code::Conflict
-            }
+            Self::WindowNotOver { .. }
+            | Self::WasStaged { .. }
+            | Self::Over { .. }
+            | Self::Cancelled { .. }
+            | Self::NothingBefore { .. }
+            | Self::Backfilled { .. }
+            | Self::OtherBackfill { .. }
+            | Self::OtherEncoder { .. } => Code::Conflict,
             Self::Broken { .. } | Self::Inconsistent { .. } => Code::Internal,
-            Self::StaysOpen { source, .. } | Self::Left { source, .. } => source.code(),
+            Self::OfDataset { source, .. }
+            | Self::StaysOpen { source, .. }
+            | Self::Left { source, .. } => source.code(),
         }
     }
 
@@ -279,9 +281,10 @@ impl Failure for Error {
             | Self::BeginsNow
             | Self::BadGroup { .. }
             | Self::OtherEncoder { .. } => Fault::Request,
-            Self::OfDataset { source, .. } => source.fault(),
             Self::Broken { .. } | Self::Inconsistent { .. } => Fault::Own,
-            Self::StaysOpen { source, .. } | Self::Left { source, .. } => source.fault(),
+            Self::OfDataset { source, .. }
+            | Self::StaysOpen { source, .. }
+            | Self::Left { source, .. } => source.fault(),
         }
     }
 }

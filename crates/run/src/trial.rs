@@ -200,7 +200,7 @@ impl Trying<'_> {
         }
         upload.finish().await?;
         let tail = self.objects.read(&self.large, bytes - 8..bytes).await?;
-        if tail == &b"athe end"[..] {
+        if tail == b"athe end"[..] {
             return Ok(format!("wrote {bytes} bytes in two pieces"));
         }
         Err(Wrong::Said("the pieces came back in disorder; use another store, this one loses data"))

@@ -391,7 +391,7 @@ impl Asked<'_> {
         let guess = digest::sha256_hex(signed.signature.as_bytes());
         self.client.guesses(self.doors, &guess)?;
         let prefix = core.minting.at.prefix();
-        let path = uri.path().strip_prefix(prefix).unwrap_or(uri.path());
+        let path = uri.path().strip_prefix(prefix).unwrap_or_else(|| uri.path());
         let found = core.minting.links.open_link(&LinkId::new(&*signed.link)).await?;
         let opened = found.and_then(|open| signed.check(path, &open).map(|of| (open, of)));
         self.doors.limits.remember(&guess, opened.is_some());

@@ -24,7 +24,9 @@ use crate::durable;
 use crate::failed::Failed;
 use crate::progress::{Bar, Total};
 
-pub(crate) use source::{Source, Stopped, Whole};
+use objects::address::Whole;
+
+pub(crate) use source::{Source, Stopped};
 
 /// Bytes below which a file is not cut into pieces.
 const PIECE_BYTES_MIN: u64 = 4 << 20;
@@ -55,7 +57,7 @@ pub(crate) struct Fetched {
     /// Its bytes.
     pub(crate) bytes: u64,
     /// Those that had to be fetched now.
-    pub(crate) fetched_bytes: u64,
+    pub(crate) new_bytes: u64,
     /// Its SHA-256.
     pub(crate) sha256: String,
     /// Whether that is what the other side says; nothing if it does not say.
@@ -86,7 +88,7 @@ pub(crate) async fn fetch(source: Source, path: &Path, how: How) -> Result<Fetch
         return there(path, &whole, how).await;
     }
     let one = Download::open(path, &whole, how)?;
-    let fetched_bytes = one.left();
+    let new_bytes = one.left();
     one.run(source, &whole).await?;
     let (partial, size) = (one.partial.clone(), whole.bytes);
     let sha256 = sum(partial.clone()).await?;
@@ -99,7 +101,7 @@ pub(crate) async fn fetch(source: Source, path: &Path, how: How) -> Result<Fetch
     }
     one.keep(path)?;
     let verified = whole.sha256.is_some();
-    Ok(Fetched { path: path.to_owned(), bytes: size, fetched_bytes, sha256, verified })
+    Ok(Fetched { path: path.to_owned(), bytes: size, new_bytes, sha256, verified })
 }
 
 /// A file of that name is there: it is the same, or in the way.
@@ -117,7 +119,7 @@ async fn there(path: &Path, whole: &Whole, how: How) -> Result<Fetched, Failed> 
         let message = format!("`{shown}` is there already and is another file; move it away");
         return Err(Failed::request(message));
     }
-    Ok(Fetched { path: path.to_owned(), bytes, fetched_bytes: 0, sha256, verified: true })
+    Ok(Fetched { path: path.to_owned(), bytes, new_bytes: 0, sha256, verified: true })
 }
 
 /// A download under way.

@@ -162,7 +162,7 @@ pub(crate) async fn edit(
     let is_window = |schedule: &Schedule| matches!(schedule.mode, Mode::Window { .. });
     let (was, will_be) = (is_window(&held.schedule), is_window(&save.schedule));
     let covered = held.covered.filter(|_| was && will_be && !save.restart);
-    let begun = next((&save.schedule, save.watches.is_some()), save.now, covered);
+    let first = next((&save.schedule, save.watches.is_some()), save.now, covered);
     let began = if save.restart { begin(tx, save).await? } else { held.began };
     let begins_again = save.restart || was != will_be || held.watches != save.watches;
     let export = Export {
@@ -171,7 +171,7 @@ pub(crate) async fn edit(
         began,
         last_run: held.last_run.filter(|_| !save.restart),
         version: held.version + 1,
-        next_at: if is_same { held.next_at } else { begun },
+        next_at: if is_same { held.next_at } else { first },
         covered,
         schedule: save.schedule.clone(),
         watches: save.watches.clone(),

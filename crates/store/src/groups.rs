@@ -141,9 +141,9 @@ async fn save_member(
         }
         Some(held) => {
             let held = come_back(tx, held).await?;
-            let same = held.definition.difference(&save.definition).is_none()
+            let is_as_before = held.definition.difference(&save.definition).is_none()
                 && (&held.schedule, &held.watches) == (&save.schedule, &save.watches);
-            if same && !save.restart {
+            if is_as_before && !save.restart {
                 return Ok(());
             }
             saved::edit(tx, save, held).await?

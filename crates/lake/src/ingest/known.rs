@@ -21,7 +21,10 @@ type Key = (WorkspaceId, String);
 
 /// The datasets of the last moment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known(Arc<Mutex<HashMap<Key, (Dataset, DateTime<Utc>)>>>);
+pub(crate) struct Known(Arc<Mutex<HashMap<Key, Read>>>);
+
+/// A dataset, and when it was read.
+type Read = (Dataset, DateTime<Utc>);
 
 impl Known {
     /// Returns a dataset that was read a moment ago.

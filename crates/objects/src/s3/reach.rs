@@ -109,8 +109,8 @@ fn words(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use model::{Clock, SecretText};
     use model::clock::SystemClock;
+    use model::{Clock, SecretText};
 
     use crate::testing;
     use crate::{Egress, S3, S3Settings};

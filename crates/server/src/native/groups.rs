@@ -259,8 +259,8 @@ pub(super) async fn run(
             // It is the server that fails, not one of them.
             Err(problem) if problem.code() == word_of_bug() => return Err(problem),
             Err(problem) => {
-                let (code, detail) = (Some(problem.code()), Some(problem.detail().to_owned()));
-                GroupRun { export: name, run: None, code, detail }
+                let detail = Some(problem.detail().to_owned());
+                GroupRun { export: name, run: None, code: Some(problem.code()), detail }
             }
         });
     }

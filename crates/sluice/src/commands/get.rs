@@ -6,12 +6,13 @@ use std::sync::Arc;
 use model::ports::{Ledger, Objects, Runs};
 use model::run::RunState;
 use model::{ObjectKey, RunId};
+use objects::address::{Address, Stopped, Whole};
 use run::Destinations;
 use url::Url;
 
 use crate::app::App;
 use crate::cli::Get;
-use crate::download::{Fetched, How, Source, Whole, fetch};
+use crate::download::{Fetched, How, Source, fetch};
 use crate::failed::Failed;
 use crate::output::{Output, bytes};
 use crate::places::Who;
@@ -30,7 +31,8 @@ pub(crate) async fn links(args: &Get, output: Output) -> Result<(), Failed> {
     let named = args.what.iter().map(|link| named(link)).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::with_capacity(named.len());
     for (url, name) in named {
-        all.push(fetch(Source::address(url)?, &args.to.join(name), how(args)).await?);
+        let address = Address::new(url).map_err(|e: Stopped| Failed::internal(e.to_string()))?;
+        all.push(fetch(Source::Address(address), &args.to.join(name), how(args)).await?);
     }
     print(&all, output)
 }

@@ -407,8 +407,8 @@ fn a_destination_is_tried_out_step_by_step() {
     assert_eq!(test("bucket").ok(200)["ok"], true);
     sluice.configure(&settings);
     sluice.fails(&["destination", "test", "bucket"], 2, &["egress.allow"]);
-    let read = json!({ "principal": "admin", "scopes": ["export:run"] });
-    let token = server.post("/v1/tokens", &read).ok(201)["text"].as_str().expect("text").to_owned();
+    let weak = json!({ "principal": "admin", "scopes": ["export:run"] });
+    let token = server.post("/v1/tokens", &weak).ok(201)["text"].as_str().expect("text").to_owned();
     let path = "/v1/destinations/folder/test";
     server.send("POST", path, (&token, &[]), b"").problem(403, "forbidden", &["admin"]);
 }

@@ -169,7 +169,7 @@ fn links_are_made_and_fetched_at_the_command_line() {
     assert_eq!(fetched, file(&server, &run, 2, &[]).text);
     sluice.fails(&["get", second, "--to", "got"], 2, &["is there already"]);
     let again = sluice.json(&["get", second, "--to", "got", "--continue"]);
-    assert_eq!(again[0]["fetched_bytes"], 0);
+    assert_eq!(again[0]["new_bytes"], 0);
     sluice.file("got/part-00001.jsonl", "another");
     let args = ["get", second, "--to", "got", "--continue"];
     sluice.fails(&args, 2, &["another file", "move it away"]);
@@ -262,7 +262,7 @@ fn a_download_that_was_killed_goes_on() {
     assert!(!sluice.path("got/part-00000.jsonl").exists());
     // Other than before, and nothing that came is fetched again.
     let got = sluice.json(&["get", url, "--to", "got", "--continue", "--parallel", "2"]);
-    let (bytes, fetched) = (&got[0]["bytes"], got[0]["fetched_bytes"].as_u64().expect("a count"));
+    let (bytes, fetched) = (&got[0]["bytes"], got[0]["new_bytes"].as_u64().expect("a count"));
     let bytes = bytes.as_u64().expect("a count");
     assert!(fetched <= bytes - noted && got[0]["verified"] == true, "{noted}: {got}");
     assert_eq!(got[0]["sha256"], link["files"][0]["sha256"]);
