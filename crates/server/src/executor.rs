@@ -19,7 +19,7 @@ use model::limits::{
 use model::ports::{Exports, Jobs, Lease, Ledger, LedgerError, Progress, Runs};
 use model::run::Run;
 use model::schedule::Slot;
-use model::{Clock, Code, ExportId, Failure, RunId, WorkspaceId};
+use model::{Clock, Code, ExportId, Failure, Fault, RunId, WorkspaceId};
 use run::{Coordinator, Guard, Liveness, Observer, Pauses, Request};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -158,6 +158,14 @@ impl Executor {
             },
         };
         let Err(error) = done else { return };
+        if error.code().can_retry() && error.fault() == Fault::Own {
+            // It is our own database that does not answer, which is no export's fault: the job is as it was.
+            tracing::warn!(job = %job.id, %error, "a job could not be worked on");
+            if let Err(error) = self.jobs.release(&tried.lease).await {
+                tracing::warn!(%error, "a lease could not be given back; it will lapse");
+            }
+            return self.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
+        }
         if let Err(error) = self.not_done(job, &tried, &error).await {
             tracing::warn!(job = %job.id, %error, "a job that failed could not be put off");
             // It would be found again at once.

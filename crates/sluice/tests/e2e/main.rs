@@ -11,6 +11,7 @@ mod description;
 mod destinations;
 mod documents;
 mod durability;
+mod faults;
 mod helper;
 mod http;
 mod isolation;

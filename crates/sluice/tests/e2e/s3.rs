@@ -32,7 +32,7 @@ impl Bucket {
     }
 
     /// A program whose environment has the keys.
-    fn sluice(&self) -> Sluice {
+    pub(crate) fn sluice(&self) -> Sluice {
         let mut sluice = Sluice::new();
         sluice.set("AWS_ACCESS_KEY_ID", self.settings.access_key_id.reveal());
         sluice.set("AWS_SECRET_ACCESS_KEY", self.settings.secret_access_key.reveal());
