@@ -129,6 +129,15 @@ pub const TAIL_BYTES_MAX: u64 = 256 << 20;
 /// Bytes at which a merged data file is large enough.
 pub const COMPACT_BYTES: u64 = 512 << 20;
 
+/// Parts of a run that is run again: they are copied in one transaction, which holds up others of the workspace.
+pub const RERUN_PARTS_MAX: u64 = 50_000;
+
+/// Requests of one link in a second, once [`LINK_REQUESTS_BURST`] are used up.
+pub const LINK_REQUESTS_PER_SECOND: u32 = 100;
+
+/// Requests of one link at once: each is written to the log of changes.
+pub const LINK_REQUESTS_BURST: u32 = 1000;
+
 /// Datasets of a group of exports.
 pub const GROUP_DATASETS_MAX: usize = 200;
 
@@ -344,7 +353,7 @@ pub const LINK_SECONDS: u64 = 3600;
 /// Seconds for which it may at most: a week, as with the signed addresses of object stores.
 pub const LINK_SECONDS_MAX: u64 = 7 * 86_400;
 
-/// Links of a workspace that are not over.
+/// Links of a workspace, with those that were over for less than [`LINK_DAYS`].
 pub const LINKS_MAX: u64 = 100_000;
 
 /// Days for which a link that is over is still listed, and told from one that never was.

@@ -81,13 +81,26 @@ impl Address {
     /// [`Stopped`], with the words of the server.
     pub async fn look(&self) -> Result<Whole, Stopped> {
         let answer = self.client.head(self.url.clone()).send().await.map_err(broken)?;
-        // What goes wrong is told in a body, which this has none of.
-        if !answer.status().is_success() {
-            let asked = self.client.get(self.url.clone()).header(RANGE, "bytes=0-0");
-            return Err(refused(asked.send().await.map_err(broken)?).await);
+        let status = answer.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(refused(answer).await);
         }
+        let (answer, bytes) = if status.is_success() {
+            let bytes = text(answer.headers(), "content-length").and_then(|text| text.parse().ok());
+            (answer, bytes)
+        } else {
+            // What goes wrong is told in a body, which that has none of; and some refuse to be asked so.
+            let asked = self.client.get(self.url.clone()).header(RANGE, "bytes=0-0");
+            let answer = asked.send().await.map_err(broken)?;
+            if !answer.status().is_success() {
+                return Err(refused(answer).await);
+            }
+            let range =
+                text(answer.headers(), "content-range").and_then(|text| text.rsplit_once('/'));
+            let bytes = range.and_then(|(_, bytes)| bytes.parse().ok());
+            (answer, bytes)
+        };
         let headers = answer.headers();
-        let bytes = text(headers, "content-length").and_then(|text| text.parse().ok());
         let bytes = bytes.ok_or_else(|| {
             over("the server does not say how large the file is; fetch it otherwise")
         })?;

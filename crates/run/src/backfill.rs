@@ -3,12 +3,11 @@
 //! It is an export of its own, with a cursor of its own, from the first commit to the one after which the other began: so
 //! the two can neither overlap nor leave a gap, whatever runs when.
 
-use model::CommitNumber;
-use model::WorkspaceId;
 use model::document::Basis;
 use model::export::{Begin, Export, SaveExport};
 use model::ports::{Exports, LedgerError};
 use model::schedule::{Mode, Schedule};
+use model::{CommitNumber, WorkspaceId, names};
 
 use crate::coordinator::{Coordinator, Request};
 use crate::error::Error;
@@ -33,6 +32,7 @@ impl Coordinator {
         }
         let backfill = match ledger.export(workspace, &of.backfill_name()).await {
             Err(LedgerError::NotFound { .. }) => {
+                names::check("the export of a backfill", &of.backfill_name())?;
                 let save = save(&of, author, self.ports.clock.now());
                 match exports.save_export(&save, &Basis::Nothing).await {
                     // Of two that ask for the first time one was faster.

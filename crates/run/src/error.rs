@@ -128,6 +128,9 @@ pub enum Error {
         "only an incremental export can begin at the newest commit; windows begin at the start of their schedule"
     )]
     BeginsNow,
+    /// A name that no export can have.
+    #[error(transparent)]
+    Name(#[from] model::names::BadName),
     /// A group that cannot be.
     #[error("the group cannot be saved: {why}")]
     BadGroup {
@@ -242,6 +245,7 @@ impl Failure for Error {
             | Self::WindowTwice
             | Self::BadGroup { .. }
             | Self::BeginsNow
+            | Self::Name(_)
             | Self::NothingToWatch => Code::Invalid,
             Self::EncoderGone { .. } => Code::Gone,
             Self::WindowNotOver { .. }
@@ -279,6 +283,7 @@ impl Failure for Error {
             | Self::Backfilled { .. }
             | Self::OtherBackfill { .. }
             | Self::BeginsNow
+            | Self::Name(_)
             | Self::BadGroup { .. }
             | Self::OtherEncoder { .. } => Fault::Request,
             Self::Broken { .. } | Self::Inconsistent { .. } => Fault::Own,

@@ -9,7 +9,7 @@ use model::limits::GROUP_DATASETS_MAX;
 use model::ports::Catalog;
 use model::relation::{Relation, Source};
 use model::schedule::{Mode, Schedule, Slot, Trigger};
-use model::{DatasetId, WorkspaceId};
+use model::{DatasetId, WorkspaceId, names};
 
 use crate::coordinator::{Coordinator, Request};
 use crate::error::Error;
@@ -122,6 +122,7 @@ impl Coordinator {
             };
             let asked = Request::single(workspace.clone(), definition);
             let member = group::member(&name, dataset);
+            names::check("the export of a dataset", &member)?;
             let of = |error: Error| Error::OfDataset {
                 dataset: dataset.clone(),
                 source: Box::new(error),

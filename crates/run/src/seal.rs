@@ -39,6 +39,11 @@ async fn previous(session: &Session) -> Result<Option<Previous>, Error> {
     let (Advance::Cursor, Some(export)) = (run.advance, &run.export_name) else { return Ok(None) };
     let find = || ports.ledger.sealed_at(&run.workspace, export, run.from);
     let Some(before) = patiently(&*ports.pauses, find).await? else { return Ok(None) };
+    // One that began again may begin where it was before: that is another chain.
+    let saved = patiently(&*ports.pauses, || ports.ledger.export(&run.workspace, export)).await?;
+    if saved.last_run.as_ref() != Some(&before.id) {
+        return Ok(None);
+    }
     let frozen = before.manifest.as_ref();
     let frozen =
         frozen.ok_or_else(|| inconsistent(&before.id, "it is sealed without a manifest"))?;

@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use model::limits::CHECK_SECONDS;
+use model::limits::{CHECK_SECONDS, S3_PIECE_BYTES};
 use model::ports::{Check, ObjectError, Objects, Put};
 use model::{Failure, ObjectKey};
 use tokio::time::{Instant, timeout_at};
-
-/// Bytes of each piece of what is written piece by piece; S3 wants 5 MiB but for the last.
-const PIECE_BYTES: usize = 5 << 20;
 
 /// What is written at once.
 const TEXT: &[u8] = b"Sluice tries out whether it can deliver here. This file can be deleted.\n";
@@ -113,6 +110,11 @@ enum Wrong {
     /// It does not what it should.
     Said(&'static str),
     Late,
+    /// Something of the trial may be there still.
+    Left {
+        folder: String,
+        wrong: Box<Wrong>,
+    },
 }
 
 impl From<ObjectError> for Wrong {
@@ -188,7 +190,7 @@ impl Trying<'_> {
     }
 
     async fn multipart(&self) -> Result<String, Wrong> {
-        let pieces = [Bytes::from(vec![b'a'; PIECE_BYTES]), Bytes::from_static(b"the end")];
+        let pieces = [Bytes::from(vec![b'a'; S3_PIECE_BYTES]), Bytes::from_static(b"the end")];
         let bytes = pieces.iter().map(Bytes::len).sum::<usize>() as u64;
         let mut upload = self.objects.upload(&self.large, "trial").await?;
         for piece in pieces {
@@ -209,18 +211,47 @@ impl Trying<'_> {
     /// Deletes all there may be; has its own time.
     async fn delete(&self) -> Result<String, Wrong> {
         let until = Instant::now() + Duration::from_secs(CHECK_SECONDS / 4);
+        // Each, whatever becomes of the others; what is left is all in one folder.
         let all = async {
-            self.objects.abort(&self.large, "trial").await?;
-            self.objects.delete(&self.large).await?;
-            self.objects.delete(&self.small).await?;
-            match self.objects.info(&self.small).await? {
-                None => Ok("both files are gone".to_owned()),
-                Some(_) => Err(Wrong::Said(
-                    "what was deleted is still there; delete the folder of the trial by hand",
-                )),
-            }
+            let aborted = self.objects.abort(&self.large, "trial").await;
+            let large = self.gone(&self.large).await;
+            let small = self.gone(&self.small).await;
+            aborted.map_err(Wrong::from).and(large).and(small)
         };
-        timeout_at(until, all).await.unwrap_or(Err(Wrong::Late))
+        let done = timeout_at(until, all).await.unwrap_or(Err(Wrong::Late));
+        done.map(|()| "both files are gone".to_owned())
+            .map_err(|wrong| Wrong::Left { folder: self.folder.clone(), wrong: Box::new(wrong) })
+    }
+}
+
+impl Trying<'_> {
+    async fn gone(&self, key: &ObjectKey) -> Result<(), Wrong> {
+        self.objects.delete(key).await?;
+        match self.objects.info(key).await? {
+            None => Ok(()),
+            Some(_) => Err(Wrong::Said("what was deleted is still there")),
+        }
+    }
+}
+
+impl Wrong {
+    /// Says what is wrong, and after a semicolon what to do about it.
+    fn words(self) -> String {
+        const LATE: &str =
+            "it took too long; see that the service runs and can be reached from here";
+        match self {
+            Self::Late => LATE.to_owned(),
+            Self::Said(what) => what.to_owned(),
+            Self::Error(error) if error.code().can_retry() => {
+                format!("{error}; see that the service runs and can be reached from here")
+            }
+            Self::Error(error) => error.to_string(),
+            Self::Left { folder, wrong } => {
+                let words = wrong.words();
+                let (what, _) = words.split_once("; ").unwrap_or((&words, ""));
+                format!("{what}; allow to delete, and delete what is left in `{folder}` by hand")
+            }
+        }
     }
 }
 
@@ -234,12 +265,7 @@ impl Step {
             Ok(seen) => {
                 return Self { step, state: StepState::Passed, detail: Some(seen), remedy: None };
             }
-            Err(Wrong::Late) => return Self::late(step),
-            Err(Wrong::Said(what)) => what.to_owned(),
-            Err(Wrong::Error(error)) if error.code().can_retry() => {
-                format!("{error}; see that the service runs and can be reached from here")
-            }
-            Err(Wrong::Error(error)) => error.to_string(),
+            Err(wrong) => wrong.words(),
         };
         // As in every message: what to do about it stands behind the first of these.
         let (detail, remedy) = match wrong.split_once("; ") {
@@ -254,8 +280,7 @@ impl Step {
     }
 
     fn late(step: &'static str) -> Self {
-        let message = "it took too long; see that the service runs and can be reached from here";
-        Self::from(step, Err(Wrong::Said(message)))
+        Self::from(step, Err(Wrong::Late))
     }
 }
 

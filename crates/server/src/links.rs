@@ -19,7 +19,7 @@ use model::limits::{LINK_FILES_MAX, LINK_SECONDS, LINK_SECONDS_MAX};
 use model::link::{Closed, Link, LinkKey, NewLink, OpenLink};
 use model::ports::{AccessError, Links, Runs};
 use model::run::RunStatus;
-use model::{AuditId, Clock, Code, Failure, Fault, LinkId, PortError, RunId, WorkspaceId, digest};
+use model::{AuditId, Clock, Code, Failure, Fault, LinkId, PortError, RunId, WorkspaceId};
 use ring::hmac;
 use run::Destinations;
 use serde::Deserialize;
@@ -388,14 +388,25 @@ impl Asked<'_> {
     async fn open(&self, uri: &Uri) -> Result<(OpenLink, Of), Problem> {
         let core = &self.doors.core;
         let Ok(Query(signed)) = Query::<Signed>::try_from_uri(uri) else { return Err(wrong()) };
-        let guess = digest::sha256_hex(signed.signature.as_bytes());
-        self.client.guesses(self.doors, &guess)?;
-        let prefix = core.minting.at.prefix();
-        let path = uri.path().strip_prefix(prefix).unwrap_or_else(|| uri.path());
+        // No id has any, and not every database takes them.
+        if signed.link.contains(char::is_control) {
+            return Err(wrong());
+        }
         let found = core.minting.links.open_link(&LinkId::new(&*signed.link)).await?;
-        let opened = found.and_then(|open| signed.check(path, &open).map(|of| (open, of)));
-        self.doors.limits.remember(&guess, opened.is_some());
-        opened.ok_or_else(wrong)
+        let opened = found.and_then(|open| {
+            // A proxy may have taken its own path away, or not.
+            let prefix = core.minting.at.prefix();
+            let own = uri.path().strip_prefix(prefix).filter(|own| own.starts_with('/'));
+            let paths = [Some(uri.path()), own];
+            let of = paths.into_iter().flatten().find_map(|path| signed.check(path, &open));
+            of.map(|of| (open, of))
+        });
+        let Some((open, of)) = opened else {
+            self.client.misses(self.doors)?;
+            return Err(wrong());
+        };
+        self.doors.limits.ask_link(&open.link.id)?;
+        Ok((open, of))
     }
 
     /// Answers, and has it in the log.

@@ -149,6 +149,11 @@ impl Download {
         let noted = noted.filter(|noted| how.goes_on && noted.is_of(whole) && partial.exists());
         let is_new = noted.is_none();
         let begun = noted.unwrap_or_else(|| Note::of(whole, how.parallel));
+        if is_new && note.exists() {
+            // Before the bytes that it tells of are.
+            fs::remove_file(&note)?;
+            durable::sync_folder(&note)?;
+        }
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(is_new).open(&partial)?;
         file.set_len(whole.bytes)?;

@@ -11,4 +11,6 @@ CREATE TABLE export_group (
     UNIQUE (workspace, name)
 );
 ALTER TABLE export ADD COLUMN group_name TEXT;
+-- The state that an export had when its dataset left the group; null while it is in.
+ALTER TABLE export ADD COLUMN left_state TEXT;
 CREATE INDEX export_by_group ON export (workspace, group_name) WHERE group_name IS NOT NULL;

@@ -114,6 +114,7 @@ pub(crate) async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Ex
         ..Export::new(workspace, &save.name, save.definition.clone(), truncate(save.now))
     };
     exports::save(tx, &export).await?;
+    look_again(tx, &export.id).await?;
     if !save_pin(&save.schedule) {
         pins::remove(tx, pins::Owner::Cursor(&export.id)).await?;
     }

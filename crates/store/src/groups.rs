@@ -11,7 +11,7 @@ use model::ports::{Groups, LedgerError};
 use model::{GroupId, WorkspaceId};
 
 use crate::Store;
-use crate::database::{Error, Row, Sql, Transaction, args, transact, truncate};
+use crate::database::{Error, Row, Sql, Transaction, args, transact, truncate, word};
 use crate::exports::{self as saved, lock_names};
 use crate::ledger::exports;
 
@@ -101,9 +101,12 @@ async fn save_one(
             ..held
         },
     };
+    let members = with_exports(tx, group.clone()).await?.exports;
+    let is_paused = |one: &Export| one.state == ExportState::Paused;
+    let paused = !members.is_empty() && members.iter().all(is_paused);
     write(tx, &group).await?;
     for one in &save.members {
-        save_member(tx, one, &group).await?;
+        save_member(tx, one, (&group, paused)).await?;
     }
     leave(tx, &group).await?;
     with_exports(tx, group).await
@@ -132,15 +135,23 @@ async fn write(tx: &mut Transaction, group: &Group) -> Result<(), Error> {
 async fn save_member(
     tx: &mut Transaction,
     save: &SaveExport,
-    group: &Group,
+    (group, paused): (&Group, bool),
 ) -> Result<(), LedgerError> {
     let export = match exports::hold(tx, &save.workspace, &save.name).await? {
-        None => saved::create(tx, save).await?,
+        None => {
+            let made = saved::create(tx, save).await?;
+            if paused {
+                // One that comes into a group that is stopped waits with the others.
+                exports::update(tx, &Export { state: ExportState::Paused, ..made.clone() }).await?;
+            }
+            made
+        }
         Some(held) if held.group.as_ref() != Some(&group.name) => {
             return Err(LedgerError::Exists { export: held.name });
         }
         Some(held) => {
-            let held = come_back(tx, held).await?;
+            come_back(tx, &held).await?;
+            let held = exports::by_name(tx, &save.workspace, &save.name).await?;
             let is_as_before = held.definition.difference(&save.definition).is_none()
                 && (&held.schedule, &held.watches) == (&save.schedule, &save.watches);
             if is_as_before && !save.restart {
@@ -155,24 +166,26 @@ async fn save_member(
     Ok(())
 }
 
-/// Lets the export of a dataset that had left run again.
-async fn come_back(tx: &mut Transaction, held: Export) -> Result<Export, Error> {
-    if held.reason.as_deref() != Some(LEFT) {
-        return Ok(held);
-    }
-    let held = Export { state: ExportState::Active, reason: None, ..held };
-    exports::update(tx, &held).await?;
-    Ok(held)
+/// Takes the export of a dataset that had left back as it was; what broke it then may not any more.
+async fn come_back(tx: &mut Transaction, held: &Export) -> Result<(), Error> {
+    let sql = "UPDATE export SET state = CASE left_state WHEN $2 THEN $3 ELSE left_state END,
+                   left_state = NULL, reason = NULL, failures = 0
+               WHERE id = $1 AND left_state IS NOT NULL";
+    let [broken, active] = [ExportState::Broken, ExportState::Active].map(|state| word(&state));
+    tx.execute(sql, args![held.id.as_str(), broken, active]).await?;
+    Ok(())
 }
 
-/// Pauses the exports of datasets that are in the group no more.
+/// Pauses the exports of datasets that are in the group no more. Nothing else of them is written: a run may be moving their cursor.
 async fn leave(tx: &mut Transaction, group: &Group) -> Result<(), LedgerError> {
     let datasets = group.terms.datasets.iter();
     let stay: BTreeSet<String> = datasets.map(|dataset| member(&group.name, dataset)).collect();
+    let sql = "UPDATE export SET left_state = state, state = $2, reason = $3
+               WHERE id = $1 AND left_state IS NULL";
+    let paused = word(&ExportState::Paused);
     for export in exports::of_group(tx, &group.workspace, &group.name).await? {
-        if !stay.contains(&export.name) && export.reason.as_deref() != Some(LEFT) {
-            let (state, reason) = (ExportState::Paused, Some(LEFT.to_owned()));
-            exports::update(tx, &Export { state, reason, ..export }).await?;
+        if !stay.contains(&export.name) {
+            tx.execute(sql, args![export.id.as_str(), &paused, LEFT]).await?;
         }
     }
     Ok(())

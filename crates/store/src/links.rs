@@ -76,10 +76,8 @@ async fn create(tx: &mut Transaction, new: &NewLink) -> Result<(), AccessError> 
     if tx.first(sql, args![workspace, run]).await?.is_none() {
         return Err(not_found("run", run));
     }
-    let sql = "SELECT COUNT(*) AS n FROM link
-               WHERE workspace = $1 AND expires_at > $2 AND revoked_at IS NULL";
-    let open = tx.one(sql, args![workspace, truncate(link.created_at)]).await?;
-    if open.count::<u64>("n")? >= LINKS_MAX {
+    let sql = "SELECT COUNT(*) AS n FROM link WHERE workspace = $1";
+    if tx.one(sql, args![workspace]).await?.count::<u64>("n")? >= LINKS_MAX {
         return Err(AccessError::TooMany { what: "links", max: LINKS_MAX });
     }
     let sql = "INSERT INTO link (id, workspace, run, key, author, created_at, expires_at)

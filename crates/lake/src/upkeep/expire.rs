@@ -170,7 +170,9 @@ async fn check_cursors(
     for pin in lake.catalog.pins(&dataset.workspace, &dataset.id).await? {
         // An open run reads files that stay as long as it does.
         let PinOwner::Export(export) = pin.owner else { continue };
-        let newer = lost.iter().filter(|(commit, _)| **commit > pin.at);
+        let is_needed =
+            |commit: CommitNumber| commit > pin.at && pin.until.is_none_or(|until| commit <= until);
+        let newer = lost.iter().filter(|(commit, _)| is_needed(**commit));
         let rows: u64 = newer.map(|(_, rows)| rows).sum();
         if rows > 0 && pin.since >= oldest {
             return Err(Error::Pinned { export, cursor: pin.at, rows }.into());

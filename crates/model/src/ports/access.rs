@@ -138,7 +138,9 @@ pub enum AccessError {
         name: String,
     },
     /// More than there may be.
-    #[error("the workspace has {max} {what} that are not over; let some end, or revoke them")]
+    #[error(
+        "the workspace has {max} {what}; those that are over are forgotten after a week, make fewer"
+    )]
     TooMany {
         /// `links`.
         what: &'static str,

@@ -199,6 +199,8 @@ pub struct Pin {
     pub owner: PinOwner,
     /// An export needs every row of later commits; a run needs the snapshot at this one.
     pub at: CommitNumber,
+    /// An export needs none after this one.
+    pub until: Option<CommitNumber>,
     /// Since when.
     pub since: DateTime<Utc>,
 }

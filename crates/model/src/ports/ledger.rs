@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::export::{Export, NewRun, Rerun};
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::{CommitNumber, RunId, WorkspaceId};
+use crate::limits::RERUN_PARTS_MAX;
 use crate::part::{Part, PartId, Receipt};
 use crate::run::{FrozenManifest, Intent, Plan, Run, RunState};
 
@@ -254,6 +255,16 @@ pub enum LedgerError {
         /// Where it ends.
         bound: CommitNumber,
     },
+    /// Too many files to be written again.
+    #[error(
+        "the run {run} has {parts} parts, of at most {RERUN_PARTS_MAX} that are written again; deliver its range once more with a new run"
+    )]
+    ManyParts {
+        /// The run.
+        run: RunId,
+        /// Its parts.
+        parts: u64,
+    },
     /// The lower end is above the upper one.
     #[error("the range ends at commit {to}, before it begins at {from}")]
     Backwards {
@@ -407,7 +418,7 @@ impl Failure for LedgerError {
             | Self::Bound { .. }
             | Self::InGroup { .. }
             | Self::State { .. } => Code::Conflict,
-            Self::TooMany { .. } => Code::TooLarge,
+            Self::TooMany { .. } | Self::ManyParts { .. } => Code::TooLarge,
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,
         }

@@ -10,7 +10,7 @@ use crate::ports::AccessError;
 /// Links to the files of runs. Every call is one transaction.
 #[async_trait]
 pub trait Links: Send + Sync {
-    /// Makes a link; `NotFound` without its run, `TooMany` if the workspace has [`crate::limits::LINKS_MAX`] that are not over.
+    /// Makes a link; `NotFound` without its run, `TooMany` if the workspace has [`crate::limits::LINKS_MAX`].
     async fn create_link(&self, new: &NewLink) -> Result<(), AccessError>;
 
     /// Returns a link of the workspace.

@@ -88,9 +88,14 @@ impl Client {
         Ok(())
     }
 
-    /// Lets a secret be looked up by its SHA-256, unless too many that open nothing came from here.
-    pub(crate) fn guesses(&self, doors: &Doors, sha256: &str) -> Result<(), Problem> {
+    /// Lets a token be looked up by its SHA-256, unless too many that open nothing came from here.
+    fn guesses(&self, doors: &Doors, sha256: &str) -> Result<(), Problem> {
         doors.limits.guess(sha256, self.address)
+    }
+
+    /// Counts an address of a link that opened nothing.
+    pub(crate) fn misses(&self, doors: &Doors) -> Result<(), Problem> {
+        doors.limits.miss(self.address)
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::StatusCode;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use model::{Code, TokenId, limits};
+use model::{Code, LinkId, TokenId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
@@ -30,6 +30,10 @@ pub(crate) struct Limits {
     tokens: Option<Rates<TokenId>>,
     /// Tokens that an address tries.
     guesses: Rates<IpAddr>,
+    /// Addresses of links that open nothing, by where they come from.
+    misses: Rates<IpAddr>,
+    /// Requests of a link.
+    links: Rates<LinkId>,
     /// SHA-256 of tokens that opened something lately.
     seen: Mutex<HashSet<String>>,
 }
@@ -45,10 +49,15 @@ impl Limits {
         let rate = NonZeroU32::new(limits::GUESSES_PER_SECOND).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(limits::GUESSES_BURST).unwrap_or(NonZeroU32::MIN);
         let guesses = Quota::per_second(rate).allow_burst(burst);
+        let rate = NonZeroU32::new(limits::LINK_REQUESTS_PER_SECOND).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(limits::LINK_REQUESTS_BURST).unwrap_or(NonZeroU32::MIN);
+        let of_link = Quota::per_second(rate).allow_burst(burst);
         Self {
             places: places.map(|many| Arc::new(Semaphore::new(many.min(Semaphore::MAX_PERMITS)))),
             tokens,
             guesses: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
+            misses: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
+            links: Rates::new(of_link, LinkId::new("")),
             seen: Mutex::default(),
         }
     }
@@ -69,9 +78,28 @@ impl Limits {
         }
         self.guesses.take(&client).map_err(|seconds| {
             let detail =
-                "too many tokens or links were tried from this address; wait, then use one that is valid";
+                "too many tokens were tried from this address; wait, then use one that is valid";
             Problem::with_status(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail)
                 .after(seconds)
+        })
+    }
+
+    /// Counts an address of a link that opened nothing. Whoever has one that does is not held up by them.
+    pub(crate) fn miss(&self, client: IpAddr) -> Result<(), Problem> {
+        self.misses.take(&client).map_err(|seconds| {
+            let detail =
+                "too many links were tried from this address; wait, then use one that is valid";
+            Problem::with_status(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail)
+                .after(seconds)
+        })
+    }
+
+    /// Counts a request of a link.
+    pub(crate) fn ask_link(&self, link: &LinkId) -> Result<(), Problem> {
+        self.links.take(link).map_err(|seconds| {
+            let detail =
+                "this link is asked more often than it may be; wait, and ask for more at once";
+            Problem::new(Code::RateLimited, detail).after(seconds)
         })
     }
 
@@ -101,6 +129,8 @@ impl Limits {
     /// Forgets who has not asked for a while; to be called at intervals.
     pub(crate) fn sweep(&self) {
         self.guesses.sweep();
+        self.misses.sweep();
+        self.links.sweep();
         if let Some(tokens) = &self.tokens {
             tokens.sweep();
         }

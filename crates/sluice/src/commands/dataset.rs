@@ -171,7 +171,7 @@ fn write_health(out: &mut dyn Write, health: &Health) -> io::Result<()> {
         let merged = counted(*merged, "file");
         writeln!(out, "compact  would make {merged} of {}", count(*mergeable))?;
     }
-    for Pin { owner, at, since } in pins {
+    for Pin { owner, at, since, .. } in pins {
         let day = since.format("%Y-%m-%d");
         match owner {
             PinOwner::Export(name) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::ports::{Ledger, Objects, Runs};
 use model::run::RunState;
-use model::{ObjectKey, RunId};
+use model::{ObjectKey, RunId, digest};
 use objects::address::{Address, Stopped, Whole};
 use run::Destinations;
 use url::Url;
@@ -82,6 +82,15 @@ async fn run(app: &App, args: &Get, id: &RunId) -> Result<Vec<Fetched>, Failed> 
             let whole = Whole { bytes: receipt.bytes, sha256: Some(receipt.sha256), tag: None };
             all.push(object(&objects, (receipt.key, whole), args).await?);
         }
+    }
+    if let Some(list) = &manifest.sidecar {
+        let whole = Whole {
+            bytes: list.text.len() as u64,
+            sha256: Some(digest::sha256_hex(list.text.as_bytes())),
+            tag: None,
+        };
+        let key = ObjectKey::new(format!("{}/{}", run.folder(), list.name));
+        all.push(object(&objects, (key, whole), args).await?);
     }
     // Last, as it was delivered: where it is, all is.
     let whole = Whole {

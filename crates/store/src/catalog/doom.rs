@@ -41,7 +41,10 @@ async fn lock(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), Catal
 
 /// Removes the pins of sealed runs whose time is over.
 async fn lapse(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) -> Result<(), Error> {
-    let sql = "DELETE FROM pin WHERE workspace = $1 AND owner_kind = 'kept' AND created_at < $2";
+    // Not of one that is being run again.
+    let sql = "DELETE FROM pin WHERE workspace = $1 AND owner_kind = 'kept' AND created_at < $2
+                   AND NOT EXISTS (SELECT 1 FROM pin r WHERE r.workspace = $1
+                       AND r.owner_kind = 'run' AND r.at_commit = pin.at_commit AND r.head = pin.head)";
     tx.execute(sql, args![workspace.as_str(), spare.kept_since]).await?;
     Ok(())
 }
@@ -61,7 +64,7 @@ async fn merged(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) ->
 }
 
 /// Dooms files whose rows have ended, and those of datasets that were dropped, but for those that the snapshot
-/// of an open run shows; up to `limit` of each.
+/// of an open run shows, or of a backfill that has not come to its end; up to `limit` of each.
 async fn ended(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
@@ -79,6 +82,10 @@ async fn ended(
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE pin.workspace = $1
                          AND pin.owner_kind = 'kept' AND pin.at_commit >= f.added
                          AND pin.at_commit < f.removed)
+                     AND NOT EXISTS (SELECT 1 FROM export e
+                         JOIN pin ON pin.owner = e.id AND pin.owner_kind = 'cursor'
+                         WHERE e.workspace = $1 AND e.bound < f.removed AND e.cursor_commit < e.bound
+                             AND pin.created_at >= $3)
                  ORDER BY f.in_tail LIMIT $4";
     let dropped = "SELECT f.id FROM data_file f JOIN dataset d ON d.id = f.dataset
                    WHERE d.workspace = $1 AND d.dropped_at < $2

@@ -12,7 +12,7 @@ pub(super) async fn of_dataset(
     workspace: &WorkspaceId,
     dataset: &DatasetId,
 ) -> Result<Vec<Pin>, Error> {
-    let exports = "SELECT e.name AS owner, e.definition, p.at_commit, p.created_at
+    let exports = "SELECT e.name AS owner, e.definition, e.bound, p.at_commit, p.created_at
                    FROM pin p JOIN export e ON e.id = p.owner
                    WHERE p.workspace = $1 AND p.owner_kind = 'cursor' AND e.last_run IS NOT NULL
                    ORDER BY p.at_commit, e.name";
@@ -43,5 +43,10 @@ fn reads(row: &Row) -> Result<Option<DatasetId>, Error> {
 
 fn pin(row: &Row, owner: PinOwner) -> Result<Pin, Error> {
     let at = CommitNumber(row.count("at_commit")?);
-    Ok(Pin { owner, at, since: row.at("created_at")? })
+    let until = match owner {
+        PinOwner::Export(_) => row.int_or_null("bound")?,
+        PinOwner::Run(_) => None,
+    };
+    let until = until.map(|bound| CommitNumber(bound.unsigned_abs()));
+    Ok(Pin { owner, at, until, since: row.at("created_at")? })
 }

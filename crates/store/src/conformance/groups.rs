@@ -9,7 +9,7 @@ use model::run::RunState;
 use model::schedule::{Schedule, Trigger};
 use model::{CommitNumber, WorkspaceId};
 
-use super::{Rig, at, definition, refused, workspace};
+use super::{Rig, append, at, definition, incremental, refused, workspace};
 
 fn every(minutes: u32) -> Schedule {
     Schedule { trigger: Trigger::Every { minutes }, ..Schedule::default() }
@@ -112,13 +112,20 @@ pub async fn datasets_come_and_go(rig: &Rig) {
         [("g.orders", ExportState::Active, 1), ("g.late", ExportState::Active, 1)]
     );
     assert_eq!(more.exports[1].cursor, CommitNumber(0));
-    // One that goes stays where it was.
+    // One that goes stays where it was, but for the run that is open.
+    let orders = rig.catalog.dataset(&workspace(), "orders").await.unwrap().id;
+    rig.commit(&append(&orders, 10)).await;
+    let open = rig.open(&incremental("g.orders")).await.lease;
     let less = save(&["late"], &every(7), 3);
     let less = rig.groups.save_group(&less, &Basis::Anything).await.unwrap();
     assert_eq!(of(&less), [("g.late", ExportState::Active, 2)]);
     let gone = rig.ledger.export(&workspace(), "g.orders").await.unwrap();
     assert_eq!((gone.state, gone.cursor), (ExportState::Paused, CommitNumber(2)));
     assert!(gone.reason.unwrap().contains("left the group"));
+    rig.bring(&open, RunState::Sealed).await;
+    // Again changes nothing of what has left.
+    rig.groups.save_group(&save(&["late"], &every(7), 3), &Basis::Anything).await.unwrap();
+    assert_eq!(rig.cursor("g.orders").await, 3);
     // And goes on from there when it comes back.
     let back = save(&["late", "orders"], &every(7), 4);
     let back = rig.groups.save_group(&back, &Basis::Anything).await.unwrap();
@@ -126,5 +133,13 @@ pub async fn datasets_come_and_go(rig: &Rig) {
         of(&back),
         [("g.late", ExportState::Active, 2), ("g.orders", ExportState::Active, 2)]
     );
-    assert_eq!(back.exports[1].cursor, CommitNumber(2));
+    assert_eq!(back.exports[1].cursor, CommitNumber(3));
+    // Whoever was stopped before is so afterwards; who comes into a group that is stopped waits.
+    let paused = ExportState::Paused;
+    rig.groups.set_group_state(&workspace(), "g", paused, at(5)).await.unwrap();
+    for datasets in [&["late"][..], &["late", "orders", "more"]] {
+        let edit = save(datasets, &every(7), 6);
+        let group = rig.groups.save_group(&edit, &Basis::Anything).await.unwrap();
+        assert!(of(&group).iter().all(|(_, state, _)| *state == paused), "{group:?}");
+    }
 }

@@ -187,6 +187,11 @@ pub(super) async fn advance(
         return Ok(Err(CommitNumber(cursor)));
     }
     pins::advance(tx, export, to, now).await?;
+    let sql = "SELECT id FROM export WHERE id = $1 AND bound <= cursor_commit";
+    if tx.first(sql, args![export.as_str()]).await?.is_some() {
+        // It is at its end: nothing that comes is for it.
+        pins::remove(tx, pins::Owner::Cursor(export)).await?;
+    }
     Ok(Ok(()))
 }
 

@@ -48,11 +48,15 @@ pub(super) async fn keep(tx: &mut Transaction, run: &RunId) -> Result<(), Error>
 }
 
 /// Pins for an open run what is kept for a sealed one.
-pub(super) async fn copy(tx: &mut Transaction, old: &RunId, new: &RunId) -> Result<(), Error> {
+pub(super) async fn copy(
+    tx: &mut Transaction,
+    (old, new): (&RunId, &RunId),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let sql = "INSERT INTO pin (owner_kind, owner, workspace, at_commit, created_at, head)
-               SELECT 'run', $2, workspace, at_commit, created_at, head FROM pin
+               SELECT 'run', $2, workspace, at_commit, $3, head FROM pin
                WHERE owner_kind = 'kept' AND owner = $1";
-    tx.execute(sql, args![old.as_str(), new.as_str()]).await?;
+    tx.execute(sql, args![old.as_str(), new.as_str(), now]).await?;
     Ok(())
 }
 

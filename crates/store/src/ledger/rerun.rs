@@ -4,6 +4,7 @@
 //! long as the sealed run's pin is kept.
 
 use model::export::{Advance, NewRun, Rerun};
+use model::limits::RERUN_PARTS_MAX;
 use model::ports::{LedgerError, Opened};
 use model::run::{Plan, Run, RunState};
 
@@ -25,12 +26,16 @@ pub(super) async fn open(tx: &mut Transaction, rerun: &Rerun) -> Result<Opened, 
     let (RunState::Sealed, Some(plan)) = (old.state, &old.plan) else {
         return Err(LedgerError::State { run: old.id, state: old.state, wanted: "be run again" });
     };
+    let parts = parts::sums(tx, &old.id).await?.parts;
+    if parts > RERUN_PARTS_MAX {
+        return Err(LedgerError::ManyParts { run: old.id, parts });
+    }
     if !is_kept(tx, rerun).await? {
         return Err(LedgerError::Gone { run: old.id });
     }
     open::insert(tx, &new, old.export.as_ref(), place, (old.from, old.to)).await?;
     jobs::opened(tx, &new, old.export.as_ref(), place).await?;
-    pins::copy(tx, &old.id, &new.id).await?;
+    pins::copy(tx, (&old.id, &new.id), truncate(new.now)).await?;
     copy(tx, plan, (&old, &new)).await?;
     let run = runs::by_id(tx, &new.workspace, &new.id).await?;
     Ok(Opened { lease: lease::of(&run), run })
