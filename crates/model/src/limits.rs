@@ -138,6 +138,9 @@ pub const LINK_REQUESTS_PER_SECOND: u32 = 100;
 /// Requests of one link at once: each is written to the log of changes.
 pub const LINK_REQUESTS_BURST: u32 = 1000;
 
+/// Versions of a saved export that are kept; older ones are forgotten.
+pub const EXPORT_VERSIONS_MAX: u64 = 1000;
+
 /// Datasets of a group of exports.
 pub const GROUP_DATASETS_MAX: usize = 200;
 

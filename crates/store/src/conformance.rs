@@ -109,7 +109,7 @@ macro_rules! conformance_tests {
             a_slot_becomes_its_run, a_slot_whose_run_failed_is_there_again, one_slot_waits_for_what_there_is,
             windows_have_their_runs_in_order, a_run_that_is_asked_for_comes_first,
             what_may_help_is_tried_again_until_it_breaks, a_paused_export_stays_where_it_is,
-            new_rows_make_an_export_due, an_edit_says_what_it_is_built_on, what_has_delivered_goes_on_or_begins_again,
+            new_rows_make_an_export_due, an_edit_says_what_it_is_built_on, old_versions_are_forgotten, what_has_delivered_goes_on_or_begins_again,
             an_edit_of_the_trigger_leaves_no_gap,
             a_run_is_of_the_newest_version, an_export_may_begin_later_and_end_where_another_goes_on, slots_of_what_is_no_more_are_taken_back);
         $crate::conformance_cases!($on, documents:

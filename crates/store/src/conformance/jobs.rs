@@ -5,7 +5,7 @@ use model::access::Workspace;
 use model::document::Basis;
 use model::export::{Advance, Begin, Export, ExportState, NewRun, OpenSlot, SaveExport};
 use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
-use model::limits::{FAILED_AGAIN_SECONDS, FAILURES_MAX};
+use model::limits::{EXPORT_VERSIONS_MAX, FAILED_AGAIN_SECONDS, FAILURES_MAX};
 use model::ports::LedgerError;
 use model::relation::Source;
 use model::run::RunState;
@@ -377,6 +377,17 @@ pub async fn an_edit_says_what_it_is_built_on(rig: &Rig) {
     assert_eq!(versions(None, 10).await, [new.clone(), old.clone()]);
     assert_eq!((versions(None, 1).await, versions(Some(2), 1).await), (vec![new], vec![old]));
     assert_eq!(rig.found("e").await, second);
+}
+
+pub async fn old_versions_are_forgotten(rig: &Rig) {
+    rig.save(&saving("e", Schedule::default())).await;
+    for _ in 0..EXPORT_VERSIONS_MAX + 1 {
+        let edit = saving("e", Schedule::default());
+        rig.exports.save_export(&edit, &Basis::Anything).await.unwrap();
+    }
+    let kept = rig.exports.export_versions(&workspace(), "e", None, u32::MAX).await.unwrap();
+    assert_eq!(kept.len() as u64, EXPORT_VERSIONS_MAX);
+    assert_eq!(kept.last().unwrap().version, 3);
 }
 
 pub async fn what_has_delivered_goes_on_or_begins_again(rig: &Rig) {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use model::export::{Definition, Export};
-use model::limits::SLOTS_WAITING_MAX;
+use model::limits::{EXPORT_VERSIONS_MAX, SLOTS_WAITING_MAX};
 use model::ports::LedgerError;
 use model::schedule::Schedule;
 use model::{CommitNumber, DatasetId, ExportId, RunId, WorkspaceId};
@@ -95,6 +95,9 @@ pub(crate) async fn note_version(
         (definition_text(&export.definition), schedule_text(&export.schedule));
     let values = args![export.id.as_str(), export.version, definition, schedule, author, now];
     tx.execute(sql, values).await?;
+    let oldest = export.version.saturating_sub(EXPORT_VERSIONS_MAX);
+    let sql = "DELETE FROM export_version WHERE export = $1 AND version <= $2";
+    tx.execute(sql, args![export.id.as_str(), oldest]).await?;
     Ok(())
 }
 
