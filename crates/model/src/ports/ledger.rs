@@ -379,8 +379,10 @@ pub enum LedgerError {
         /// How many.
         most: u64,
     },
-    /// Somebody else took the slot that the run was opened for.
-    #[error("the slot of this run was taken by another process")]
+    /// Somebody else took the slot that the run was opened for, or its export was paused since.
+    #[error(
+        "the slot of this run was taken by another process, or its export does not run by itself any more"
+    )]
     SlotTaken,
     /// The metadata database did not answer or refused.
     #[error("the metadata database failed: {reason}")]

@@ -316,7 +316,13 @@ pub async fn a_paused_export_stays_where_it_is(rig: &Rig) {
     rig.save(&saving("e", windows())).await;
     rig.fire_at("e", hour(1)).await;
     let turn = async |state| rig.exports.set_export_state(&workspace(), "e", state, hour(1)).await;
+    let (_, lease) = rig.claimed(hour(1)).await;
     turn(ExportState::Paused).await.unwrap();
+    // Also one that was taken just before.
+    let slot = OpenSlot { lease: lease.clone(), is_window: true };
+    let late = NewRun { advance: Advance::None, slot: Some(slot), ..incremental("e") };
+    refused!(rig.ledger.open_run(&late).await, LedgerError::SlotTaken);
+    rig.jobs.release(&lease).await.unwrap();
     assert!(rig.waiting_at(hour(5)).await.is_empty());
     assert!(rig.exports.due_exports(hour(5), 10).await.unwrap().is_empty());
     turn(ExportState::Active).await.unwrap();

@@ -3,7 +3,7 @@
 //! The head row is updated first. That reads the head, gives the run its place in the order of opening,
 //! and keeps commits and other openings of the workspace out until the pin is in.
 
-use model::export::{Advance, Export, NewRun};
+use model::export::{Advance, Export, ExportState, NewRun};
 use model::ports::{LedgerError, Opened};
 use model::run::{Run, RunState};
 use model::{CommitNumber, ExportId, WorkspaceId};
@@ -99,6 +99,10 @@ async fn check_saved(
         return Err(LedgerError::Changed { export: saved.name.clone() });
     }
     let asked = new.definition.kept(new.slot.as_ref());
+    // The slot stays until somebody takes the export up again.
+    if new.slot.is_some() && saved.state != ExportState::Active {
+        return Err(LedgerError::SlotTaken);
+    }
     if let Some((property, was, value)) = saved.definition.difference(&asked) {
         // A first use that came to nothing fixes nothing; what somebody saved stays.
         let stays = saved.last_run.is_some()
