@@ -387,7 +387,7 @@ pub async fn an_edit_says_what_it_is_built_on(rig: &Rig) {
 
 pub async fn old_versions_are_forgotten(rig: &Rig) {
     rig.save(&saving("e", Schedule::default())).await;
-    for _ in 0..EXPORT_VERSIONS_MAX + 1 {
+    for _ in 0..=EXPORT_VERSIONS_MAX {
         let edit = saving("e", Schedule::default());
         rig.exports.save_export(&edit, &Basis::Anything).await.unwrap();
     }
