@@ -76,6 +76,10 @@ async fn save_one(
 ) -> Result<GroupExports, LedgerError> {
     lock_names(tx, &save.workspace).await?;
     let held = hold(tx, &save.workspace, &save.name).await?;
+    let paused = match &held {
+        Some(held) => is_paused(&with_exports(tx, held.clone()).await?.exports),
+        None => false,
+    };
     let now = truncate(save.now);
     let group = match (held, basis) {
         (None, Basis::Nothing) => Group {
@@ -101,15 +105,17 @@ async fn save_one(
             ..held
         },
     };
-    let members = with_exports(tx, group.clone()).await?.exports;
-    let is_paused = |one: &Export| one.state == ExportState::Paused;
-    let paused = !members.is_empty() && members.iter().all(is_paused);
     write(tx, &group).await?;
     for one in &save.members {
         save_member(tx, one, (&group, paused)).await?;
     }
     leave(tx, &group).await?;
     with_exports(tx, group).await
+}
+
+/// Whether a group is stopped: all of its exports are.
+fn is_paused(members: &[Export]) -> bool {
+    !members.is_empty() && members.iter().all(|one| one.state == ExportState::Paused)
 }
 
 async fn write(tx: &mut Transaction, group: &Group) -> Result<(), Error> {
@@ -150,7 +156,7 @@ async fn save_member(
             return Err(LedgerError::Exists { export: held.name });
         }
         Some(held) => {
-            come_back(tx, &held).await?;
+            come_back(tx, save, (&held, paused)).await?;
             let held = exports::by_name(tx, &save.workspace, &save.name).await?;
             let is_as_before = held.definition.difference(&save.definition).is_none()
                 && (&held.schedule, &held.watches) == (&save.schedule, &save.watches);
@@ -166,13 +172,22 @@ async fn save_member(
     Ok(())
 }
 
-/// Takes the export of a dataset that had left back as it was; what broke it then may not any more.
-async fn come_back(tx: &mut Transaction, held: &Export) -> Result<(), Error> {
-    let sql = "UPDATE export SET state = CASE left_state WHEN $2 THEN $3 ELSE left_state END,
-                   left_state = NULL, reason = NULL, failures = 0
-               WHERE id = $1 AND left_state IS NOT NULL";
-    let [broken, active] = [ExportState::Broken, ExportState::Active].map(|state| word(&state));
-    tx.execute(sql, args![held.id.as_str(), broken, active]).await?;
+/// Takes the export of a dataset that had left back: it runs if it did, or if it was broken, unless the group is stopped.
+async fn come_back(
+    tx: &mut Transaction,
+    save: &SaveExport,
+    (held, paused): (&Export, bool),
+) -> Result<(), LedgerError> {
+    let sql = "SELECT left_state FROM export WHERE id = $1";
+    let row = tx.one(sql, args![held.id.as_str()]).await?;
+    let Some(left) = row.text_or_null("left_state")? else { return Ok(()) };
+    let sql = "UPDATE export SET left_state = NULL, reason = NULL, failures = 0 WHERE id = $1";
+    tx.execute(sql, args![held.id.as_str()]).await?;
+    if !paused && left != word(&ExportState::Paused) {
+        // As if it was resumed: what was committed meanwhile is looked for.
+        let name = (&save.workspace, save.name.as_str());
+        saved::set_state(tx, name, ExportState::Active, save.now).await?;
+    }
     Ok(())
 }
 

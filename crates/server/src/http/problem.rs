@@ -121,6 +121,11 @@ impl Problem {
         Self::new(Code::Internal, "the server failed; its log says more under this request's id")
     }
 
+    /// Whether it is the server that fails.
+    pub(crate) fn is_bug(&self) -> bool {
+        self.code == Code::Internal
+    }
+
     /// Returns the code as programs read it.
     pub(crate) fn code(&self) -> &'static str {
         word(self.code)
@@ -332,7 +337,7 @@ fn status(code: Code) -> StatusCode {
 }
 
 /// Returns a code as programs read it.
-pub(crate) fn word(code: Code) -> &'static str {
+fn word(code: Code) -> &'static str {
     match code {
         Code::Invalid => "invalid",
         Code::Unauthenticated => "unauthenticated",

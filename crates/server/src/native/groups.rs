@@ -8,9 +8,9 @@ use model::document::Basis;
 use model::export::{Export, ExportState};
 use model::format::FormatSpec;
 use model::group::{Group, GroupExports, GroupTerms};
+use model::names;
 use model::relation::Selection;
 use model::schedule::Schedule;
-use model::{Code, names};
 use run::AskedGroup;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -257,7 +257,7 @@ pub(super) async fn run(
         items.push(match Box::pin(saved::run_one(&core, &caller, export, key)).await {
             Ok(run) => GroupRun { export: name, run: Some(run), code: None, detail: None },
             // It is the server that fails, not one of them.
-            Err(problem) if problem.code() == word_of_bug() => return Err(problem),
+            Err(problem) if problem.is_bug() => return Err(problem),
             Err(problem) => {
                 let detail = Some(problem.detail().to_owned());
                 GroupRun { export: name, run: None, code: Some(problem.code()), detail }
@@ -265,8 +265,4 @@ pub(super) async fn run(
         });
     }
     Ok(Json(GroupRuns { items }))
-}
-
-fn word_of_bug() -> &'static str {
-    crate::http::problem::word(Code::Internal)
 }

@@ -313,13 +313,7 @@ fn a_group_runs_its_datasets_together_and_takes_in_more() {
     assert_eq!(names(&saved.ok(201)), ["nightly.a"]);
     world.set(at("2026-03-01T03:00:01Z"));
     let cursor = |export: &str| server.export(export)["cursor"].as_u64().expect("a number");
-    let delivered = |export: &str| {
-        (0..LOOKS_MAX).find(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            cursor(export) > 0
-        })
-    };
-    delivered("nightly.a").expect("it ran by itself");
+    server.until("it ran by itself", |_| cursor("nightly.a") > 0);
     let edited = put(&group(&["a", "b"]), ("if-match", &saved.etag));
     assert_eq!(names(&edited.ok(200)), ["nightly.a", "nightly.b"]);
     put(&group(&["b"]), ("if-match", &saved.etag)).problem(412, "conflict", &["read it again"]);
@@ -329,7 +323,7 @@ fn a_group_runs_its_datasets_together_and_takes_in_more() {
     let ran = server.send("POST", path, (&server.admin, &once), b"").ok(200);
     let runs = ran["items"].as_array().expect("a list");
     assert!(runs.iter().all(|one| one["run"].is_string()) && runs.len() == 2, "{ran}");
-    delivered("nightly.b").expect("all of its rows");
+    server.until("all of its rows", |_| cursor("nightly.b") > 0);
     let again = server.send("POST", path, (&server.admin, &once), b"").ok(200);
     assert_eq!(again, ran);
     // An export of a group is the group's.

@@ -142,4 +142,18 @@ pub async fn datasets_come_and_go(rig: &Rig) {
         let group = rig.groups.save_group(&edit, &Basis::Anything).await.unwrap();
         assert!(of(&group).iter().all(|(_, state, _)| *state == paused), "{group:?}");
     }
+    // So does one that ran when it left.
+    rig.groups.set_group_state(&workspace(), "g", ExportState::Active, at(7)).await.unwrap();
+    let edit = |datasets: &[&str]| save(datasets, &every(7), 8);
+    rig.groups.save_group(&edit(&["late", "more"]), &Basis::Anything).await.unwrap();
+    rig.groups.set_group_state(&workspace(), "g", paused, at(9)).await.unwrap();
+    let back = edit(&["late", "orders", "more"]);
+    let back = rig.groups.save_group(&back, &Basis::Anything).await.unwrap();
+    assert!(of(&back).iter().all(|(_, state, _)| *state == paused), "{back:?}");
+    // Nothing but what had left makes no group that is stopped.
+    rig.groups.set_group_state(&workspace(), "g", ExportState::Active, at(10)).await.unwrap();
+    for datasets in [&["late"][..], &["orders", "new"]] {
+        let group = rig.groups.save_group(&edit(datasets), &Basis::Anything).await.unwrap();
+        assert!(of(&group).iter().all(|(_, state, _)| *state == ExportState::Active), "{group:?}");
+    }
 }
