@@ -2,13 +2,14 @@
 //!
 //! Contract: a file has its name once it is whole, its sum is right and it is durable. Until then its bytes are in
 //! `NAME.partial`, and how far each piece has come in `NAME.partial.json`, which never tells of bytes that are not on disk.
-//! So a download that was killed goes on where it was, and what has changed meanwhile is not mixed with what was there.
+//! So a download that was killed goes on where it was, and what has changed meanwhile is not mixed with what was there. One
+//! process at a time fetches a file, and no byte is written to a file that has its name.
 
 mod source;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,7 +120,64 @@ async fn there(path: &Path, whole: &Whole, how: How) -> Result<Fetched, Failed> 
         let message = format!("`{shown}` is there already and is another file; move it away");
         return Err(Failed::request(message));
     }
+    let Beside { partial, note } = Beside::of(path);
+    let file = |path: &Path| fs::metadata(path).ok().map(|file| file.ino());
+    if file(&partial) == file(path) {
+        // Killed after it had its name.
+        remove(&note)?;
+        remove(&partial)?;
+    }
     Ok(Fetched { path: path.to_owned(), bytes, new_bytes: 0, sha256, verified: true })
+}
+
+/// Where the bytes of a file are until it is whole, and how far it is.
+struct Beside {
+    partial: PathBuf,
+    note: PathBuf,
+}
+
+impl Beside {
+    fn of(path: &Path) -> Self {
+        let named = |end: &str| {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(end);
+            path.with_file_name(name)
+        };
+        Self { partial: named(".partial"), note: named(".partial.json") }
+    }
+}
+
+/// Opens the file for bytes that come, for this process alone.
+fn take(partial: &Path) -> Result<File, Failed> {
+    loop {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(partial)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let shown = partial.display();
+                let message = format!("another process writes `{shown}`; wait for it, or stop it");
+                return Err(Failed::request(message));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let held = file.metadata()?;
+        if !fs::metadata(partial).is_ok_and(|named| named.ino() == held.ino()) {
+            // Whoever had it has given it its name meanwhile.
+            continue;
+        }
+        if held.nlink() == 1 {
+            return Ok(file);
+        }
+        // It is whole, and has its name: killed before this one was taken away.
+        remove(partial)?;
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A download under way.
@@ -135,18 +193,16 @@ struct Download {
 impl Download {
     /// Takes up what is there, or begins.
     fn open(path: &Path, whole: &Whole, how: How) -> Result<Self, Failed> {
-        let beside = |end: &str| {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(end);
-            path.with_file_name(name)
-        };
-        let (partial, note) = (beside(".partial"), beside(".partial.json"));
+        let Beside { partial, note } = Beside::of(path);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
+        let file = take(&partial)?;
+        let length = file.metadata()?.len();
         let noted =
             fs::read(&note).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-        let noted = noted.filter(|noted| how.goes_on && noted.is_of(whole) && partial.exists());
+        let noted =
+            noted.filter(|noted| how.goes_on && noted.is_of(whole) && length == whole.bytes);
         let is_new = noted.is_none();
         let begun = noted.unwrap_or_else(|| Note::of(whole, how.parallel));
         if is_new && note.exists() {
@@ -154,8 +210,9 @@ impl Download {
             fs::remove_file(&note)?;
             durable::sync_folder(&note)?;
         }
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(is_new).open(&partial)?;
+        if is_new {
+            file.set_len(0)?;
+        }
         file.set_len(whole.bytes)?;
         let at = begun.pieces.iter().map(|piece| AtomicU64::new(piece.at)).collect();
         Ok(Self { partial, note, file: Arc::new(file), begun, at })
@@ -214,8 +271,8 @@ impl Download {
 
     /// Takes away what is there of it.
     fn forget(&self) -> io::Result<()> {
-        fs::remove_file(&self.note)?;
-        fs::remove_file(&self.partial)
+        remove(&self.note)?;
+        remove(&self.partial)
     }
 
     /// Gives it its name.
@@ -382,5 +439,45 @@ mod tests {
         assert!(!broken.is_of(&whole(9)));
         broken.pieces.clear();
         assert!(!broken.is_of(&whole(9)));
+    }
+
+    const HOW: How = How { goes_on: true, parallel: 2 };
+
+    #[test]
+    fn a_file_that_has_its_name_is_not_written_any_more() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, moved) = (dir.path().join("f"), dir.path().join("moved"));
+        // As a process leaves it that was killed between giving the name and taking away the other, before somebody moves the file.
+        fs::write(dir.path().join("f.partial"), b"delivered").expect("written");
+        fs::hard_link(dir.path().join("f.partial"), &moved).expect("linked");
+        let next = Download::open(&path, &whole(9), HOW).expect("open");
+        next.file.write_all_at(b"something", 0).expect("written");
+        assert_eq!(fs::read(&moved).expect("there"), b"delivered");
+        next.keep(&path).expect("kept");
+        assert_eq!(fs::read(&path).expect("there"), b"something");
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn one_process_at_a_time_fetches_a_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("f");
+        let one = Download::open(&path, &whole(9), HOW).expect("open");
+        let other = Download::open(&path, &whole(9), HOW).map(drop);
+        assert!(other.expect_err("refused").message().contains("another process"));
+        drop(one);
+        Download::open(&path, &whole(9), HOW).expect("open");
+    }
+
+    #[tokio::test]
+    async fn what_was_left_over_is_taken_away() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, partial) = (dir.path().join("f"), dir.path().join("f.partial"));
+        fs::write(&path, b"delivered").expect("written");
+        fs::hard_link(&path, &partial).expect("linked");
+        let sha256 = Some(hex(&Sha256::digest(b"delivered")));
+        let same = Whole { sha256, ..whole(9) };
+        there(&path, &same, HOW).await.expect("the same");
+        assert!(path.exists() && !partial.exists());
     }
 }
