@@ -7,6 +7,7 @@ mod bind;
 mod copy;
 mod files;
 mod ingest;
+mod intake;
 mod read;
 mod session;
 mod sql;

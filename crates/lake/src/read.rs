@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{Lake, threads};
 use decode::{Batches, Group, Piece, Source};
+pub(crate) use file::LakeFile;
 pub(crate) use mapper::Mapper;
 
 /// Batches that wait between two tasks.

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod format;
 pub mod group;
 pub mod ids;
+pub mod into;
 pub mod job;
 pub mod limits;
 pub mod link;

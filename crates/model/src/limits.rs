@@ -74,6 +74,12 @@ pub const PARTS_MAX: usize = 1_000_000;
 /// Parts written to the ledger in one transaction.
 pub const PARTS_PER_INSERT: usize = 500;
 
+/// Files that a run may deliver into a dataset: all of them are listed in one transaction.
+pub const INTO_FILES_MAX: u64 = 10_000;
+
+/// Batches that a run may deliver into a dataset: each is a commit of that transaction.
+pub const INTO_BATCHES_MAX: u64 = 1000;
+
 /// Files that a manifest lists inside itself; a larger list goes to a JSON Lines sidecar.
 pub const MANIFEST_FILES_MAX: usize = 50_000;
 

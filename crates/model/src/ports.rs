@@ -1,7 +1,7 @@
 //! The traits between crates: what each crate offers to the others.
 //!
 //! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Groups`], [`Jobs`] and [`Duties`]; `objects` has [`Objects`]; `lake` is [`Relations`],
-//! [`Ingest`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
+//! [`Ingest`], [`Intake`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
 
@@ -12,6 +12,7 @@ mod duties;
 mod encoder;
 mod exports;
 mod groups;
+mod intake;
 mod jobs;
 mod lake;
 mod ledger;
@@ -28,6 +29,7 @@ pub use duties::Duties;
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
 pub use exports::Exports;
 pub use groups::Groups;
+pub use intake::{Arrival, Intake};
 pub use jobs::Jobs;
 pub use lake::{
     Bind, Bound, Compacted, Damage, Expired, Health, Import, ImportContent, ImportFile,

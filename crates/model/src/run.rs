@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::export::{Advance, Definition};
 use crate::format::Encoding;
 use crate::ids::{CommitNumber, ExportId, ObjectKey, RunId, WorkspaceId};
+use crate::into::IntoDataset;
 use crate::relation::BoundRelation;
 
 /// Where a run stands.
@@ -119,8 +120,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Returns the run's folder, relative to the destination's root: `<export or relation>/<run id>`.
+    /// Returns the run's folder, relative to the destination's root: `<export or relation>/<run id>`, and in the lake
+    /// the id alone, since names may hold what its keys do not.
     pub fn folder(&self) -> String {
+        if IntoDataset::of(&self.definition.destination).is_some() {
+            return self.id.to_string();
+        }
         let name = self.export_name.as_deref();
         let name = name.unwrap_or_else(|| self.definition.relation.source.label());
         format!("{name}/{}", self.id)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::export::{Advance, Definition, NewRun, OpenSlot, RunKey};
-use model::ports::{Encoder, Ledger, Objects, Opened, Relations};
+use model::ports::{Encoder, Intake, Ledger, Objects, Opened, Relations};
 use model::run::{FrozenManifest, Run};
 use model::{Clock, CommitNumber, ObjectKey, RunId, WorkspaceId, limits};
 
@@ -29,6 +29,8 @@ pub struct Ports {
     pub encoder: Arc<dyn Encoder>,
     /// Places.
     pub destinations: Arc<dyn Destinations>,
+    /// Datasets as places.
+    pub intake: Arc<dyn Intake>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Pauses.

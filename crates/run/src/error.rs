@@ -81,6 +81,26 @@ pub enum Error {
         /// The encoder at hand.
         here: String,
     },
+    /// More files than one transaction brings.
+    #[error(
+        "the run has more than {most} files for the dataset `{dataset}`, which can be seen all at once; let files have more rows, or take a smaller range"
+    )]
+    ManyFiles {
+        /// The dataset.
+        dataset: String,
+        /// How many there may be.
+        most: u64,
+    },
+    /// Its rows are in a dataset.
+    #[error(
+        "the rows of the run {run} are in the dataset `{dataset}`, where they would come twice; export that dataset, or deliver the range `again`"
+    )]
+    InDataset {
+        /// The run.
+        run: RunId,
+        /// The dataset.
+        dataset: String,
+    },
     /// A sealed run that another version of the program wrote.
     #[error(
         "the run {run} was written by another version of the program, which this one cannot write byte by byte; deliver its range once more with a new run"
@@ -248,8 +268,10 @@ impl Failure for Error {
             | Self::Name(_)
             | Self::NothingToWatch => Code::Invalid,
             Self::EncoderGone { .. } => Code::Gone,
+            Self::ManyFiles { .. } => Code::TooLarge,
             Self::WindowNotOver { .. }
             | Self::WasStaged { .. }
+            | Self::InDataset { .. }
             | Self::Over { .. }
             | Self::Cancelled { .. }
             | Self::NothingBefore { .. }
@@ -279,6 +301,8 @@ impl Failure for Error {
             | Self::Cancelled { .. }
             | Self::EncoderGone { .. }
             | Self::WasStaged { .. }
+            | Self::InDataset { .. }
+            | Self::ManyFiles { .. }
             | Self::NothingBefore { .. }
             | Self::Backfilled { .. }
             | Self::OtherBackfill { .. }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use model::export::{Advance, Definition, Export, Meaning};
 use model::format::Encoding;
+use model::into::IntoDataset;
 use model::limits::PARTS_PER_INSERT;
 use model::part::{Input, Part, PartId};
 use model::ports::{Bind, LedgerError, NameContext, Stage};
@@ -19,6 +20,7 @@ use crate::coordinator::{Coordinator, Request};
 use crate::draft::{Draft, draft};
 use crate::error::Error;
 use crate::retry::patiently;
+use crate::seal::check_files;
 use crate::session::Session;
 
 /// What an export would do.
@@ -144,6 +146,11 @@ impl Coordinator {
             opened_at: run.at,
         };
         let names = draft.names(&*self.ports.encoder, &context)?;
+        if let Some(into) = IntoDataset::of(&definition.destination) {
+            check_files(&into, u64::from(draft.parts))?;
+            let form = (&draft.relation.output, &draft.encoding);
+            self.ports.intake.check(&into, &bind, form).await?;
+        }
         Ok(Probe { bind, draft, names, definition })
     }
 

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use model::export::{Rerun, RunKey};
+use model::into::IntoDataset;
 use model::run::Run;
 use model::{RunId, WorkspaceId};
 
@@ -26,6 +27,9 @@ impl Coordinator {
     ) -> Result<Run, Error> {
         let Self { ports, settings } = self;
         let old = ports.ledger.run(workspace, of).await?;
+        if let Some(into) = IntoDataset::of(&old.definition.destination) {
+            return Err(Error::InDataset { run: old.id, dataset: into.dataset });
+        }
         if let Some(plan) = &old.plan {
             if plan.relation.table.dataset.is_none() {
                 return Err(Error::WasStaged { run: old.id });

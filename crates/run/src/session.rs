@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::ObjectKey;
+use model::into::IntoDataset;
 use model::limits::{LEASE_SECONDS, REASON_CHARS_MAX};
 use model::ports::{Lease, LedgerError, Objects, Opened};
 use model::run::{Run, RunState};
@@ -187,6 +188,9 @@ async fn work_on(session: Arc<Session>) -> Result<Run, Error> {
     let plan = Arc::new(plan);
     work::run_parts(&session, &plan).await?;
     session.check()?;
+    if let Some(into) = IntoDataset::of(&run.definition.destination) {
+        return seal::into_dataset(&session, &plan, &into).await;
+    }
     seal::freeze(&session, &plan).await?;
     seal::finish(&session).await
 }

@@ -1,6 +1,7 @@
 //! Files of sealed runs, as doors and links give them out.
 
 use bytes::Bytes;
+use model::into::IntoDataset;
 use model::part::Receipt;
 use model::ports::{LedgerError, Runs};
 use model::run::{RunState, RunStatus};
@@ -64,7 +65,11 @@ pub(crate) async fn held(
     if status.state != RunState::Sealed {
         return Err(Error::NotSealed { run: status.id, state: status.state });
     }
-    if !destinations.is_managed(&status.definition.destination) {
+    let destination = &status.definition.destination;
+    if let Some(into) = IntoDataset::of(destination) {
+        return Err(Error::InDataset { run: status.id, dataset: into.dataset });
+    }
+    if !destinations.is_managed(destination) {
         return Err(Error::Elsewhere { run: status.id });
     }
     Ok(status)
@@ -105,6 +110,16 @@ pub enum Error {
         /// The run.
         run: RunId,
     },
+    /// They became rows.
+    #[error(
+        "the rows of the run {run} are in the dataset `{dataset}`, as a batch with its id; ask for rows there, or export that dataset"
+    )]
+    InDataset {
+        /// The run.
+        run: RunId,
+        /// The dataset.
+        dataset: String,
+    },
     /// A number that none of its files has.
     #[error("the run {run} has no file {number}; it has {files}")]
     NoFile {
@@ -134,7 +149,9 @@ impl Error {
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
-            Self::NotSealed { .. } | Self::Elsewhere { .. } => Code::Conflict,
+            Self::NotSealed { .. } | Self::Elsewhere { .. } | Self::InDataset { .. } => {
+                Code::Conflict
+            }
             Self::NoFile { .. } => Code::NotFound,
             Self::Ledger(error) => error.code(),
             Self::Destination(error) => error.code(),
@@ -143,7 +160,10 @@ impl Failure for Error {
 
     fn fault(&self) -> Fault {
         match self {
-            Self::NotSealed { .. } | Self::Elsewhere { .. } | Self::NoFile { .. } => Fault::Request,
+            Self::NotSealed { .. }
+            | Self::Elsewhere { .. }
+            | Self::InDataset { .. }
+            | Self::NoFile { .. } => Fault::Request,
             Self::Ledger(error) => error.fault(),
             Self::Destination(error) => error.fault(),
         }

@@ -22,7 +22,7 @@ use crate::folder::{Folder, Scratch};
 use crate::keys::KeyPlace;
 use crate::liveness::FileLocks;
 use crate::output::Output;
-use crate::places::{Managed, Places, Who};
+use crate::places::{Files, Places, Who};
 use crate::rules::TenantRules;
 
 /// How far a server's threads of heavy work step back behind those that answer: a tenth of their share.
@@ -48,8 +48,8 @@ pub(crate) struct App {
     pub(crate) keys: KeyPlace,
     /// Which destinations tenants may have.
     pub(crate) rules: TenantRules,
-    /// Where managed destinations lie.
-    pub(crate) managed: Managed,
+    /// Where files lie that the server keeps.
+    pub(crate) files: Files,
     /// How the API is served.
     pub(crate) server: config::Server,
     /// Days for which a sealed run can be run again.
@@ -91,7 +91,10 @@ impl App {
         let place = place(&config.lake)?;
         let bucket = place.as_ref().map(|place| destinations::bucket(place, &Egress::everywhere()));
         let bucket = bucket.transpose()?;
-        let managed = place.map_or_else(|| Managed::Folder(folder.managed()), Managed::Beside);
+        let files = place.map_or_else(
+            || Files::Folders { managed: folder.managed(), lake: folder.lake() },
+            Files::Bucket,
+        );
         let (objects, reader): (Arc<dyn Objects>, Arc<dyn ObjectStore>) = match &bucket {
             Some(bucket) => (Arc::new(bucket.clone()), bucket.reader()),
             None => (Arc::new(Local::new(folder.lake())), Arc::new(local(&folder)?)),
@@ -118,7 +121,7 @@ impl App {
             formats: Arc::new(Formats::with_threads(threads, begin)),
             keys,
             rules,
-            managed,
+            files,
             server: config.server,
             rerun_days: config.export.rerun_days,
             threads,
@@ -167,7 +170,7 @@ impl App {
     /// Returns the places where runs deliver.
     pub(crate) fn places(&self, who: Who) -> Places {
         let (named, rules) = (self.store.clone(), self.rules.clone());
-        Places { named, rules, managed: self.managed.clone(), who }
+        Places { named, rules, files: self.files.clone(), who }
     }
 
     /// Returns what runs exports.
@@ -187,6 +190,7 @@ impl App {
             relations: self.lake.clone(),
             encoder,
             destinations: Arc::new(self.places(who)),
+            intake: self.lake.clone(),
             clock: self.clock.clone(),
             pauses: Arc::new(TokioPauses),
             liveness: Arc::new(self.locks.clone()),

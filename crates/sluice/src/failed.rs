@@ -122,6 +122,7 @@ from_failures! {
     export::verify::Error,
     model::destination::BadTerms,
     objects::egress::Error,
+    model::into::BadInto,
     model::names::BadName,
     model::ports::AccessError,
     model::ports::CatalogError,

@@ -3,13 +3,14 @@
 //! Contract: a command may deliver wherever the operator may write, and what a URL does not say is taken from the
 //! environment. Over HTTP a workspace delivers to its managed destination or to one that it has a name for, by the rules
 //! for tenants, which are looked at again each time. A managed destination is a folder of its own beside the lake's
-//! data files, in the data folder or in the bucket.
+//! data files, in the data folder or in the bucket. A dataset of the workspace is a destination for both.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use export::destinations::{self, Place};
+use model::into::IntoDataset;
 use model::ports::{Objects, Places as Named};
 use model::{Code, Fault, PortError, WorkspaceId};
 use objects::{Egress, Local, Veiled};
@@ -33,19 +34,24 @@ pub(crate) struct Places {
     pub(crate) named: Arc<dyn Named>,
     /// What those have to keep to.
     pub(crate) rules: TenantRules,
-    /// Where managed destinations lie.
-    pub(crate) managed: Managed,
+    /// Where files lie that the server keeps.
+    pub(crate) files: Files,
     /// Who asks.
     pub(crate) who: Who,
 }
 
-/// Where managed destinations lie, a folder for each workspace.
+/// Where files lie that the server keeps: the lake's, and those of managed destinations, a folder for each workspace.
 #[derive(Clone, Debug)]
-pub(crate) enum Managed {
-    /// Below a folder.
-    Folder(PathBuf),
-    /// Below the place in which the lake's data files are.
-    Beside(Place),
+pub(crate) enum Files {
+    /// On this machine.
+    Folders {
+        /// All managed destinations.
+        managed: PathBuf,
+        /// The lake.
+        lake: PathBuf,
+    },
+    /// In the place of the lake.
+    Bucket(Place),
 }
 
 /// Who asks for a place.
@@ -64,9 +70,9 @@ impl Places {
         workspace: &WorkspaceId,
         url: &str,
     ) -> Result<Option<PathBuf>, PortError> {
-        match (&self.managed, url) {
-            (Managed::Folder(all), MANAGED) => Ok(Some(all.join(folder(workspace)?))),
-            (_, url) if url == MANAGED || url.starts_with(NAMED) => Ok(None),
+        match (&self.files, url) {
+            (Files::Folders { managed, .. }, MANAGED) => Ok(Some(managed.join(folder(workspace)?))),
+            (_, url) if is_within(url) => Ok(None),
             _ => match destinations::local_path(url) {
                 Ok(path) => Ok(Some(path)),
                 Err(destinations::Error::NotLocal { .. }) => Ok(None),
@@ -77,23 +83,30 @@ impl Places {
 
     /// Refuses a URL of a tenant's: places are named there.
     fn check(&self, url: &str) -> Result<(), PortError> {
-        if self.who == Who::Operator || url == MANAGED || url.starts_with(NAMED) {
+        if self.who == Who::Operator || is_within(url) {
             return Ok(());
         }
-        let message = "a run delivers to `managed`, or to `destination:` and the name of a destination; make one with the URL";
+        let message = "a run delivers to `managed`, to `destination:` and the name of a destination, or to `dataset:` and the name of a dataset; make a destination with the URL";
         Err(PortError::new(Code::Invalid, Fault::Request, message))
     }
 
     /// Veiled, because whoever reads why a run failed need not know where the server keeps its files.
     fn open_managed(&self, workspace: &WorkspaceId) -> Result<Arc<dyn Objects>, PortError> {
         let folder = folder(workspace)?;
-        let objects: Arc<dyn Objects> = match &self.managed {
-            Managed::Folder(all) => Arc::new(Local::new(all.join(folder))),
-            Managed::Beside(lake) => {
-                let url = format!("{}/managed/{folder}", lake.url.trim_end_matches('/'));
-                let place = Place { url, ..lake.clone() };
-                destinations::open(&place, &Egress::everywhere())?
-            }
+        let objects: Arc<dyn Objects> = match &self.files {
+            Files::Folders { managed, .. } => Arc::new(Local::new(managed.join(folder))),
+            Files::Bucket(lake) => below(lake, &format!("managed/{folder}"))?,
+        };
+        Ok(Arc::new(Veiled::new(objects)))
+    }
+
+    /// Where the lake takes what runs deliver into datasets; as little of it is told.
+    fn open_lake(&self, workspace: &WorkspaceId) -> Result<Arc<dyn Objects>, PortError> {
+        folder(workspace)?;
+        let folder = IntoDataset::folder(workspace);
+        let objects: Arc<dyn Objects> = match &self.files {
+            Files::Folders { lake, .. } => Arc::new(Local::new(lake.join(folder))),
+            Files::Bucket(lake) => below(lake, &folder)?,
         };
         Ok(Arc::new(Veiled::new(objects)))
     }
@@ -110,6 +123,17 @@ impl Places {
     }
 }
 
+/// Returns whether a URL names a place of the workspace's own.
+fn is_within(url: &str) -> bool {
+    url == MANAGED || url.starts_with(NAMED) || IntoDataset::of(url).is_some()
+}
+
+/// Opens a folder of the bucket in which the lake is.
+fn below(lake: &Place, folder: &str) -> Result<Arc<dyn Objects>, PortError> {
+    let url = format!("{}/{folder}", lake.url.trim_end_matches('/'));
+    Ok(destinations::open(&Place { url, ..lake.clone() }, &Egress::everywhere())?)
+}
+
 /// Returns the folder of a workspace: minted by us, but a path is made of it.
 fn folder(workspace: &WorkspaceId) -> Result<&str, PortError> {
     let name = workspace.as_str();
@@ -124,6 +148,9 @@ fn folder(workspace: &WorkspaceId) -> Result<&str, PortError> {
 #[async_trait]
 impl Destinations for Places {
     async fn resolve(&self, workspace: &WorkspaceId, named: &str) -> Result<String, PortError> {
+        if let Some(into) = IntoDataset::parse(named) {
+            return Ok(into?.to_string());
+        }
         let url = if named == MANAGED_NAME { MANAGED } else { named };
         self.check(url)?;
         if let Some(name) = url.strip_prefix(NAMED) {
@@ -148,6 +175,9 @@ impl Destinations for Places {
         }
         if let Some(name) = url.strip_prefix(NAMED) {
             return self.open_named(workspace, name).await;
+        }
+        if IntoDataset::of(url).is_some() {
+            return self.open_lake(workspace);
         }
         let place = Place::from_environment(url, |name| std::env::var(name).ok())?;
         Ok(destinations::open(&place, &Egress::everywhere())?)

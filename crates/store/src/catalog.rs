@@ -30,6 +30,23 @@ use crate::names::nearest;
 pub(crate) use batches::no_batch;
 pub(crate) use group::Queues;
 
+/// Keeps commits and openings of runs of a workspace out until the transaction ends.
+pub(crate) async fn lock(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+) -> Result<(), CatalogError> {
+    doom::lock(tx, workspace).await
+}
+
+/// Makes a commit as part of a transaction; `false` if it was made before, and then the transaction is to be undone.
+pub(crate) async fn commit(
+    tx: &mut Transaction,
+    new: &NewCommit,
+    now: DateTime<Utc>,
+) -> Result<bool, CatalogError> {
+    Ok(matches!(commits::commit(tx, new, now).await?, commits::Made::Now(_)))
+}
+
 /// Returns datasets of every workspace in the order of their ids, with what of them is in the tail.
 pub(crate) async fn every_dataset(
     tx: &mut Transaction,

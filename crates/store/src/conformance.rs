@@ -95,6 +95,7 @@ macro_rules! conformance_tests {
         $crate::conformance_cases!($on, ledger:
             parts_read_back_in_order, parts_must_stay_equal, plans_must_balance,
             a_part_is_split_in_the_ledger, unbalanced_receipts_are_refused, freezing_checks_the_sums,
+            a_run_into_a_dataset_is_sealed_by_its_commit,
             a_part_of_which_no_row_came_out_is_no_file,
             sealing_moves_the_cursor, again_leaves_the_cursor, calls_repeat, intents_are_kept,
             a_lease_in_force_is_respected, an_older_lease_changes_nothing, cancelling_is_asked_once,

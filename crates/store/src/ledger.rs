@@ -19,6 +19,7 @@ mod status;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use model::dataset::NewCommit;
 use model::export::{Export, NewRun, Rerun};
 use model::part::{Part, PartId, Receipt};
 use model::ports::{Lease, Ledger, LedgerError, Opened};
@@ -97,6 +98,18 @@ impl Ledger for Store {
 
     async fn sealed(&self, lease: &Lease, now: DateTime<Utc>) -> Result<(), LedgerError> {
         transact!(self.database, LedgerError, |tx| seal::sealed(tx, lease, now))
+    }
+
+    async fn seal_into(
+        &self,
+        lease: &Lease,
+        manifest: &FrozenManifest,
+        commits: &[NewCommit],
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| seal::seal_into(
+            tx, lease, manifest, commits, now
+        ))
     }
 
     async fn end(

@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::dataset::NewCommit;
 use crate::export::{Export, NewRun, Rerun};
 use crate::failure::{Code, Failure, Fault};
 use crate::ids::{CommitNumber, RunId, WorkspaceId};
 use crate::limits::RERUN_PARTS_MAX;
 use crate::part::{Part, PartId, Receipt};
+use crate::ports::CatalogError;
 use crate::run::{FrozenManifest, Intent, Plan, Run, RunState};
 
 /// A run that was opened, and the lease its opener holds.
@@ -109,6 +111,17 @@ pub trait Ledger: Send + Sync {
     /// Ends the seal: `sealing → sealed`, keeps the pin for [`Ledger::open_rerun`], and with `Advance::Cursor` moves the cursor
     /// from the run's `from` to its `to`.
     async fn sealed(&self, lease: &Lease, now: DateTime<Utc>) -> Result<(), LedgerError>;
+
+    /// Seals a run that delivers into a dataset, in one transaction: what [`Ledger::freeze`] does, then the
+    /// commits, one for each batch and none where nothing changes, then what [`Ledger::sealed`] does: `running → sealed`. So its rows are in the dataset exactly if it is sealed. What the
+    /// catalog refuses is [`LedgerError::Catalog`], and nothing has changed then.
+    async fn seal_into(
+        &self,
+        lease: &Lease,
+        manifest: &FrozenManifest,
+        commits: &[NewCommit],
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
 
     /// Ends the run as `failed` or `cancelled` with a reason and removes its pin. Not from `sealing`.
     async fn end(
@@ -384,6 +397,9 @@ pub enum LedgerError {
         "the slot of this run was taken by another process, or its export does not run by itself any more"
     )]
     SlotTaken,
+    /// The dataset that a run delivers into does not take its rows.
+    #[error(transparent)]
+    Catalog(Box<CatalogError>),
     /// The metadata database did not answer or refused.
     #[error("the metadata database failed: {reason}")]
     Database {
@@ -395,6 +411,17 @@ pub enum LedgerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<CatalogError> for LedgerError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Database { reason, retry, source } => {
+                Self::Database { reason, retry, source }
+            }
+            refused => Self::Catalog(Box::new(refused)),
+        }
+    }
 }
 
 impl Failure for LedgerError {
@@ -421,6 +448,7 @@ impl Failure for LedgerError {
             | Self::InGroup { .. }
             | Self::State { .. } => Code::Conflict,
             Self::TooMany { .. } | Self::ManyParts { .. } => Code::TooLarge,
+            Self::Catalog(error) => error.code(),
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,
         }
@@ -428,6 +456,7 @@ impl Failure for LedgerError {
 
     fn fault(&self) -> Fault {
         match self {
+            Self::Catalog(error) => error.fault(),
             Self::Fenced { .. }
             | Self::SlotTaken
             | Self::Unbalanced { .. }

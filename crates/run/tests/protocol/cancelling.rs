@@ -12,13 +12,14 @@ use crate::crashes::{SIDES, after_crash, steps_of};
 use crate::process::{At, Process, Trouble, What};
 use crate::world::{Scenario, World};
 
-fn scenarios() -> [Scenario; 5] {
+fn scenarios() -> [Scenario; 6] {
     let one = Scenario { commits: vec![7], ..Scenario::default() };
     [
         Scenario { name: "cancel splits", file_rows: None, file_bytes: Some(7), ..one.clone() },
         Scenario { name: "cancel uploads", put_bytes_max: 3, ..one.clone() },
         Scenario { name: "cancel filter", filter: true, file_rows: Some(1), ..one.clone() },
         Scenario { name: "cancel locks", locks: true, ..one.clone() },
+        Scenario { name: "cancel into a dataset", to: "dataset:copy", ..one.clone() },
         one,
     ]
 }

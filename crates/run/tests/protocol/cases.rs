@@ -419,3 +419,41 @@ async fn progress_adds_up_also_when_a_part_is_tried_again() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_commit_is_made_anew_while_others_change_the_dataset() {
+    let world = World::new(&Scenario { to: "dataset:copy", ..one(7) });
+    world.books.lock().unwrap().moved = 3;
+    world.commit_up_to(0);
+    start(&world).await.unwrap();
+    check_complete(&world);
+    assert_eq!(world.books.lock().unwrap().committed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_fails_whose_rows_the_dataset_refuses_and_takes_its_files_away() {
+    let world = World::new(&Scenario { to: "dataset:copy", ..one(7) });
+    world.books.lock().unwrap().full = true;
+    world.commit_up_to(0);
+    let error = start(&world).await.unwrap_err();
+    assert!(error.to_string().contains("no dataset `copy`"), "{error}");
+    assert_eq!(states(&world), [RunState::Failed]);
+    assert_eq!(our_objects(&world), 0);
+    check(&world);
+    world.books.lock().unwrap().full = false;
+    start(&world).await.unwrap();
+    check_complete(&world);
+}
+
+#[tokio::test]
+async fn a_run_into_a_dataset_is_not_run_again() {
+    let world = World::new(&Scenario { to: "dataset:copy", ..one(7) });
+    world.commit_up_to(0);
+    let sealed = start(&world).await.unwrap();
+    let process = Process::new(&world, None);
+    let workspace = WorkspaceId::default_workspace();
+    let again = process.coordinator().rerun(&workspace, &sealed[0].run.id, None).await;
+    let error = again.unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    assert!(error.to_string().contains("would come twice"), "{error}");
+}

@@ -157,6 +157,11 @@ fn staged() -> Scenario {
     Scenario { name: "staged", staged: true, commits: vec![7], ..Scenario::default() }
 }
 
+fn into_dataset() -> Scenario {
+    let commits = vec![5, 0, 4];
+    Scenario { name: "into a dataset", to: "dataset:copy", commits, ..Scenario::default() }
+}
+
 fn locks() -> Scenario {
     Scenario { name: "locks", locks: true, ..Scenario::default() }
 }
@@ -201,6 +206,17 @@ async fn one_crash_at_every_step_where_locks_tell_of_the_dead() {
 }
 
 #[tokio::test]
+async fn one_crash_at_every_step_into_a_dataset() {
+    crash_once(&into_dataset()).await;
+    crash_once(&Scenario { to: "dataset:copy?batch=file", ..split_uploads() }).await;
+}
+
+#[tokio::test]
+async fn two_crashes_at_every_pair_of_steps_into_a_dataset() {
+    crash_twice(&Scenario { commits: vec![4, 3], ..into_dataset() }).await;
+}
+
+#[tokio::test]
 async fn two_crashes_at_every_pair_of_steps_of_a_chain() {
     let commits = vec![4, 0, 3];
     crash_twice(&Scenario { name: "twice", commits, ..Scenario::default() }).await;
@@ -215,7 +231,8 @@ async fn two_crashes_at_every_pair_of_steps_with_split_uploads() {
 
 #[tokio::test]
 async fn one_error_at_every_step_is_tried_again() {
-    for scenario in [Scenario::default(), splits(), uploads(), filtered(), sidecar()] {
+    let scenarios = [Scenario::default(), splits(), uploads(), filtered(), sidecar()];
+    for scenario in scenarios.into_iter().chain([into_dataset()]) {
         fail_once(&scenario).await;
     }
 }
@@ -223,10 +240,14 @@ async fn one_error_at_every_step_is_tried_again() {
 /// A staged relation has no cursor, so its open run is resumed by its id.
 #[tokio::test]
 async fn one_crash_at_every_step_of_a_staged_relation() {
-    let scenario = staged();
-    for step in 0..steps_of(&scenario).await {
+    stage_and_crash(&staged()).await;
+    stage_and_crash(&Scenario { to: "dataset:copy", ..staged() }).await;
+}
+
+async fn stage_and_crash(scenario: &Scenario) {
+    for step in 0..steps_of(scenario).await {
         for at in SIDES {
-            let world = World::new(&scenario);
+            let world = World::new(scenario);
             let (_, crashed) = live(&world, Some(Trouble { step, at, what: What::Crash })).await;
             assert!(crashed);
             after_crash(&world).await;

@@ -4,11 +4,13 @@
 //! with the power cut before and after it. What has to hold afterwards is written in `check`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod books;
 mod cancelling;
 mod cases;
 mod check;
 mod crashes;
 mod gone;
+mod intake;
 mod lake;
 mod ledger;
 mod objects;

@@ -27,6 +27,7 @@ fn scenario(dice: &Faults) -> Scenario {
         parallel: usize::try_from(1 + dice.below(4)).unwrap(),
         put_bytes_max: usize::try_from(dice.below(16)).unwrap(),
         manifest_files_max: usize::try_from(1 + dice.below(4)).unwrap(),
+        to: if dice.below(4) == 0 { "dataset:copy" } else { "test://place" },
         ..Scenario::default()
     }
 }

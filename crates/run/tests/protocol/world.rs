@@ -12,8 +12,8 @@ use model::relation::{Relation, Selection, Source};
 use model::{RunId, WorkspaceId};
 use run::Request;
 
+use crate::books::Books;
 use crate::lake::Lake;
-use crate::ledger::Books;
 use crate::objects::Store;
 
 /// What is exported, and how.
@@ -30,6 +30,8 @@ pub(crate) struct Scenario {
     pub(crate) parallel: usize,
     pub(crate) put_bytes_max: usize,
     pub(crate) manifest_files_max: usize,
+    /// Where to.
+    pub(crate) to: &'static str,
     /// Whether the locks of dead processes are known to be free.
     pub(crate) locks: bool,
 }
@@ -46,6 +48,7 @@ impl Default for Scenario {
             parallel: 2,
             put_bytes_max: 1 << 20,
             manifest_files_max: 100,
+            to: "test://place",
             locks: false,
         }
     }
@@ -153,7 +156,7 @@ impl World {
             definition: Definition {
                 relation,
                 format,
-                destination: "test://place".into(),
+                destination: self.scenario.to.into(),
                 meaning: None,
             },
             advance: if staged { Advance::None } else { Advance::Cursor },

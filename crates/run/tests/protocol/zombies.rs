@@ -18,7 +18,7 @@ use crate::world::{Scenario, World};
 
 type Outcome = Result<Vec<run::Sealed>, Error>;
 
-fn scenarios() -> [Scenario; 5] {
+fn scenarios() -> [Scenario; 6] {
     let commits = vec![7];
     let one = Scenario { commits: commits.clone(), ..Scenario::default() };
     [
@@ -26,6 +26,7 @@ fn scenarios() -> [Scenario; 5] {
         Scenario { name: "zombie uploads", put_bytes_max: 3, ..one.clone() },
         Scenario { name: "zombie filter", filter: true, file_rows: Some(1), ..one.clone() },
         Scenario { name: "zombie sidecar", manifest_files_max: 1, parallel: 3, ..one.clone() },
+        Scenario { name: "zombie into a dataset", to: "dataset:copy", ..one.clone() },
         one,
     ]
 }

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use model::access::{DEFAULT, Grant, TokenText};
+use model::access::{DEFAULT, Grant, Scope, TokenText};
 use model::{Code, WorkspaceId};
 
 use super::operations::Operation;
@@ -49,6 +49,19 @@ pub(crate) struct Caller {
     pub(crate) grant: Grant,
     /// The workspace that is meant.
     pub(crate) workspace: WorkspaceId,
+}
+
+impl Caller {
+    /// Refuses what a part of a request asks for unless the token allows that, too.
+    pub(crate) fn require(&self, scope: Scope) -> Result<(), Problem> {
+        if self.grant.allows(scope) {
+            return Ok(());
+        }
+        let scope = scope.as_str();
+        let detail =
+            format!("this token does not allow that; use one with the scope `{scope}`, too");
+        Err(Problem::new(Code::Forbidden, detail))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

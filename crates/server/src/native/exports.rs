@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use model::access::Scope;
 use model::export::{Advance, Definition, RunKey};
 use model::format::FormatSpec;
+use model::into::IntoDataset;
 use model::relation::{Relation, Selection, Source};
 use model::{Code, CommitNumber, digest, names};
 use run::{Amount, Forecast, Request};
@@ -40,7 +42,7 @@ pub(super) struct ExportBody {
     since: Option<DateTime<Utc>>,
     /// Rows whose time is before this.
     until: Option<DateTime<Utc>>,
-    /// `jsonl`, `csv` or `parquet`; `jsonl` without it.
+    /// `jsonl`, `csv` or `parquet`; `jsonl` without it, and `parquet` into a dataset.
     format: Option<String>,
     /// `none`, `gzip`, `zstd` or `snappy`; the format's default without it.
     compression: Option<String>,
@@ -53,7 +55,9 @@ pub(super) struct ExportBody {
     file_bytes: Option<u64>,
     /// The template of file names; `part-{part}` without it.
     name: Option<String>,
-    /// Where the files go; `managed`, the workspace's own, without it.
+    /// Where the files go; `managed`, the workspace's own, without it. `destination:NAME` for a destination, `dataset:NAME` for a dataset,
+    /// which takes `?write=replace` (its rows come in the place of those that are there) and `&batch=file` (each file is a
+    /// batch), and needs the scope `data:write`.
     destination: Option<String>,
     /// The name of an incremental export: its runs go on where the one before ended.
     export: Option<String>,
@@ -151,6 +155,9 @@ impl ExportBody {
         let named = self.destination.as_deref().unwrap_or(MANAGED);
         let destination = core.destinations.resolve(&caller.workspace, named).await;
         let destination = destination.map_err(|e| Problem::from(e).at("destination").in_body())?;
+        if IntoDataset::of(&destination).is_some() {
+            caller.require(Scope::DataWrite).map_err(|problem| problem.at("destination"))?;
+        }
         let selection = Selection {
             columns: self.columns,
             filter: self.filter,
@@ -158,7 +165,7 @@ impl ExportBody {
             until: self.until,
         };
         let format = FormatSpec {
-            format: self.format.unwrap_or_else(|| "jsonl".into()),
+            format: self.format.unwrap_or_else(|| IntoDataset::format(&destination).into()),
             compression: self.compression,
             options: self.options,
             file_rows: self.file_rows,

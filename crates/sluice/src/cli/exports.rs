@@ -16,7 +16,7 @@ pub(crate) enum Export {
         after_help = "Example: sluice export run --dataset orders --to out --compression gzip --incremental partner"
     )]
     Run(ExportArgs),
-    /// Save an export that the server runs by itself, or change one; `--to` is `managed` or `destination:NAME`.
+    /// Save an export that the server runs by itself, or change one; `--to` is `managed`, `destination:NAME` or `dataset:NAME`.
     #[command(
         after_help = "Example: sluice export save nightly --dataset orders --to destination:partner --cron \"30 2 * * *\" --zone Europe/Berlin"
     )]
@@ -143,7 +143,7 @@ pub(crate) struct ExportArgs {
     /// Export the result of a SELECT.
     #[arg(long, value_name = "TEXT")]
     pub(crate) sql: Option<String>,
-    /// Where to: a folder, or a file:// URL.
+    /// Where to: a folder, a file:// or s3:// URL, or dataset:NAME, which takes ?write=replace and &batch=file.
     #[arg(long, value_name = "URL_OR_PATH")]
     pub(crate) to: String,
     #[command(flatten)]
@@ -177,9 +177,9 @@ pub(crate) struct ExportArgs {
 // As what: a doc comment would become that of the command.
 #[derive(Debug, Args)]
 pub(crate) struct FormatArgs {
-    /// jsonl, csv or parquet.
-    #[arg(long, default_value = "jsonl")]
-    pub(crate) format: String,
+    /// jsonl, csv or parquet; jsonl without it, and parquet into a dataset.
+    #[arg(long)]
+    pub(crate) format: Option<String>,
     /// none, gzip, zstd or snappy; the format's default without it.
     #[arg(long)]
     pub(crate) compression: Option<String>,

@@ -53,7 +53,7 @@ pub(crate) struct SaveGroup {
     /// A condition on the rows of each, as in WHERE.
     #[arg(long = "where", value_name = "EXPR")]
     pub(crate) filter: Option<String>,
-    /// Where to: `managed` or `destination:NAME`.
+    /// Where to: `managed`, `destination:NAME` or `dataset:NAME`.
     #[arg(long, value_name = "DESTINATION")]
     pub(crate) to: String,
     #[command(flatten)]

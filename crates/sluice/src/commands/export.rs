@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use export::destinations;
 use model::export::{Advance, Definition, ExportState};
 use model::format::FormatSpec;
+use model::into::IntoDataset;
 use model::relation::{Relation, Selection, Source};
 use model::run::Run;
 use model::{CommitNumber, names};
@@ -148,6 +149,9 @@ impl Delivered {
 /// Returns where a run's manifest is or will be: a path, or else the destination and the name there.
 pub(crate) fn manifest_place(app: &App, run: &Run) -> Result<String, Failed> {
     let (destination, key) = (&run.definition.destination, run.manifest_key());
+    if IntoDataset::of(destination).is_some() {
+        return Ok(destination.clone());
+    }
     Ok(match app.places(Who::Operator).local_path(&run.workspace, destination)? {
         Some(root) => root.join(key.as_str()).display().to_string(),
         None => format!("{destination}/{key}"),
@@ -253,7 +257,7 @@ fn asked(args: ExportArgs) -> Result<Asked, Failed> {
     };
     Ok(Asked {
         relation: Relation { source, selection: Selection { columns, filter, since, until } },
-        format: format(args.format)?,
+        format: format(args.format, &args.to)?,
         to: args.to,
         export: args.incremental,
         advance,
@@ -262,7 +266,7 @@ fn asked(args: ExportArgs) -> Result<Asked, Failed> {
     })
 }
 
-fn format(args: FormatArgs) -> Result<FormatSpec, Failed> {
+fn format(args: FormatArgs, to: &str) -> Result<FormatSpec, Failed> {
     let mut options = BTreeMap::new();
     for (key, value) in args.options {
         if options.insert(key.clone(), value).is_some() {
@@ -270,13 +274,25 @@ fn format(args: FormatArgs) -> Result<FormatSpec, Failed> {
         }
     }
     Ok(FormatSpec {
-        format: args.format,
+        format: args.format.unwrap_or_else(|| IntoDataset::format(to).into()),
         compression: args.compression,
         options,
         file_rows: args.file_rows,
         file_bytes: args.file_size.map(|size| size.as_u64()),
         name: args.name,
     })
+}
+
+/// Returns the one URL of a place outside of the data folder.
+fn place(app: &App, to: &str) -> Result<String, Failed> {
+    let here = std::env::current_dir()?;
+    let destination = destinations::canonical(to, &here)?;
+    match destinations::local_path(&destination) {
+        Ok(path) => app.folder.check_outside(&path)?,
+        Err(destinations::Error::NotLocal { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(destination)
 }
 
 impl Asked {
@@ -305,13 +321,10 @@ impl Asked {
         if let Some(name) = &self.export {
             names::check("an export", name)?;
         }
-        let here = std::env::current_dir()?;
-        let destination = destinations::canonical(&self.to, &here)?;
-        match destinations::local_path(&destination) {
-            Ok(path) => app.folder.check_outside(&path)?,
-            Err(destinations::Error::NotLocal { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let destination = match IntoDataset::parse(&self.to) {
+            Some(into) => into?.to_string(),
+            None => place(app, &self.to)?,
+        };
         Ok(Request {
             key: None,
             version: None,

@@ -14,6 +14,7 @@ mod durability;
 mod faults;
 mod helper;
 mod http;
+mod into_dataset;
 mod isolation;
 mod links;
 mod log;

@@ -209,6 +209,9 @@ async fn a_lake_in_a_bucket_does_what_one_in_a_folder_does() {
     let next = sluice.ok(&export);
     assert_eq!(rows(&next), wanted(410)[400..]);
     sluice.ok(&["verify", &next, "--chain"]);
+    sluice.ok(&["export", "run", "--dataset", "d", "--to", "dataset:copy"]);
+    sluice.ok(&["export", "run", "--dataset", "copy", "--to", "dataset:again", "--where", "n > 4"]);
+    assert_eq!(sluice.json(&["dataset", "show", "again"])["rows"], 405);
     let checks = sluice.json(&["doctor"]);
     let store = checks.as_array().expect("checks").iter().find(|one| one["name"] == "lake store");
     assert_eq!(store.expect("it is looked at")["found"], bucket.url());

@@ -31,7 +31,10 @@ pub(super) async fn doom(
 }
 
 /// Keeps commits and openings of runs out until the transaction ends.
-async fn lock(tx: &mut Transaction, workspace: &WorkspaceId) -> Result<(), CatalogError> {
+pub(super) async fn lock(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+) -> Result<(), CatalogError> {
     let sql = "UPDATE workspace SET opened = opened WHERE id = $1";
     match tx.execute(sql, args![workspace.as_str()]).await? {
         0 => Err(no_workspace(workspace)),

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use model::dataset::NewCommit;
 use model::export::{Advance, NewRun};
 use model::part::{Part, PartId, Receipt};
-use model::ports::{Lease, LedgerError};
+use model::ports::{CatalogError, Lease, LedgerError};
 use model::run::{FrozenManifest, Intent, RunState, Sidecar};
-use model::{CommitNumber, ObjectKey, RunId};
+use model::{CommitNumber, DatasetId, ObjectKey, RunId};
 use tokio::task::JoinSet;
 
 use super::{
     Rig, again, append, at, incremental, manifest, part, plan, ranged, receipt, refused, remainder,
-    workspace,
+    step, workspace,
 };
 
 const FIRST: PartId = PartId { sequence: 0, split: 0 };
@@ -388,4 +389,72 @@ pub async fn finishing_in_parallel(rig: &Rig) {
         done.unwrap();
     }
     rig.ledger.freeze(&lease, &manifest(48, 48)).await.unwrap();
+}
+
+/// Opens a run whose parts are written, and returns the commit that its rows would be.
+async fn written(rig: &Rig, name: &str, dataset: &DatasetId) -> (Lease, NewCommit) {
+    let lease = rig.run_in(name, RunState::Running).await;
+    for (id, rows) in [(FIRST, 5), (PartId::planned(1), 7)] {
+        rig.ledger.finish_part(&lease, id, &receipt(rows), None).await.unwrap();
+    }
+    (lease, append(dataset, 12))
+}
+
+pub async fn a_run_into_a_dataset_is_sealed_by_its_commit(rig: &Rig) {
+    let orders = rig.orders().await;
+    rig.commit(&append(&orders, 1)).await;
+    let (lease, first) = written(rig, "e", &orders).await;
+    // Several batches are seen together.
+    let commits = [first, append(&orders, 3)];
+    let frozen = manifest(12, 2);
+    let seal = async |lease: &Lease, commits: &[NewCommit]| {
+        rig.ledger.seal_into(lease, &frozen, commits, at(9)).await
+    };
+    let head = async || rig.catalog.head(&workspace()).await.unwrap().map(|(head, _)| head);
+    let before = head().await;
+    let stale = Lease { epoch: lease.epoch + 1, ..lease.clone() };
+    refused!(seal(&stale, &commits).await, LedgerError::Fenced { .. });
+    // The second is refused after the first was made.
+    let one_of_two = |second: NewCommit| [commits[0].clone(), second];
+    let unknown = NewCommit { dataset: DatasetId::new("ds_none"), ..commits[1].clone() };
+    refused!(seal(&lease, &one_of_two(unknown)).await, LedgerError::Catalog(_));
+    let moved = NewCommit { schema: Some(step(&["b"], &["b"])), ..commits[1].clone() };
+    match seal(&lease, &one_of_two(moved)).await {
+        Err(LedgerError::Catalog(error)) => assert!(matches!(*error, CatalogError::Moved)),
+        other => panic!("{other:?}"),
+    }
+    let wrong = rig.ledger.seal_into(&lease, &manifest(11, 2), &commits, at(9)).await;
+    refused!(wrong, LedgerError::Unbalanced { .. });
+    // What was refused has left nothing.
+    assert_eq!((head().await, rig.state(&lease).await), (before, RunState::Running));
+    assert_eq!(rig.cursor("e").await, 0);
+    seal(&lease, &commits).await.unwrap();
+    let run = rig.ledger.run(&workspace(), &lease.run).await.unwrap();
+    assert_eq!((run.state, run.manifest.as_ref()), (RunState::Sealed, Some(&frozen)));
+    assert_eq!(rig.cursor("e").await, run.to.0);
+    let made = head().await.unwrap();
+    assert_eq!(Some(made.0), before.map(|before| before.0 + 2));
+    for (number, commit) in (made.0 - 1..).zip(&commits) {
+        let batch = commit.batch.as_ref().unwrap();
+        let known = rig.catalog.batch(&workspace(), batch).await.unwrap();
+        let expected = (Some(CommitNumber(number)), Some(&orders));
+        assert_eq!((known.commit, known.dataset.as_ref()), expected);
+    }
+    // Its answer was lost; and nobody else can seal or end it.
+    seal(&lease, &commits).await.unwrap();
+    assert_eq!(head().await, Some(made));
+    refused!(
+        rig.ledger.end(&lease, RunState::Failed, "late", at(10)).await,
+        LedgerError::State { .. }
+    );
+    assert!(rig.jobs.waiting(9, at(30)).await.unwrap().is_empty());
+    // A range without rows is sealed without a commit.
+    let lease = rig.open(&incremental("e")).await.lease;
+    rig.ledger.planned(&lease, &plan(0, 0)).await.unwrap();
+    rig.ledger.seal_into(&lease, &manifest(0, 0), &[], at(11)).await.unwrap();
+    assert_eq!((rig.state(&lease).await, head().await), (RunState::Sealed, Some(made)));
+    // What was asked to stop is not sealed.
+    let (lease, commit) = written(rig, "f", &orders).await;
+    rig.ledger.ask_cancel(&workspace(), &lease.run).await.unwrap();
+    refused!(seal(&lease, &[commit]).await, LedgerError::Cancelling { .. });
 }

@@ -3,12 +3,14 @@
 //! A step that was made is made again without effect, if what it wrote is what is asked now.
 
 use chrono::{DateTime, Utc};
+use model::dataset::NewCommit;
 use model::export::Advance;
 use model::ports::{Lease, LedgerError};
 use model::run::{FrozenManifest, Plan, RunState};
 
 use super::lease::{self, Held};
 use super::{exports, parts, pins, runs};
+use crate::catalog;
 use crate::database::{Error, Transaction, args, truncate};
 use crate::jobs;
 
@@ -125,6 +127,30 @@ pub(super) async fn sealed(
     }
     finish(tx, &held, RunState::Sealed, None, now).await?;
     Ok(())
+}
+
+pub(super) async fn seal_into(
+    tx: &mut Transaction,
+    lease: &Lease,
+    manifest: &FrozenManifest,
+    commits: &[NewCommit],
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    // Rows are locked in one order: the workspace before its runs.
+    catalog::lock(tx, &lease.workspace).await?;
+    let held = lease::hold(tx, lease).await?;
+    if held.state == RunState::Sealed {
+        return Ok(());
+    }
+    held.require(RunState::Running, "be sealed")?;
+    freeze(tx, lease, manifest).await?;
+    for commit in commits {
+        let is_own = commit.workspace == held.workspace;
+        if !is_own || !catalog::commit(tx, commit, now).await? {
+            return Err(held.unbalanced("its files are in the lake, and it is not sealed".into()));
+        }
+    }
+    sealed(tx, lease, now).await
 }
 
 pub(super) async fn end(

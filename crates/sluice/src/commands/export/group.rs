@@ -23,7 +23,7 @@ pub(super) async fn save(app: &App, args: SaveGroup) -> Result<(), Failed> {
     let terms = GroupTerms {
         datasets: args.dataset,
         selection: Selection { columns: args.columns, filter: args.filter, ..<_>::default() },
-        format: format(args.format)?,
+        format: format(args.format, &args.to)?,
         destination: app.places(Who::Tenant).resolve(&app.workspace, &args.to).await?,
         schedule,
     };
