@@ -10,13 +10,13 @@ use ::parquet::errors::ParquetError;
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use model::format::{EncoderId, Encoding, FormatSpec};
+use model::naming::Template;
 use model::part::PartId;
 use model::ports::{EncodedStream, Encoder, NameContext, RowStream};
 use model::schema::Schema;
 use model::{Code, Failure, Fault, PortError};
 
 use crate::compress::CompressionKind;
-use crate::naming::Template;
 use crate::options::{OptionKind, Settings};
 use crate::pipeline::Machine;
 

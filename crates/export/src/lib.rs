@@ -7,7 +7,6 @@ mod compress;
 mod deflate;
 pub mod destinations;
 mod formats;
-mod naming;
 mod options;
 mod pipeline;
 pub mod verify;
@@ -15,5 +14,4 @@ mod weigh;
 
 pub use compress::CompressionKind;
 pub use formats::{Formats, KINDS as FORMATS, Kind, Packing};
-pub use naming::MACROS;
 pub use options::{OptionKind, Values, nearest};

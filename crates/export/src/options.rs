@@ -290,6 +290,7 @@ mod tests {
             file_rows: None,
             file_bytes: None,
             name: None,
+            folder: None,
         };
         Settings::read(&spec)
     }

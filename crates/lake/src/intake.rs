@@ -46,7 +46,7 @@ impl Intake for Lake {
             let compression = encoding.compression.clone();
             return Err(Error::Form { dataset, format, compression }.into());
         }
-        if spec.name.is_some() {
+        if spec.name.is_some() || spec.folder.is_some() {
             return Err(Error::Named { dataset: name.clone() }.into());
         }
         let base = self.base(&bind.workspace, name).await?;
@@ -197,7 +197,9 @@ enum Error {
     )]
     Form { dataset: String, format: String, compression: String },
     /// A template of file names.
-    #[error("files of the dataset `{dataset}` have no names to choose; leave `name` out")]
+    #[error(
+        "files of the dataset `{dataset}` have no names to choose; leave `name` and `folder` out"
+    )]
     Named { dataset: String },
     /// It would read what it delivers.
     #[error(

@@ -21,6 +21,7 @@ use arrow::error::ArrowError;
 use futures::{Stream, StreamExt};
 use model::ports::{Positions, ReadTask, RowStream, Rows};
 use model::{Code, Failure, Fault, ObjectKey, PortError};
+use object_store::client::{HttpError, HttpErrorKind};
 use parquet::errors::ParquetError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
@@ -251,10 +252,7 @@ impl Drop for Reading {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A file of the lake is gone or damaged.
-    #[error(
-        "could not read the lake's file `{key}`: {}; files of the data folder must not be changed or \
-         deleted by hand", innermost(.source)
-    )]
+    #[error("could not read the lake's file `{key}`: {}", explained(.source))]
     Open {
         /// The file.
         key: ObjectKey,
@@ -307,6 +305,29 @@ pub(crate) enum Error {
     Died,
 }
 
+/// Returns whether the store of the lake does not answer for now: a file that is gone or damaged is something else.
+fn is_away(error: &ParquetError) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    let kind = causes.find_map(|cause| cause.downcast_ref::<HttpError>()).map(HttpError::kind);
+    matches!(
+        kind,
+        Some(
+            HttpErrorKind::Connect
+                | HttpErrorKind::Request
+                | HttpErrorKind::Timeout
+                | HttpErrorKind::Interrupted
+        )
+    )
+}
+
+fn explained(error: &ParquetError) -> String {
+    let cause = innermost(error);
+    if is_away(error) {
+        return format!("{cause}; try again once the lake's store answers");
+    }
+    format!("{cause}; files of the data folder must not be changed or deleted by hand")
+}
+
 /// Returns what is at the bottom of an error: those above it name the server's own paths, which are not for whoever asks for
 /// an export.
 fn innermost(error: &ParquetError) -> String {
@@ -319,7 +340,10 @@ fn innermost(error: &ParquetError) -> String {
 
 impl Failure for Error {
     fn code(&self) -> Code {
-        Code::Internal
+        match self {
+            Self::Open { source, .. } if is_away(source) => Code::Unavailable,
+            _ => Code::Internal,
+        }
     }
 
     fn fault(&self) -> Fault {

@@ -26,6 +26,9 @@ pub struct FormatSpec {
     /// The template of file names; `part-{part}` without it. The extension is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The template of the run's folder; `{export}/{run}` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
 }
 
 /// Names everything that decides the bytes besides the rows: format version, options, compressor with

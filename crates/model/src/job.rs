@@ -20,7 +20,7 @@ pub struct Job {
     pub epoch: u64,
     /// Whether that lease is in force, by the database's clock.
     pub leased: bool,
-    /// The number of the newest lease of the job itself, which was its slot's.
+    /// The number of the newest lease of the job itself, which of a run was its slot's.
     pub slot_epoch: u64,
 }
 
@@ -43,6 +43,41 @@ pub enum Task {
         /// Whether a slot asked for it.
         of_slot: bool,
     },
+    /// The lake is to be looked after.
+    Chore(Chore),
+}
+
+/// What is done for the lake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Small commits of a dataset, by name, that have become old are written as data files.
+    Seal(String),
+    /// Its small files are merged, and rows removed that are older than it keeps them.
+    Care(String),
+    /// Files of the workspace that nobody needs are deleted, and what the ledger need not know any more is forgotten.
+    Sweep,
+}
+
+/// Who does a job: exports and upkeep have places of their own, so that neither waits for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    /// Slots and runs.
+    Exports,
+    /// Chores.
+    Upkeep,
+}
+
+/// How urgent a job is among those of its workspace. Less urgent ones wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// It only has to be done some time.
+    Whenever = 0,
+    /// Soon: others read slower until it is done.
+    Soon = 1,
+    /// Its time has come.
+    Due = 2,
+    /// Somebody waits for it.
+    Asked = 3,
 }
 
 /// The right to work on a job. A later lease of the same job takes it away.

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod link;
 pub mod manifest;
 pub mod names;
+pub mod naming;
 pub mod part;
 pub mod ports;
 pub mod relation;

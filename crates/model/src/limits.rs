@@ -301,18 +301,14 @@ pub const RUN_AGAIN_SECONDS: i64 = 5;
 /// See [`RUN_AGAIN_SECONDS`].
 pub const RUN_AGAIN_SECONDS_MAX: i64 = 600;
 
-/// Seconds between two looks at every dataset.
+/// Seconds between two looks for chores of upkeep. A server does one at a time.
 pub const KEEP_SECONDS: u64 = 30;
 
 /// Hours between two times that files are merged and old rows removed.
 pub const KEEP_HOURS: i64 = 1;
 
-/// Seconds for which one process has the duty of looking after datasets, unless it renews it; longer than any
-/// one dataset should take.
-pub const DUTY_SECONDS: i64 = 600;
-
-/// Datasets looked at together.
-pub const KEEP_PAGE: u32 = 200;
+/// Days after which what a sealed run meant to write is forgotten: by then nobody is left that could write it late.
+pub const INTENT_DAYS: i64 = 30;
 
 /// Jobs of one workspace that a server looks at, at once; those that cannot be done for now are not due.
 pub const JOBS_LOOKED_AT: u32 = 100;
@@ -374,8 +370,8 @@ pub const LINK_FILES_MAX: usize = 1000;
 /// Days for which the key of a request over HTTP is known.
 pub const KEY_DAYS: i64 = 7;
 
-/// Keys forgotten together.
-pub const FORGET_KEYS: u32 = 10_000;
+/// Rows of the ledger forgotten together.
+pub const FORGET_ROWS: u32 = 10_000;
 
 /// Questions in SQL that a server answers at once; each may take the memory of one query.
 pub const QUESTIONS_AT_ONCE: usize = 4;

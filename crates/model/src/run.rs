@@ -7,6 +7,8 @@ use crate::export::{Advance, Definition};
 use crate::format::Encoding;
 use crate::ids::{CommitNumber, ExportId, ObjectKey, RunId, WorkspaceId};
 use crate::into::IntoDataset;
+use crate::naming;
+use crate::ports::NameContext;
 use crate::relation::BoundRelation;
 
 /// Where a run stands.
@@ -120,15 +122,29 @@ pub struct Run {
 }
 
 impl Run {
-    /// Returns the run's folder, relative to the destination's root: `<export or relation>/<run id>`, and in the lake
+    /// Returns the run's folder, relative to the destination's root: as its template says, or `<export or relation>/<run id>`; in the lake
     /// the id alone, since names may hold what its keys do not.
     pub fn folder(&self) -> String {
         if IntoDataset::of(&self.definition.destination).is_some() {
             return self.id.to_string();
         }
-        let name = self.export_name.as_deref();
-        let name = name.unwrap_or_else(|| self.definition.relation.source.label());
-        format!("{name}/{}", self.id)
+        let names = self.names();
+        let template = self.definition.format.folder.as_deref();
+        // It was rendered before the run was opened.
+        let chosen = template.and_then(|template| naming::folder(template, &names).ok());
+        chosen.unwrap_or_else(|| format!("{}/{}", names.export, names.run))
+    }
+
+    /// Returns what names of its folder and files may speak of.
+    pub fn names(&self) -> NameContext {
+        let label = self.definition.relation.source.label();
+        NameContext {
+            export: self.export_name.clone().unwrap_or_else(|| label.to_owned()),
+            run: self.id.to_string(),
+            from: self.from.0,
+            to: self.to.0,
+            opened_at: self.created_at,
+        }
     }
 
     /// Returns where the manifest goes, relative to the destination's root.

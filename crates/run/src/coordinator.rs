@@ -144,7 +144,8 @@ impl Coordinator {
     /// # Errors
     ///
     /// A request that cannot work is refused before anything is written. Whatever fails later ends the
-    /// run as `failed` and takes away what it wrote; only a run whose manifest is fixed stays open.
+    /// run as `failed` and takes away what it wrote; only a run whose manifest is fixed stays open, and one whose lake or ledger does not
+    /// answer.
     pub async fn start(
         &self,
         request: &Request,

@@ -225,7 +225,15 @@ mod tests {
 
     fn spec(file_rows: Option<u64>, file_bytes: Option<u64>) -> FormatSpec {
         let (compression, options) = (None, BTreeMap::new());
-        FormatSpec { format: "f".into(), compression, options, file_rows, file_bytes, name: None }
+        FormatSpec {
+            format: "f".into(),
+            compression,
+            options,
+            file_rows,
+            file_bytes,
+            name: None,
+            folder: None,
+        }
     }
 
     fn sample(rows_read: u64, bytes: u64) -> Sample {

@@ -183,7 +183,8 @@ pub enum Error {
         /// What is missing.
         what: &'static str,
     },
-    /// The manifest is fixed but could not be delivered: the run cannot fail any more, only finish.
+    /// The manifest is fixed but could not be delivered, so that the run can only finish; or what we keep ourselves does not answer,
+    /// which is no reason to give up what is written.
     #[error("{source}; mend that, then resume the run {run}")]
     StaysOpen {
         /// The run.

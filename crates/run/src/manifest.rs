@@ -97,13 +97,14 @@ impl Files {
     }
 }
 
-/// Returns how a manifest of the same export names an earlier one: run folders are neighbours.
-pub(crate) fn previous(run: &Run, frozen: &FrozenManifest) -> Previous {
-    Previous {
-        run: run.id.clone(),
-        path: format!("../{}/{FILE_NAME}", run.id),
-        sha256: frozen.sha256.clone(),
-    }
+/// Returns how the manifest of a run names that of an earlier one: both are at the same destination.
+pub(crate) fn previous(run: &Run, (before, frozen): (&Run, &FrozenManifest)) -> Previous {
+    let (here, there) = (run.folder(), before.folder());
+    let pairs = here.split('/').zip(there.split('/'));
+    let common = pairs.take_while(|(here, there)| here == there).count();
+    let up = here.split('/').skip(common).map(|_| "..");
+    let path: Vec<&str> = up.chain(there.split('/').skip(common)).chain([FILE_NAME]).collect();
+    Previous { run: before.id.clone(), path: path.join("/"), sha256: frozen.sha256.clone() }
 }
 
 fn sidecar(files: &[File]) -> Sidecar {
@@ -137,6 +138,7 @@ mod tests {
             file_rows: None,
             file_bytes: None,
             name: None,
+            folder: None,
         }
     }
 
@@ -283,8 +285,13 @@ mod tests {
     fn the_manifest_before_lies_in_the_folder_beside() {
         let (before, plan) = run();
         let frozen = Files::default().seal((&before, &plan), None, DateTime::UNIX_EPOCH, 1);
-        let previous = previous(&before, &frozen);
-        assert_eq!(previous.path, "../r2/manifest.json");
-        assert_eq!(previous.sha256, frozen.sha256);
+        let mut run = Run { id: RunId::new("r3"), ..before.clone() };
+        let sealed = previous(&run, (&before, &frozen));
+        assert_eq!((&*sealed.path, &sealed.sha256), ("../r2/manifest.json", &frozen.sha256));
+        // Folders may have been called otherwise meanwhile.
+        run.definition.format.folder = Some("{date:%Y/%m}/{export}/{run}".into());
+        assert_eq!(run.folder(), "1970/01/daily/r3");
+        let sealed = previous(&run, (&before, &frozen));
+        assert_eq!(sealed.path, "../../../../daily/r2/manifest.json");
     }
 }

@@ -10,11 +10,12 @@ use model::export::{Advance, Definition, Export, Meaning};
 use model::format::Encoding;
 use model::into::IntoDataset;
 use model::limits::PARTS_PER_INSERT;
+use model::naming;
 use model::part::{Input, Part, PartId};
 use model::ports::{Bind, LedgerError, NameContext, Stage};
 use model::relation::BoundRelation;
 use model::run::{Plan, Run};
-use model::{CommitNumber, WorkspaceId};
+use model::{CommitNumber, PortError, WorkspaceId};
 
 use crate::coordinator::{Coordinator, Request};
 use crate::draft::{Draft, draft};
@@ -38,6 +39,8 @@ pub struct Forecast {
     pub reset: Vec<CommitNumber>,
     /// Whether the relation has to be computed first; then its parts are not known yet.
     pub staged: bool,
+    /// The folder that a run now would have, relative to the destination's root.
+    pub folder: String,
     /// The files, in order.
     pub parts: Vec<PlannedPart>,
     /// Rows that come out.
@@ -75,7 +78,7 @@ impl Coordinator {
     /// ledger refuses.
     pub async fn plan(&self, request: &Request) -> Result<Forecast, Error> {
         let probe = self.probe(request, &self.mint()).await?;
-        let Probe { bind, draft, names, .. } = probe;
+        let Probe { bind, draft, folder, names, .. } = probe;
         let (relations, parts) = (&self.ports.relations, draft.parts());
         let staged = !draft.row_by_row && draft.inputs.is_empty();
         let (rows, bytes) = if staged {
@@ -91,17 +94,18 @@ impl Coordinator {
         let Draft { relation, encoding, reset, .. } = draft;
         let relation = Arc::unwrap_or_clone(relation);
         let (from, to) = (bind.from, bind.to);
-        Ok(Forecast { from, to, relation, encoding, reset, staged, parts, rows, bytes })
+        Ok(Forecast { from, to, relation, encoding, reset, staged, folder, parts, rows, bytes })
     }
 
-    /// Checks a request whose export is about to be saved, whatever it was saved as before; returns the names of files that it would make now.
+    /// Checks a request whose export is about to be saved, whatever it was saved as before; returns the paths of files that it would make now.
     ///
     /// # Errors
     ///
     /// As [`Coordinator::plan`].
     pub async fn check(&self, request: &Request) -> Result<Vec<String>, Error> {
-        let probe = Box::pin(self.probe_as(request, &self.mint(), None)).await?;
-        Ok(probe.names)
+        let Probe { folder, names, .. } =
+            Box::pin(self.probe_as(request, &self.mint(), None)).await?;
+        Ok(names.into_iter().map(|name| format!("{folder}/{name}")).collect())
     }
 
     /// Checks all of a request that can be checked before anything is written.
@@ -145,13 +149,17 @@ impl Coordinator {
             to: to.0,
             opened_at: run.at,
         };
+        let folder = match &request.definition.format.folder {
+            Some(template) => naming::folder(template, &context).map_err(PortError::from)?,
+            None => format!("{}/{}", context.export, context.run),
+        };
         let names = draft.names(&*self.ports.encoder, &context)?;
         if let Some(into) = IntoDataset::of(&definition.destination) {
             check_files(&into, u64::from(draft.parts))?;
             let form = (&draft.relation.output, &draft.encoding);
             self.ports.intake.check(&into, &bind, form).await?;
         }
-        Ok(Probe { bind, draft, names, definition })
+        Ok(Probe { bind, draft, folder, names, definition })
     }
 
     /// Returns the saved export, if there is one, after checking that it is the same.
@@ -231,6 +239,8 @@ pub(crate) fn same(export: &str, kept: &Definition, asked: &Definition) -> Resul
 pub(crate) struct Probe {
     pub(crate) bind: Bind,
     draft: Draft,
+    /// The folder that the run would have.
+    folder: String,
     names: Vec<String>,
     /// The request's, with what its names stand for.
     pub(crate) definition: Definition,
@@ -255,7 +265,7 @@ pub(crate) async fn make(session: &Session) -> Result<Plan, Error> {
         let relation = run.definition.relation.source.label().to_owned();
         return Err(Error::NotIncremental { relation });
     }
-    let names = draft.names(&*ports.encoder, &context(run))?;
+    let names = draft.names(&*ports.encoder, &run.names())?;
     add_parts(session, draft.parts().zip(names)).await?;
     let plan = Plan {
         parts: u64::from(draft.parts),
@@ -301,17 +311,5 @@ async fn add_parts(
             return Ok(());
         }
         patiently(&*ports.pauses, || ports.ledger.add_parts(&session.lease, &batch)).await?;
-    }
-}
-
-/// Returns what file names of a run may speak of.
-pub(crate) fn context(run: &Run) -> NameContext {
-    let label = run.definition.relation.source.label();
-    NameContext {
-        export: run.export_name.clone().unwrap_or_else(|| label.to_owned()),
-        run: run.id.to_string(),
-        from: run.from.0,
-        to: run.to.0,
-        opened_at: run.created_at,
     }
 }

@@ -130,7 +130,7 @@ async fn previous(session: &Session) -> Result<Option<Previous>, Error> {
     let frozen = before.manifest.as_ref();
     let frozen =
         frozen.ok_or_else(|| inconsistent(&before.id, "it is sealed without a manifest"))?;
-    Ok(Some(manifest::previous(&before, frozen)))
+    Ok(Some(manifest::previous(run, (&before, frozen))))
 }
 
 /// Delivers the frozen bytes and ends the seal: `sealing → sealed`.

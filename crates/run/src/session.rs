@@ -5,11 +5,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::ObjectKey;
 use model::into::IntoDataset;
 use model::limits::{LEASE_SECONDS, REASON_CHARS_MAX};
 use model::ports::{Lease, LedgerError, Objects, Opened};
 use model::run::{Run, RunState};
+use model::{Failure, Fault, ObjectKey};
 
 use crate::cancel::clean_up;
 use crate::coordinator::{Ports, Sealed, Settings};
@@ -122,6 +122,10 @@ impl Session {
         if error.is_fenced() || self.stop.why() == Some(Why::Fenced) {
             return Error::stopped(&self.run.id, Why::Fenced);
         }
+        if error.code().can_retry() && error.fault() == Fault::Own {
+            // Our own database or lake does not answer: no fault of the run, which goes on from here.
+            return self.stays_open(error).await;
+        }
         let state = match error {
             Error::Cancelled { .. } => RunState::Cancelled,
             _ => RunState::Failed,
@@ -141,11 +145,15 @@ impl Session {
             Err(fenced @ LedgerError::Fenced { .. }) => fenced.into(),
             Err(refused) => {
                 // A frozen manifest cannot be taken back: the run stays resumable.
-                tracing::warn!(error = %refused, "the run stays open");
-                self.release().await;
-                Error::StaysOpen { run: self.run.id.clone(), source: Box::new(error) }
+                tracing::warn!(error = %refused, "the run cannot be ended");
+                self.stays_open(error).await
             }
         }
+    }
+
+    async fn stays_open(&self, error: Error) -> Error {
+        self.release().await;
+        Error::StaysOpen { run: self.run.id.clone(), source: Box::new(error) }
     }
 
     /// Notes a file as ours.

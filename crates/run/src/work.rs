@@ -12,7 +12,6 @@ use model::run::{Intent, Plan};
 use crate::cut::check_name;
 use crate::error::Error;
 use crate::part::{Stores, Watch, run_part};
-use crate::plan::context;
 use crate::retry::patiently;
 use crate::session::Session;
 use crate::stop::Why;
@@ -143,7 +142,7 @@ fn remainder(
     // At least two files now, whatever was planned: a template without the part's number is refused.
     let parts = plan.parts.max(2);
     let encoder = &session.ports.encoder;
-    let name = encoder.name(&plan.encoding, &context(&session.run), id, parts)?;
+    let name = encoder.name(&plan.encoding, &session.run.names(), id, parts)?;
     check_name(&name)?;
     Ok(Some(Part { id, inputs, name, receipt: None }))
 }

@@ -5,24 +5,25 @@
 //! start needs no step of its own. A run that cannot be finished for now is put off longer and longer, and its job says why; an export whose
 //! run failed is tried again, or breaks. A stop drops what is under way and gives the leases back: the next start goes on.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
+use chrono::{DateTime, TimeDelta, Utc};
+use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{
-    JOBS_LOOKED_AT, LEASE_SECONDS, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE,
-    RUNS_AT_ONCE_OF_ONE, RUNS_LOOK_SECONDS,
+    JOBS_LOOKED_AT, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE,
+    RUNS_LOOK_SECONDS,
 };
-use model::ports::{Exports, Jobs, Lease, Ledger, LedgerError, Progress, Runs};
+use model::ports::{Exports, Lease, Ledger, LedgerError, Progress, Runs};
 use model::run::Run;
 use model::schedule::Slot;
-use model::{Clock, Code, ExportId, Failure, Fault, RunId, WorkspaceId};
-use run::{Coordinator, Guard, Liveness, Observer, Pauses, Request};
+use model::{Clock, Code, ExportId, Failure, Fault, JobId, WorkspaceId};
+use run::{Coordinator, Observer, Request};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::claims::Claims;
 
 /// Time after which whoever waits for a run looks at it again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -32,24 +33,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub struct Executor {
     /// What brings a run to its end.
     pub coordinator: Coordinator,
-    /// What is to be done.
-    pub jobs: Arc<dyn Jobs>,
+    /// What is to be done, and who has it.
+    pub claims: Claims,
     /// Saved exports.
     pub exports: Arc<dyn Exports>,
     /// What is read of runs.
     pub runs: Arc<dyn Runs>,
     /// Where leases are given back.
     pub ledger: Arc<dyn Ledger>,
-    /// Whether holders on this host are alive.
-    pub liveness: Arc<dyn Liveness>,
-    /// Time between looks.
-    pub pauses: Arc<dyn Pauses>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Told when there is something to do.
     pub wake: Arc<Notify>,
     /// Tells those who wait for a run that one has ended.
     pub ended: Arc<Notify>,
+    /// Jobs that others may try first.
+    pub left: Arc<Mutex<BTreeSet<JobId>>>,
 }
 
 /// What an executor is doing.
@@ -71,7 +70,7 @@ impl Executor {
                 () = &mut stop => break,
                 Some(done) = state.tasks.join_next_with_id() => self.end(&mut state, done).await,
                 () = self.wake.notified() => {}
-                () = self.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)) => {}
+                () = self.claims.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)) => {}
             }
         }
         state.tasks.shutdown().await;
@@ -85,7 +84,7 @@ impl Executor {
             std::mem::take(&mut *holder.0.lock().expect("no holder of this lock can panic"));
         let given = match (run, slot) {
             (Some(run), _) => self.ledger.release(&run).await,
-            (None, Some(slot)) => self.jobs.release(&slot).await,
+            (None, Some(slot)) => self.claims.jobs.release(&slot).await,
             (None, None) => Ok(()),
         };
         if let Err(error) = given {
@@ -99,12 +98,18 @@ impl Executor {
         if free == 0 {
             return;
         }
-        let found = match self.jobs.waiting(JOBS_LOOKED_AT, self.clock.now()).await {
+        let found = match self
+            .claims
+            .jobs
+            .waiting(Shift::Exports, JOBS_LOOKED_AT, self.clock.now())
+            .await
+        {
             Ok(found) => found,
             Err(error) => return tracing::warn!(%error, "jobs could not be looked for"),
         };
-        let is_free = |job: &&Job| !job.leased || self.is_dead(job);
-        let eligible: Vec<Job> = found.iter().filter(is_free).cloned().collect();
+        let left = self.left.lock().expect("no holder of this lock can panic").clone();
+        let is_free = |job: &Job| !left.contains(&job.id) && self.claims.is_free(job);
+        let eligible: Vec<Job> = found.into_iter().filter(is_free).collect();
         let working: Vec<&Job> = state.working.values().map(|(job, _)| job).collect();
         for job in choose(&eligible, &working, free) {
             let holder = Arc::new(Holder::default());
@@ -115,18 +120,11 @@ impl Executor {
         }
     }
 
-    fn is_dead(&self, job: &Job) -> bool {
-        match &job.task {
-            Task::Run { run, .. } => self.liveness.is_dead(run, job.epoch),
-            Task::Slot { .. } => self.liveness.is_dead(&lock(job), job.epoch),
-        }
-    }
-
     /// Returns when a run of this process has ended, or after a moment: others may end one, too.
     pub(crate) async fn wait(&self) {
         tokio::select! {
             () = self.ended.notified() => {}
-            () = self.pauses.pause(LOOK_AGAIN) => {}
+            () = self.claims.pauses.pause(LOOK_AGAIN) => {}
         }
     }
 
@@ -142,12 +140,12 @@ impl Executor {
                 match self.coordinator.resume(&job.workspace, run, holder).await {
                     // Somebody else ended it meanwhile, or before there were jobs.
                     Ok(_) | Err(run::Error::Over { .. }) => {
-                        self.jobs.tidy(&job.id).await.map_err(Into::into)
+                        self.claims.jobs.tidy(&job.id).await.map_err(Into::into)
                     }
                     Err(error) => Err(error),
                 }
             }
-            Task::Slot { export, name, slot } => match self.claim(job).await {
+            Task::Slot { export, name, slot } => match self.claims.take(job).await {
                 Ok(None) => return,
                 Ok(Some((lease, _guard))) => {
                     holder.hold(&lease);
@@ -156,39 +154,21 @@ impl Executor {
                 }
                 Err(error) => Err(error),
             },
+            Task::Chore(_) => return,
         };
         let Err(error) = done else { return };
         if error.code().can_retry() && error.fault() == Fault::Own {
             // It is our own database that does not answer, which is no export's fault: the job is as it was.
             tracing::warn!(job = %job.id, %error, "a job could not be worked on");
-            if let Err(error) = self.jobs.release(&tried.lease).await {
+            if let Err(error) = self.claims.jobs.release(&tried.lease).await {
                 tracing::warn!(%error, "a lease could not be given back; it will lapse");
             }
-            return self.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
+            return self.claims.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
         }
         if let Err(error) = self.not_done(job, &tried, &error).await {
             tracing::warn!(job = %job.id, %error, "a job that failed could not be put off");
             // It would be found again at once.
-            self.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
-        }
-    }
-
-    /// Takes a slot, and marks this process as the one that has it.
-    async fn claim(&self, job: &Job) -> Result<Option<(JobLease, Option<Guard>)>, run::Error> {
-        let is_dead = job.leased && self.is_dead(job);
-        let guard = self.liveness.hold(&lock(job), job.epoch + 1)?;
-        // Of two that see the dead holder only the one that got its place may act on it.
-        let taken = self.jobs.claim(&job.id, job.epoch, is_dead && guard.is_some()).await?;
-        Ok(taken.map(|lease| (lease, guard)))
-    }
-
-    /// Renews the lease of a slot for as long as it is polled.
-    async fn renew(&self, lease: &JobLease) -> Infallible {
-        loop {
-            self.pauses.pause(Duration::from_secs(LEASE_SECONDS.unsigned_abs()) / 3).await;
-            if let Err(error) = self.jobs.renew_job(lease).await {
-                tracing::warn!(job = %lease.job, %error, "a lease could not be renewed");
-            }
+            self.claims.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
         }
     }
 
@@ -208,7 +188,7 @@ impl Executor {
         tokio::select! {
             biased;
             done = self.coordinator.start(&request, holder) => done.map(drop),
-            never = self.renew(&tried.lease) => match never {},
+            never = self.claims.renew(&tried.lease) => match never {},
         }
     }
 
@@ -229,22 +209,43 @@ impl Executor {
         let later = now + pause(job.attempts);
         match kind(error) {
             Kind::Others => return Ok(()),
-            Kind::Waits => return self.jobs.later(&tried.lease, later, &why).await,
+            Kind::Waits => return self.claims.jobs.later(&tried.lease, later, &why).await,
             Kind::Failed if !tried.is_slot => {
-                return self.jobs.later(&tried.lease, later, &why).await;
+                self.leave(id, later);
+                return self.claims.jobs.later(&tried.lease, later, &why).await;
             }
             Kind::Failed => {}
         }
         let failure = SlotFailure { why: &why, may_help: code.can_retry(), version: tried.version };
-        match self.jobs.failed(&tried.lease, &failure, now).await? {
-            AfterFailure::Again(at) => tracing::info!(job = %id, %at, "an export is tried again"),
+        match self.claims.jobs.failed(&tried.lease, &failure, now).await? {
+            AfterFailure::Again(at) => {
+                tracing::info!(job = %id, %at, "an export is tried again");
+                self.leave(id, at);
+            }
             AfterFailure::Broken => {
                 tracing::error!(job = %id, why, "an export does not run by itself any more");
             }
             // Its run is still open.
-            AfterFailure::Nothing => self.jobs.later(&tried.lease, later, &why).await?,
+            AfterFailure::Nothing => self.claims.jobs.later(&tried.lease, later, &why).await?,
         }
         Ok(())
+    }
+
+    /// Lets other servers come first when a job is due again: what failed may be this one's way to a place.
+    fn leave(&self, job: &JobId, due_at: DateTime<Utc>) {
+        let until_due = (due_at - self.clock.now()).to_std().unwrap_or_default();
+        let time = until_due + Duration::from_secs(RUNS_LOOK_SECONDS + 1);
+        let (this, job) = (self.clone(), job.clone());
+        let set = |this: &Self, job: &JobId, is_left| {
+            let mut left = this.left.lock().expect("no holder of this lock can panic");
+            if is_left { left.insert(job.clone()) } else { left.remove(job) }
+        };
+        set(&this, &job, true);
+        tokio::spawn(async move {
+            this.claims.pauses.pause(time).await;
+            set(&this, &job, false);
+            this.wake.notify_one();
+        });
     }
 
     async fn end(&self, state: &mut State, done: Result<(Id, ()), JoinError>) {
@@ -260,7 +261,7 @@ impl Executor {
         let later = self.clock.now() + pause(job.attempts);
         let own = || JobLease { job: job.id.clone(), epoch: job.slot_epoch };
         let lease = holder.slot().unwrap_or_else(own);
-        if let Err(error) = self.jobs.later(&lease, later, why).await {
+        if let Err(error) = self.claims.jobs.later(&lease, later, why).await {
             tracing::warn!(job = %job.id, %error, "a job that broke off could not be put off");
         }
         self.let_go(&holder).await;
@@ -297,13 +298,8 @@ fn kind(error: &run::Error) -> Kind {
     }
 }
 
-/// Returns the name of the lock of a job that is no run: locks are named by what is worked on.
-fn lock(job: &Job) -> RunId {
-    RunId::new(job.id.as_str())
-}
-
 /// Returns after how long a job is looked at again that was put off so often.
-fn pause(attempts: u32) -> TimeDelta {
+pub(crate) fn pause(attempts: u32) -> TimeDelta {
     let doubled = RUN_AGAIN_SECONDS << attempts.min(20);
     TimeDelta::seconds(doubled.min(RUN_AGAIN_SECONDS_MAX))
 }
@@ -368,7 +364,7 @@ impl Observer for Holder {
 
 #[cfg(test)]
 mod tests {
-    use model::JobId;
+    use model::RunId;
 
     use super::*;
 

@@ -1,52 +1,40 @@
-//! Care of every dataset, by one process for all that share a database.
+//! Upkeep of the lake and of the ledger, done by whoever of the servers takes its jobs.
 //!
-//! Contract: whoever has the duty seals small commits that have become old, each look; and each hour merges files,
-//! removes rows that a rule says are too old, forgets keys that have lapsed and links that were over for days, gives uploads up that nobody touches, and deletes files that nobody needs. What cannot be done for one dataset
-//! holds up no other, and is tried again at the next look. Two at once would do no harm, only work twice.
+//! Contract: small commits that have become old are sealed; each hour the files of a dataset are merged and rows removed that a rule says are
+//! too old, and in each workspace files deleted that nobody needs, and keys and links forgotten that were over. Each is a job of its own
+//! with a lease, so that servers share them, one that dies leaves nothing undone, and what cannot be done for one dataset
+//! holds up no other: it is tried again later and later. A server does one at a time, beside its runs.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{Days, TimeDelta};
-use model::dataset::{Dataset, Unsealed};
-use model::limits::{DUTY_SECONDS, FORGET_KEYS, KEEP_HOURS, KEEP_PAGE, KEEP_SECONDS, LINK_DAYS};
-use model::ports::{Duties, Links, Upkeep};
+use model::job::{Chore, Job, JobLease, Shift, Task};
+use model::limits::{FORGET_ROWS, JOBS_LOOKED_AT, KEEP_HOURS, KEEP_SECONDS, LINK_DAYS};
+use model::ports::{Catalog, Links, Upkeep};
 use model::{Clock, Code, CommitNumber, PortError, WorkspaceId};
 
-use run::Pauses;
-
 use crate::Shelf;
-
-/// The name of the duty.
-const DUTY: &str = "upkeep";
+use crate::claims::Claims;
+use crate::executor::pause;
 
 /// What a keeper works with.
 #[derive(Clone)]
 pub struct Keeper {
-    /// Where datasets are found, and who has the duty.
-    pub duties: Arc<dyn Duties>,
+    /// What is to be done, and who has it.
+    pub claims: Claims,
+    /// How datasets are kept.
+    pub catalog: Arc<dyn Catalog>,
     /// Links.
     pub links: Arc<dyn Links>,
-    /// What takes care of them.
+    /// What takes care of the lake.
     pub upkeep: Arc<dyn Upkeep>,
     /// Files of uploads on this machine.
     pub shelf: Shelf,
-    /// Time between looks.
-    pub pauses: Arc<dyn Pauses>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// This process, as no other is called.
-    pub owner: String,
-}
-
-/// How much is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Round {
-    /// Small commits are sealed.
-    Small,
-    /// All that is due.
-    Whole,
+    /// The job that is worked on.
+    pub held: Arc<Mutex<Option<JobLease>>>,
 }
 
 impl Keeper {
@@ -57,94 +45,111 @@ impl Keeper {
             () = stop => {}
             never = self.rounds() => match never {},
         }
-        if let Err(error) = self.duties.leave(DUTY, &self.owner).await {
-            tracing::warn!(%error, "a duty could not be given back; it will lapse");
+        let Some(lease) = self.hold(None) else { return };
+        if let Err(error) = self.claims.jobs.release(&lease).await {
+            tracing::warn!(%error, "a lease could not be given back; it will lapse");
         }
     }
 
+    /// Notes which job is worked on; returns the one before.
+    fn hold(&self, lease: Option<JobLease>) -> Option<JobLease> {
+        let mut held = self.held.lock().expect("no holder of this lock can panic");
+        std::mem::replace(&mut held, lease)
+    }
+
     async fn rounds(&self) -> std::convert::Infallible {
-        // A start is no reason for work: what is due is done within the hour.
-        let mut whole_at = self.clock.now() + TimeDelta::hours(KEEP_HOURS);
+        let mut expire_at = self.clock.now() + TimeDelta::hours(KEEP_HOURS);
         loop {
             // Each process for its own folder.
             self.shelf.tidy().await;
             let now = self.clock.now();
-            let round = if now >= whole_at { Round::Whole } else { Round::Small };
-            if round == Round::Whole
-                && let Err(error) = self.shelf.expire().await
-            {
-                // Each process has its own, whoever has the duty.
-                tracing::warn!(%error, "uploads that nobody closed were not given up");
+            if now >= expire_at {
+                expire_at = now + TimeDelta::hours(KEEP_HOURS);
+                if let Err(error) = self.shelf.expire().await {
+                    tracing::warn!(%error, "uploads that nobody closed were not given up");
+                }
             }
-            match self.round(round).await {
-                Ok(()) if round == Round::Whole => whole_at = now + TimeDelta::hours(KEEP_HOURS),
-                Ok(()) => {}
-                Err(error) => tracing::warn!(%error, "datasets were not looked after"),
+            if let Err(error) = self.chores().await {
+                tracing::warn!(%error, "the lake was not looked after");
             }
-            self.pauses.pause(Duration::from_secs(KEEP_SECONDS)).await;
+            self.claims.pauses.pause(Duration::from_secs(KEEP_SECONDS)).await;
         }
     }
 
-    /// Goes through every dataset, for as long as the duty is ours.
-    async fn round(&self, round: Round) -> Result<(), PortError> {
-        let (mut after, mut workspaces) = (None, BTreeSet::new());
+    /// Does what is due and nobody else does.
+    async fn chores(&self) -> Result<(), run::Error> {
+        let jobs = &self.claims.jobs;
+        jobs.arm(self.clock.now()).await?;
         loop {
-            if !self.duties.take(DUTY, &self.owner, DUTY_SECONDS).await? {
-                return Ok(());
-            }
-            let page = self.duties.every_dataset(after.as_ref(), KEEP_PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.id.clone());
-            // A look alone costs no write.
-            let due = |(_, unsealed): &(_, Unsealed)| round == Round::Whole || unsealed.files > 0;
-            for (dataset, _) in page.into_iter().filter(due) {
-                if !self.duties.take(DUTY, &self.owner, DUTY_SECONDS).await? {
-                    return Ok(());
-                }
-                self.keep(&dataset, round).await;
-                workspaces.insert(dataset.workspace);
+            let now = self.clock.now();
+            let waiting = jobs.waiting(Shift::Upkeep, JOBS_LOOKED_AT, now).await?;
+            let free = waiting.iter().find(|job| self.claims.is_free(job));
+            let Some(job) = free else { return Ok(()) };
+            let Task::Chore(chore) = &job.task else { return Ok(()) };
+            // Who was slower sees at its next look that somebody has it.
+            if let Some((lease, guard)) = self.claims.take(job).await? {
+                self.hold(Some(lease.clone()));
+                self.one((job, chore), &lease).await?;
+                self.hold(None);
+                drop(guard);
             }
         }
-        if round == Round::Whole {
-            let now = self.clock.now();
-            while self.duties.forget_keys(now, FORGET_KEYS).await? > 0 {}
-            while self.links.forget_links(now - TimeDelta::days(LINK_DAYS), FORGET_KEYS).await? > 0
-            {
+    }
+
+    async fn one(&self, (job, chore): (&Job, &Chore), lease: &JobLease) -> Result<(), run::Error> {
+        let done = tokio::select! {
+            biased;
+            done = self.chore(&job.workspace, chore) => done,
+            never = self.claims.renew(lease) => match never {},
+        };
+        let now = self.clock.now();
+        let next = match chore {
+            Chore::Seal(_) => None,
+            Chore::Care(_) | Chore::Sweep => Some(now + TimeDelta::hours(KEEP_HOURS)),
+        };
+        let (jobs, workspace) = (&self.claims.jobs, &job.workspace);
+        match done {
+            Ok(()) => jobs.done(lease, next).await?,
+            // Dropped meanwhile, or somebody else is at it, or an export comes first.
+            Err(error) if matches!(error.code(), Code::NotFound | Code::Conflict) => {
+                tracing::info!(%workspace, ?chore, %error, "not all is done");
+                jobs.done(lease, next).await?;
             }
-            for workspace in workspaces {
-                told(&workspace, "files", self.upkeep.sweep(&workspace).await.map(drop));
+            Err(error) => {
+                tracing::warn!(%workspace, ?chore, %error, "not all is done");
+                jobs.later(lease, now + pause(job.attempts), &error.to_string()).await?;
             }
         }
         Ok(())
     }
 
-    async fn keep(&self, dataset: &Dataset, round: Round) {
-        let Dataset { workspace, name, .. } = dataset;
-        if round == Round::Small {
+    async fn chore(&self, workspace: &WorkspaceId, chore: &Chore) -> Result<(), PortError> {
+        match chore {
             // Of no commit: only the tail is looked at.
-            let sealed = self.upkeep.tend(workspace, name, CommitNumber(0)).await;
-            return told(workspace, name, sealed.map(drop));
+            Chore::Seal(name) => self.upkeep.tend(workspace, name, CommitNumber(0)).await.map(drop),
+            Chore::Care(name) => self.care(workspace, name).await,
+            Chore::Sweep => self.sweep(workspace).await,
         }
-        let now = self.clock.now();
-        let oldest =
-            dataset.keep_days.and_then(|days| now.checked_sub_days(Days::new(days.into())));
-        if let Some(before) = oldest {
-            let removed = self.upkeep.expire(workspace, name, before).await;
-            told(workspace, name, removed.map(drop));
-        }
-        let merged = self.upkeep.compact(workspace, name, Arc::new(run::Quiet)).await;
-        told(workspace, name, merged.map(drop));
     }
-}
 
-/// Says what could not be done.
-fn told(workspace: &WorkspaceId, name: &str, done: Result<(), PortError>) {
-    match done {
-        Ok(()) => {}
-        // Dropped meanwhile, or somebody else is at it, or an export comes first.
-        Err(error) if matches!(error.code(), Code::NotFound | Code::Conflict) => {
-            tracing::info!(%workspace, name, %error, "not all is done");
-        }
-        Err(error) => tracing::warn!(%workspace, name, %error, "not all is done"),
+    async fn care(&self, workspace: &WorkspaceId, name: &str) -> Result<(), PortError> {
+        let dataset = self.catalog.dataset(workspace, name).await?;
+        let days = dataset.keep_days.map(|days| Days::new(days.into()));
+        let oldest = days.and_then(|days| self.clock.now().checked_sub_days(days));
+        let removed = match oldest {
+            Some(before) => self.upkeep.expire(workspace, name, before).await.map(drop),
+            None => Ok(()),
+        };
+        // Rows that have to stay are merged all the same.
+        self.upkeep.compact(workspace, name, Arc::new(run::Quiet)).await?;
+        removed
+    }
+
+    async fn sweep(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
+        let now = self.clock.now();
+        while self.claims.jobs.forget(now, FORGET_ROWS).await? > 0 {}
+        let before = now - TimeDelta::days(LINK_DAYS);
+        while self.links.forget_links(before, FORGET_ROWS).await? > 0 {}
+        self.upkeep.sweep(workspace).await.map(drop)
     }
 }

@@ -6,6 +6,7 @@
 //! Besides requests a [`Scheduler`] makes exports due, an [`Executor`] works on runs, and a [`Keeper`] looks after datasets.
 
 mod background;
+mod claims;
 mod executor;
 pub mod files;
 mod http;
@@ -30,6 +31,7 @@ use model::{Clock, Code, PortError, WorkspaceId, limits};
 use run::{Coordinator, Destinations};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use claims::Claims;
 pub use executor::Executor;
 use http::problem::Problem;
 pub use keeper::Keeper;

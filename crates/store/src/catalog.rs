@@ -47,15 +47,6 @@ pub(crate) async fn commit(
     Ok(matches!(commits::commit(tx, new, now).await?, commits::Made::Now(_)))
 }
 
-/// Returns datasets of every workspace in the order of their ids, with what of them is in the tail.
-pub(crate) async fn every_dataset(
-    tx: &mut Transaction,
-    after: Option<&DatasetId>,
-    limit: u32,
-) -> Result<Vec<(Dataset, Unsealed)>, Error> {
-    datasets::every(tx, after, limit).await
-}
-
 #[async_trait]
 impl Catalog for Store {
     async fn head(

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod chores;
 pub mod documents;
 pub mod groups;
 pub mod jobs;
@@ -32,8 +33,8 @@ use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
-    Access, Catalog, Documents, Duties, Exports, Groups, Jobs, Lease, Ledger, Links, Opened,
-    Places, Runs, Uploads,
+    Access, Catalog, Documents, Exports, Groups, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
+    Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -54,7 +55,6 @@ pub struct Rig {
     /// What is read of runs.
     pub runs: Arc<dyn Runs>,
     /// Who does what for all.
-    pub duties: Arc<dyn Duties>,
     /// Destinations; there is a key.
     pub places: Arc<dyn Places>,
     /// Documents.
@@ -104,15 +104,17 @@ macro_rules! conformance_tests {
         $crate::conformance_cases!($on, looking:
             a_status_tells_how_far_a_run_has_come, files_are_found_by_their_place,
             exports_are_listed_by_name, statuses_are_paged, a_key_opens_one_run,
-            keys_are_forgotten_after_days, a_duty_has_one_owner, every_dataset_is_found);
+            keys_are_forgotten_after_days);
         $crate::conformance_cases!($on, jobs:
             open_runs_are_jobs_and_ended_ones_are_not, no_workspace_hides_another, of_two_who_fire_one_does,
             a_slot_becomes_its_run, a_slot_whose_run_failed_is_there_again, one_slot_waits_for_what_there_is,
             windows_have_their_runs_in_order, a_run_that_is_asked_for_comes_first,
             what_may_help_is_tried_again_until_it_breaks, a_paused_export_stays_where_it_is,
             new_rows_make_an_export_due, an_edit_says_what_it_is_built_on, old_versions_are_forgotten, what_has_delivered_goes_on_or_begins_again,
-            an_edit_of_the_trigger_leaves_no_gap,
+            an_edit_of_the_trigger_leaves_no_gap, what_somebody_waits_for_comes_first,
             a_run_is_of_the_newest_version, an_export_may_begin_later_and_end_where_another_goes_on, slots_of_what_is_no_more_are_taken_back);
+        $crate::conformance_cases!($on, chores:
+            chores_come_of_what_is_there, what_nobody_asks_for_is_forgotten);
         $crate::conformance_cases!($on, documents:
             a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
             documents_are_paged_and_of_their_workspace);
@@ -338,6 +340,7 @@ fn format() -> FormatSpec {
         file_rows: None,
         file_bytes: None,
         name: None,
+        folder: None,
     }
 }
 

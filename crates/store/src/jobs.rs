@@ -2,10 +2,12 @@
 //!
 //! A job of a run has the run's lease and no other, so that there is one answer to who works on it.
 
+mod chores;
+
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use model::export::{ExportState, NewRun};
-use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
+use model::job::{AfterFailure, Chore, Job, JobLease, Priority, Shift, SlotFailure, Task};
 use model::limits::{
     FAILED_AGAIN_SECONDS, FAILED_AGAIN_SECONDS_MAX, FAILURES_MAX, LEASE_SECONDS, REASON_CHARS_MAX,
 };
@@ -19,8 +21,33 @@ use crate::database::{Error, Row, Sql, Transaction, args, transact, truncate, wo
 
 #[async_trait]
 impl Jobs for Store {
-    async fn waiting(&self, of_one: u32, now: DateTime<Utc>) -> Result<Vec<Job>, LedgerError> {
-        Ok(waiting(&mut self.database.read().await?, of_one, now).await?)
+    async fn waiting(
+        &self,
+        shift: Shift,
+        of_one: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Job>, LedgerError> {
+        Ok(waiting(&mut self.database.read().await?, (shift, of_one), now).await?)
+    }
+
+    async fn arm(&self, now: DateTime<Utc>) -> Result<(), LedgerError> {
+        // A look alone costs no write.
+        if !chores::is_armed(&mut self.database.read().await?, now).await? {
+            transact!(self.database, LedgerError, |tx| chores::arm(tx, now))?;
+        }
+        Ok(())
+    }
+
+    async fn done(
+        &self,
+        lease: &JobLease,
+        again_at: Option<DateTime<Utc>>,
+    ) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| chores::done(tx, lease, again_at))
+    }
+
+    async fn forget(&self, now: DateTime<Utc>, limit: u32) -> Result<u64, LedgerError> {
+        transact!(self.database, LedgerError, |tx| chores::forget(tx, now, limit))
     }
 
     async fn claim(
@@ -63,23 +90,29 @@ impl Jobs for Store {
     }
 }
 
-async fn waiting(tx: &mut Transaction, of_one: u32, now: DateTime<Utc>) -> Result<Vec<Job>, Error> {
+async fn waiting(
+    tx: &mut Transaction,
+    (shift, of_one): (Shift, u32),
+    now: DateTime<Utc>,
+) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
     let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, until, term, epoch
                FROM (
-                   SELECT j.id, j.workspace, j.kind, j.subject, j.export, e.name, j.slot_at, j.slot_since,
-                       j.attempts, j.due_at,
+                   SELECT j.id, j.workspace, j.kind, j.subject, j.export, COALESCE(e.name, d.name) AS name,
+                       j.slot_at, j.slot_since, j.attempts, j.due_at, j.priority,
                        COALESCE(r.lease_until, j.lease_until) AS until,
                        COALESCE(r.epoch, j.epoch) AS term, j.epoch,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
-                               j.place
+                               j.priority DESC, j.place
                        ) AS turn
                    FROM job j
                    LEFT JOIN run r ON j.kind = 'run' AND r.id = j.subject
                    LEFT JOIN export e ON e.id = j.export
+                   LEFT JOIN dataset d ON j.kind IN ('seal', 'care') AND d.id = j.subject
                    WHERE j.due_at <= $1 AND (j.kind <> 'slot' OR e.state = 'active')
+                       AND $4 = CASE WHEN j.kind IN ('slot', 'run') THEN 0 ELSE 1 END
                        AND NOT EXISTS (
                            SELECT 1 FROM job b
                            WHERE b.line = j.line AND b.id <> j.id
@@ -87,21 +120,24 @@ async fn waiting(tx: &mut Transaction, of_one: u32, now: DateTime<Utc>) -> Resul
                                    OR (b.kind = 'slot' AND j.kind = 'slot' AND b.place < j.place))
                        )
                ) AS ranked
-               WHERE turn <= $3 ORDER BY turn, due_at, id";
-    let rows = tx.all(sql, args![truncate(now), clock, of_one]).await?;
+               WHERE turn <= $3 ORDER BY turn, priority DESC, due_at, id";
+    let upkeep = i64::from(shift == Shift::Upkeep);
+    let rows = tx.all(sql, args![truncate(now), clock, of_one, upkeep]).await?;
     rows.iter().map(|row| read(row, clock)).collect()
 }
 
 fn read(row: &Row, clock: i64) -> Result<Job, Error> {
     let of_slot = row.int_or_null("slot_at")?.is_some();
-    let task = if row.text("kind")? == "run" {
-        Task::Run { run: RunId::new(row.text("subject")?), of_slot }
-    } else {
-        Task::Slot {
+    let task = match &*row.text("kind")? {
+        "run" => Task::Run { run: RunId::new(row.text("subject")?), of_slot },
+        "seal" => Task::Chore(Chore::Seal(row.text("name")?)),
+        "care" => Task::Chore(Chore::Care(row.text("name")?)),
+        "sweep" => Task::Chore(Chore::Sweep),
+        _ => Task::Slot {
             export: ExportId::new(row.text("export")?),
             name: row.text("name")?,
             slot: Slot { at: row.at("slot_at")?, since: row.at_or_null("slot_since")? },
-        }
+        },
     };
     Ok(Job {
         id: JobId::new(row.text("id")?),
@@ -122,7 +158,7 @@ async fn claim(
 ) -> Result<Option<JobLease>, LedgerError> {
     let clock = tx.clock().await?;
     let sql = "UPDATE job SET epoch = epoch + 1, lease_until = $3
-               WHERE id = $1 AND epoch = $2 AND kind = 'slot' AND (lease_until <= $4 OR $5 = 1)";
+               WHERE id = $1 AND epoch = $2 AND kind <> 'run' AND (lease_until <= $4 OR $5 = 1)";
     let until = clock + LEASE_SECONDS * 1_000_000;
     let values = args![job.as_str(), epoch, until, clock, i64::from(is_dead)];
     let taken = tx.execute(sql, values).await? > 0;
@@ -131,7 +167,7 @@ async fn claim(
 
 async fn renew(tx: &mut Transaction, lease: &JobLease) -> Result<(), LedgerError> {
     let until = tx.clock().await? + LEASE_SECONDS * 1_000_000;
-    let sql = "UPDATE job SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND kind = 'slot'";
+    let sql = "UPDATE job SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND kind <> 'run'";
     tx.execute(sql, args![lease.job.as_str(), lease.epoch, until]).await?;
     Ok(())
 }
@@ -157,7 +193,7 @@ async fn tidy(tx: &mut Transaction, job: &JobId) -> Result<(), LedgerError> {
 }
 
 async fn release(tx: &mut Transaction, lease: &JobLease) -> Result<(), LedgerError> {
-    let sql = "UPDATE job SET lease_until = 0 WHERE id = $1 AND epoch = $2 AND kind = 'slot'";
+    let sql = "UPDATE job SET lease_until = 0 WHERE id = $1 AND epoch = $2 AND kind <> 'run'";
     tx.execute(sql, args![lease.job.as_str(), lease.epoch]).await?;
     Ok(())
 }
@@ -246,11 +282,12 @@ pub(crate) async fn opened(
 ) -> Result<(), LedgerError> {
     let run = new.id.as_str();
     let Some(slot) = &new.slot else {
-        let sql = "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at)
-                   VALUES ($1, $2, 'run', $3, $4, $5, $6, $6)";
+        let sql = "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)
+                   VALUES ($1, $2, 'run', $3, $4, $5, $6, $6, $7)";
         let (id, line) = (JobId::mint(), export.map(ExportId::as_str));
-        let now = truncate(new.now);
-        tx.execute(sql, args![id.as_str(), new.workspace.as_str(), run, line, place, now]).await?;
+        let (now, asked) = (truncate(new.now), Priority::Asked as i64);
+        let values = args![id.as_str(), new.workspace.as_str(), run, line, place, now, asked];
+        tx.execute(sql, values).await?;
         return Ok(());
     };
     let sql = "UPDATE job SET kind = 'run', subject = $3, lease_until = 0

@@ -13,7 +13,6 @@ mod catalog;
 pub mod conformance;
 mod database;
 mod documents;
-mod duties;
 mod exports;
 mod groups;
 mod jobs;

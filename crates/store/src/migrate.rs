@@ -100,6 +100,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0016_backfill.sql"),
         postgres: include_str!("../migrations/0016_backfill.sql"),
     },
+    Migration {
+        version: 17,
+        sqlite: include_str!("../migrations/0017_upkeep.sql"),
+        postgres: include_str!("../migrations/0017_upkeep.sql"),
+    },
 ];
 
 /// Migrations that programs of the version before may go on with: they add tables, or columns with a default, that those need not know.

@@ -47,7 +47,6 @@ pub(crate) fn rig(store: &Store) -> Rig {
         ledger: store.clone(),
         access: store.clone(),
         runs: store.clone(),
-        duties: store.clone(),
         places: store.clone(),
         documents: store.clone(),
         uploads: store.clone(),
@@ -117,9 +116,9 @@ async fn a_newer_database_is_refused_and_not_touched() {
         run(&store, "UPDATE schema_reader SET oldest = 99").await;
         run(&store, "DELETE FROM workspace").await;
         let error = Store::open(&url).await.unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 16 }));
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 17 }));
         let text = error.to_string();
-        assert!(text.contains("99") && text.contains("up to 16"), "{text}");
+        assert!(text.contains("99") && text.contains("up to 17"), "{text}");
         assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 0);
         store.close().await;
     })
@@ -136,7 +135,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 16);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 17);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -229,7 +228,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 16));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 17));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -243,7 +242,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 16));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 17));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

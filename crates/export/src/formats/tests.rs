@@ -42,6 +42,7 @@ fn spec(format: &str, compression: &str, options: &[(&str, &str)]) -> FormatSpec
         file_rows: None,
         file_bytes: None,
         name: None,
+        folder: None,
     }
 }
 

@@ -57,6 +57,7 @@ pub(crate) fn spec(format: &str, compression: &str, options: &[(&str, &str)]) ->
         file_rows: None,
         file_bytes: None,
         name: None,
+        folder: None,
     }
 }
 

@@ -22,8 +22,15 @@ use crate::session::fixture::{World, csv, numbers};
 fn encoding(compression: &str) -> Encoding {
     let (format, options) = ("parquet".into(), BTreeMap::new());
     let (compression_asked, file_rows, file_bytes, name) = (None, None, None, None);
-    let spec =
-        FormatSpec { format, compression: compression_asked, options, file_rows, file_bytes, name };
+    let spec = FormatSpec {
+        format,
+        compression: compression_asked,
+        options,
+        file_rows,
+        file_bytes,
+        name,
+        folder: None,
+    };
     Encoding {
         spec,
         compression: compression.into(),

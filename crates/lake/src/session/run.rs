@@ -38,6 +38,9 @@ pub(crate) async fn within<T: Send + 'static>(
     deadline: Deadline,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
+    if deadline.is_over() {
+        return Err(deadline.error());
+    }
     let task = threads::spawn_planning(async move {
         // What only waits, for an object say, is not worked on for nobody.
         timeout_at(deadline.at, work).await.unwrap_or(Err(deadline.error()))
@@ -71,6 +74,10 @@ impl Deadline {
             return Self { error: |seconds| Error::PlanningTime { seconds }, ..planning };
         }
         self
+    }
+
+    fn is_over(self) -> bool {
+        Instant::now() >= self.at
     }
 
     fn error(self) -> Error {
@@ -120,7 +127,8 @@ impl Stream for Running {
         if self.done {
             return Poll::Ready(None);
         }
-        if self.sleep.as_mut().poll(context).is_ready() {
+        // The timer is some milliseconds late, and wakes whoever waits.
+        if self.deadline.is_over() || self.sleep.as_mut().poll(context).is_ready() {
             self.done = true;
             self.task.abort();
             return Poll::Ready(Some(Err(self.deadline.error())));

@@ -89,7 +89,15 @@ fn time(seconds: i64) -> DateTime<Utc> {
 fn jsonl() -> FormatSpec {
     let (compression, file_rows, file_bytes, name) = (None, None, None, None);
     let options = std::collections::BTreeMap::new();
-    FormatSpec { format: "jsonl".into(), compression, options, file_rows, file_bytes, name }
+    FormatSpec {
+        format: "jsonl".into(),
+        compression,
+        options,
+        file_rows,
+        file_bytes,
+        name,
+        folder: None,
+    }
 }
 
 fn workspace() -> WorkspaceId {

@@ -145,6 +145,7 @@ impl World {
             file_rows: self.scenario.file_rows,
             file_bytes: self.scenario.file_bytes,
             name: None,
+            folder: None,
         };
         let relation = Relation { source, selection };
         Request {

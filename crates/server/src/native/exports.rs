@@ -55,6 +55,8 @@ pub(super) struct ExportBody {
     file_bytes: Option<u64>,
     /// The template of file names; `part-{part}` without it.
     name: Option<String>,
+    /// The template of the run's folder; `{export}/{run}` without it.
+    folder: Option<String>,
     /// Where the files go; `managed`, the workspace's own, without it. `destination:NAME` for a destination, `dataset:NAME` for a dataset,
     /// which takes `?write=replace` (its rows come in the place of those that are there) and `&batch=file` (each file is a
     /// batch), and needs the scope `data:write`.
@@ -171,6 +173,7 @@ impl ExportBody {
             file_rows: self.file_rows,
             file_bytes: self.file_bytes,
             name: self.name,
+            folder: self.folder,
         };
         let relation = Relation { source, selection };
         Ok(Request {
@@ -204,6 +207,8 @@ pub(super) struct PlanBody {
     staged: bool,
     /// What decides the bytes besides the rows.
     encoder: String,
+    /// The folder that a run now would have, relative to the destination's root.
+    folder: String,
     /// How many files there would be.
     files: u64,
     /// The first of them.
@@ -238,6 +243,7 @@ impl From<Forecast> for PlanBody {
             bytes: number(forecast.bytes),
             staged: forecast.staged,
             encoder: forecast.encoding.encoder.to_string(),
+            folder: forecast.folder,
             files,
             first_files: first
                 .map(|part| PlannedFile { name: part.name, rows_read: part.rows })

@@ -65,6 +65,9 @@ pub(super) struct SavedBody {
     created_at: DateTime<Utc>,
     /// The group that it is or was in.
     group: Option<String>,
+    /// What the first file of a run now would be called, where it was just saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_file: Option<String>,
 }
 
 impl From<Export> for SavedBody {
@@ -89,6 +92,7 @@ impl From<Export> for SavedBody {
             last_run: export.last_run.map(|run| run.to_string()),
             created_at: export.created_at,
             group: export.group,
+            first_file: None,
         }
     }
 }
@@ -185,7 +189,7 @@ pub(super) async fn save(
     let watches = watches.map_err(|error| Problem::from(error).in_body())?;
     let permit = core.question()?;
     let checked = core.opener.check_saved(&asked, &name, &schedule);
-    Box::pin(checked).await.map_err(|error| Problem::from(error).in_body())?;
+    let files = Box::pin(checked).await.map_err(|error| Problem::from(error).in_body())?;
     drop(permit);
     let save = SaveExport {
         workspace: caller.workspace.clone(),
@@ -201,7 +205,8 @@ pub(super) async fn save(
     };
     let saved = core.executor.exports.save_export(&save, &basis).await?;
     let status = if basis == Basis::Nothing { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, tagged(saved)))
+    let (etag, Json(body)) = tagged(saved);
+    Ok((status, (etag, Json(SavedBody { first_file: files.into_iter().next(), ..body }))))
 }
 
 /// How a saved export was once.

@@ -81,6 +81,7 @@ impl Form {
             file_rows: None,
             file_bytes: None,
             name: None,
+            folder: None,
         })
     }
 

@@ -192,6 +192,9 @@ pub(crate) struct FormatArgs {
     /// File names: "{date}/orders-{part}".
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) name: Option<String>,
+    /// The run's folder: "{date:%Y/%m}/{export}-{run}"; "{export}/{run}" without it.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) folder: Option<String>,
     /// A setting of the format: jsonl.int64=string, csv.header=false, …
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) options: Vec<(String, String)>,

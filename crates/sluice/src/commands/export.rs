@@ -169,6 +169,7 @@ struct Planned {
     bytes_exact: bool,
     staged: bool,
     encoder: String,
+    folder: String,
     columns: Vec<model::schema::Field>,
     parts: Vec<PlannedPart>,
 }
@@ -191,6 +192,7 @@ async fn plan(app: &App, asked: Asked) -> Result<(), Failed> {
         writeln!(out, "rows     {rows}")?;
         writeln!(out, "bytes    {size}")?;
         writeln!(out, "encoder  {}", planned.encoder)?;
+        writeln!(out, "folder   {}", planned.folder)?;
         if planned.staged {
             return writeln!(out, "files    known once the query has been computed");
         }
@@ -212,6 +214,7 @@ impl Planned {
             bytes_exact: matches!(forecast.bytes, Amount::Exact(_)),
             staged: forecast.staged,
             encoder: forecast.encoding.encoder.to_string(),
+            folder: forecast.folder,
             columns: forecast.relation.output.fields,
             parts: forecast.parts.into_iter().map(part).collect(),
         }
@@ -280,6 +283,7 @@ fn format(args: FormatArgs, to: &str) -> Result<FormatSpec, Failed> {
         file_rows: args.file_rows,
         file_bytes: args.file_size.map(|size| size.as_u64()),
         name: args.name,
+        folder: args.folder,
     })
 }
 
@@ -308,6 +312,7 @@ impl Asked {
                 file_rows: None,
                 file_bytes: None,
                 name: None,
+                folder: None,
             },
             to: to.into(),
             export: None,

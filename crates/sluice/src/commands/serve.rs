@@ -15,15 +15,15 @@ use run::{Pauses, TokioPauses};
 use server::links::Minting;
 use server::tls::Tls;
 use server::{
-    Core, Executor, Gates, Keeper, Listeners, Metrics, Parts, Scheduler, Settings, Shelf, Signal,
-    Times,
+    Claims, Core, Executor, Gates, Keeper, Listeners, Metrics, Parts, Scheduler, Settings, Shelf,
+    Signal, Times,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::access::{mint, secret};
-use crate::app::{App, owner};
+use crate::app::App;
 use crate::clock::Hasty;
 use crate::failed::Failed;
 use crate::places::Who;
@@ -122,34 +122,37 @@ fn shelf(app: &App) -> Result<Shelf, Failed> {
     })
 }
 
+fn claims(app: &App, pauses: Arc<dyn Pauses>) -> Claims {
+    Claims { jobs: app.store.clone(), liveness: Arc::new(app.locks.clone()), pauses }
+}
+
 fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     let pauses: Arc<dyn Pauses> = if app.hasty { Arc::new(Hasty) } else { Arc::new(TokioPauses) };
     let executor = Executor {
         coordinator: app.coordinator(Who::Tenant),
-        jobs: app.store.clone(),
+        claims: claims(app, pauses.clone()),
         exports: app.store.clone(),
         runs: app.store.clone(),
         ledger: app.store.clone(),
-        liveness: Arc::new(app.locks.clone()),
-        pauses: pauses.clone(),
         clock: app.clock.clone(),
         wake: Arc::default(),
         ended: Arc::default(),
+        left: Arc::default(),
     };
     let scheduler = Scheduler {
         exports: app.store.clone(),
-        pauses,
+        pauses: pauses.clone(),
         clock: app.clock.clone(),
         wake: executor.wake.clone(),
     };
     let keeper = Keeper {
-        duties: app.store.clone(),
+        claims: claims(app, pauses),
+        catalog: app.store.clone(),
         links: app.store.clone(),
         upkeep: app.lake.clone(),
         shelf: shelf.clone(),
-        pauses: Arc::new(TokioPauses),
         clock: app.clock.clone(),
-        owner: format!("{}, {}", owner(), uuid::Uuid::new_v4().simple()),
+        held: Arc::default(),
     };
     Core::new(Parts {
         executor,

@@ -66,6 +66,7 @@ async fn print_text(
         file_rows: None,
         file_bytes: None,
         name: None,
+        folder: None,
     };
     let encoding = app.formats.check(&spec, schema)?;
     let mut read = 0;

@@ -11,6 +11,7 @@ use crate::postgres::database;
 use crate::s3::Bucket;
 use crate::schedules::{Time, new};
 use crate::server::Server;
+use crate::wire::{Trouble, Wire};
 
 /// Minutes that go by.
 const MINUTES: u64 = 8;
@@ -25,9 +26,13 @@ struct Nodes {
 impl Nodes {
     fn start(bucket: &Bucket) -> Self {
         let settings = database() + &bucket.lake();
+        Self::with(&[settings.clone(), settings])
+    }
+
+    fn with(settings: &[String; 2]) -> Self {
         let folders = [Sluice::new(), Sluice::new()];
-        for folder in &folders {
-            folder.configure(&settings);
+        for (folder, settings) in folders.iter().zip(settings) {
+            folder.configure(settings);
         }
         let time = Time::new(&folders[0], "2026-05-01T00:00:00Z");
         let first = time.serve(&folders[0]);
@@ -95,6 +100,101 @@ async fn each_slot_has_one_run_whatever_becomes_of_a_node() {
         assert_eq!((sealed as u64, runs.len()), (MINUTES, sealed), "{runs:?}");
     }
     check(&bucket, &news, &windows).await;
+}
+
+/// The second node reaches the database and the store by wires that break, or on which nothing passes any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_slot_has_one_run_although_a_node_is_cut_off() {
+    let bucket = Bucket::new();
+    let (direct, lake) = (database(), bucket.lake());
+    let (database, store) = (Wire::to(&address(&direct)), Wire::to(&address(bucket.endpoint())));
+    let by_wire = direct.replace(&address(&direct), &database.address)
+        + &lake.replace(&address(bucket.endpoint()), &store.address);
+    let mut nodes = Nodes::with(&[direct + &lake, by_wire]);
+    let dataset = json!({ "name": "d", "time_column": "at" });
+    nodes.server(0).post("/v1/datasets", &dataset).ok(201);
+    nodes.server(0).rows("d", &row(&nodes, 0), &[]).ok(200);
+    let hourly = json!({ "kind": "every", "minutes": 60 });
+    let window = json!({ "trigger": hourly, "mode": { "kind": "window" } });
+    nodes.server(0).save("new", &json!({ "trigger": hourly }), new()).ok(201);
+    nodes.server(0).save("window", &window, new()).ok(201);
+    let troubles = [(&database, Trouble::Silent), (&store, Trouble::Broken)];
+    let troubles =
+        troubles.into_iter().chain([(&database, Trouble::Broken), (&store, Trouble::Silent)]);
+    let start = nodes.time.now;
+    for (hour, (wire, trouble)) in (0_u32..).zip(troubles) {
+        if hour > 0 {
+            nodes.server(0).rows("d", &row(&nodes, hour.into()), &[]).ok(200);
+        }
+        let count = usize::try_from(hour + 1).expect("few");
+        // So that it is the second one's work, and somewhere in the middle of it.
+        nodes.server(0).tell("-STOP");
+        let next = start + TimeDelta::hours(i64::from(hour) + 1);
+        nodes.time.set(next);
+        std::thread::sleep(Duration::from_millis(60 + u64::from(hour) * 40));
+        wire.becomes(trouble);
+        if std::ptr::eq(wire, &raw const store) && trouble == Trouble::Silent {
+            // Who waits for an answer holds on to what it has, for minutes.
+            std::thread::sleep(Duration::from_secs(3));
+            wire.becomes(Trouble::Nothing);
+        }
+        nodes.server(0).tell("-CONT");
+        // What failed is tried again as time goes by, and what the other node holds is free after a while.
+        let both =
+            |server: &Server| ["new", "window"].iter().all(|name| server.sealed(name) == count);
+        let mut looks = 0;
+        while !both(nodes.server(0)) {
+            looks += 1;
+            let runs = || nodes.server(0).get("/v1/runs").text;
+            assert!(looks < 1800, "{trouble:?} in hour {hour}: {}", runs());
+            std::thread::sleep(Duration::from_millis(50));
+            if looks % 20 == 0 && looks <= 60 * 20 {
+                let now = nodes.time.now + TimeDelta::seconds(1);
+                nodes.time.set(now);
+            }
+        }
+        wire.becomes(Trouble::Nothing);
+        nodes.server(1).until("it is back", |server| {
+            let with = (&*server.admin, &[][..]);
+            server.try_send("GET", "/v1/exports", with, b"").is_some_and(|a| a.status == 200)
+        });
+    }
+    let server = nodes.server(0);
+    let sealed = |name| {
+        let runs = server.runs_of(name);
+        runs.into_iter().filter(|run| run["state"] == "sealed").collect::<Vec<_>>()
+    };
+    check(&bucket, &sealed("new"), &sealed("window")).await;
+}
+
+/// The host and the port of a URL in a text.
+fn address(text: &str) -> String {
+    let (_, rest) = text.split_once("://").expect("a URL");
+    let authority = rest.split(['/', '"', '\n']).next().expect("an authority");
+    authority.rsplit('@').next().expect("a host").to_owned()
+}
+
+/// Small commits are sealed and old rows removed, also when the node that did so dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_goes_on_whatever_becomes_of_a_node() {
+    let bucket = Bucket::new();
+    let settings = database() + &bucket.lake().replace("tail_bytes = 0\n", "");
+    let mut nodes = Nodes::with(&[settings.clone(), settings]);
+    let dataset = json!({ "name": "d", "time_column": "at" });
+    nodes.server(0).post("/v1/datasets", &dataset).ok(201);
+    nodes.server(0).rows("d", &row(&nodes, 0), &[]).ok(200);
+    nodes.folders[1].ok(&["dataset", "keep", "d", "--days", "1"]);
+    let in_tail = || nodes.folders[1].json(&["dataset", "show", "d"])["tail"].clone();
+    assert_eq!(in_tail(), 1);
+    let later = nodes.time.now + TimeDelta::minutes(2);
+    nodes.time.set(later);
+    nodes.server(1).until("it is sealed", |_| in_tail() == 0);
+    nodes.servers[0].take().expect("it runs").kill();
+    let later = nodes.time.now + TimeDelta::hours(26);
+    nodes.time.set(later);
+    let count = |server: &Server| server.sql("SELECT count(*) AS x FROM d")[0]["x"].clone();
+    nodes.server(1).until("old rows are removed", |server| count(server) == 0);
+    nodes.servers[0] = Some(nodes.time.serve(&nodes.folders[0]));
 }
 
 /// Holds what lies in the bucket against the runs: each minute once in each export, a chain of what is new, and nothing else.

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::dataset::{Dataset, KeepBasis, NewCommit, NewDataset, Unsealed};
+use model::dataset::{Dataset, KeepBasis, NewCommit, NewDataset};
 use model::ports::CatalogError;
 use model::schema::Schema;
 use model::{CommitNumber, DatasetId, SchemaId, WorkspaceId};
 
-use super::{check_workspace, no_relation, tail, take_name};
+use super::{check_workspace, no_relation, take_name};
 use crate::database::{Error, Row, Sql, Transaction, args, truncate};
 
 /// The columns of a dataset with its newest schema.
@@ -18,7 +18,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT d.id, d.workspace, d.name, d.kind, d.time_column, d.keep_days,
-                 d.created_at, d.tail_files, d.tail_rows, d.tail_bytes, d.tail_since,
+                 d.created_at,
                  s.body AS schema_body
              FROM dataset d JOIN dataset_schema s ON s.dataset = d.id AND s.since = d.schema_since ",
             $tail
@@ -220,18 +220,6 @@ async fn insert_schema(
     let sql = "INSERT INTO dataset_schema (dataset, since, id, body) VALUES ($1, $2, $3, $4)";
     tx.execute(sql, args![id.as_str(), since.0, schema.id().as_str(), body]).await?;
     Ok(())
-}
-
-/// Returns datasets of every workspace in the order of their ids, with what of them is in the tail.
-pub(super) async fn every(
-    tx: &mut Transaction,
-    after: Option<&DatasetId>,
-    limit: u32,
-) -> Result<Vec<(Dataset, Unsealed)>, Error> {
-    let sql = select!("WHERE d.dropped_at IS NULL AND d.id > $1 ORDER BY d.id LIMIT $2");
-    let after = after.map_or("", DatasetId::as_str);
-    let rows = tx.all(sql, args![after, limit]).await?;
-    rows.iter().map(|row| Ok((read(row)?, tail::of(row)?))).collect()
 }
 
 fn read(row: &Row) -> Result<Dataset, Error> {

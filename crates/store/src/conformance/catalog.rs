@@ -253,9 +253,9 @@ pub async fn keys_lapse(rig: &Rig) {
     let again = rig.catalog.commit(&other, at(100)).await.unwrap();
     assert!(matches!(again, Committed::New(commit) if commit.number.0 == 4));
     assert_eq!(known("a", 199).await, Some(4));
-    assert_eq!(rig.duties.forget_keys(at(99), 10).await.unwrap(), 0);
-    assert_eq!(rig.duties.forget_keys(at(300), 1).await.unwrap(), 1);
-    assert_eq!(rig.duties.forget_keys(at(300), 10).await.unwrap(), 1);
+    assert_eq!(rig.jobs.forget(at(99), 10).await.unwrap(), 0);
+    assert_eq!(rig.jobs.forget(at(300), 1).await.unwrap(), 1);
+    assert_eq!(rig.jobs.forget(at(300), 10).await.unwrap(), 1);
     assert_eq!([known("b", 0).await, known("c", 300).await], [None, Some(3)]);
 }
 
@@ -431,7 +431,7 @@ pub async fn a_merged_file_stands_for_what_it_came_from(rig: &Rig) {
 }
 
 /// An append of `rows` rows to the tail.
-fn small(dataset: &DatasetId, rows: u64) -> NewCommit {
+pub(super) fn small(dataset: &DatasetId, rows: u64) -> NewCommit {
     let mut new = append(dataset, rows);
     let body = Bytes::from(format!("{rows} rows of {}", new.files[0].id));
     new.files[0].bytes = body.len() as u64;

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use model::access::Workspace;
 use model::document::Basis;
 use model::export::{Advance, Begin, Export, ExportState, NewRun, OpenSlot, SaveExport};
-use model::job::{AfterFailure, Job, JobLease, SlotFailure, Task};
+use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{EXPORT_VERSIONS_MAX, FAILED_AGAIN_SECONDS, FAILURES_MAX};
 use model::ports::LedgerError;
 use model::relation::Source;
@@ -59,7 +59,7 @@ impl Rig {
     }
 
     async fn waiting_at(&self, now: DateTime<Utc>) -> Vec<Job> {
-        self.jobs.waiting(100, now).await.unwrap()
+        self.jobs.waiting(Shift::Exports, 100, now).await.unwrap()
     }
 
     /// Takes the one slot that waits.
@@ -88,6 +88,7 @@ fn words(jobs: &[Job]) -> Vec<String> {
     let word = |job: &Job| match &job.task {
         Task::Run { run, .. } => run.to_string(),
         Task::Slot { slot, .. } => ((slot.at - hour(0)).num_minutes() / 60).to_string(),
+        Task::Chore(chore) => panic!("{chore:?} is no export"),
     };
     jobs.iter().map(word).collect()
 }
@@ -108,7 +109,10 @@ pub async fn open_runs_are_jobs_and_ended_ones_are_not(rig: &Rig) {
     assert_eq!(words(&found), [left.run.as_str(), held.run.as_str()]);
     assert_eq!(found.iter().map(|job| job.leased).collect::<Vec<_>>(), [false, true]);
     assert!(found.iter().all(|job| job.epoch == 1 && job.attempts == 0));
-    assert_eq!(words(&rig.jobs.waiting(1, at(9)).await.unwrap()), [left.run.as_str()]);
+    assert_eq!(
+        words(&rig.jobs.waiting(Shift::Exports, 1, at(9)).await.unwrap()),
+        [left.run.as_str()]
+    );
     let lease = JobLease { job: found[0].id.clone(), epoch: 0 };
     rig.jobs.later(&lease, at(60), "it was not there").await.unwrap();
     rig.jobs.tidy(&lease.job).await.unwrap();
@@ -147,7 +151,7 @@ pub async fn no_workspace_hides_another(rig: &Rig) {
     {
         runs.push(open(space, name, second).await.run.to_string());
     }
-    let two = rig.jobs.waiting(2, at(9)).await.unwrap();
+    let two = rig.jobs.waiting(Shift::Exports, 2, at(9)).await.unwrap();
     assert_eq!(words(&two), [&*runs[3], &*runs[0], &*runs[1]]);
 }
 
@@ -500,4 +504,16 @@ pub async fn an_export_may_begin_later_and_end_where_another_goes_on(rig: &Rig) 
     let edited = SaveExport { restart: true, now: at(6), ..saving("e", Schedule::default()) };
     let edited = rig.exports.save_export(&edited, &Basis::Anything).await.unwrap();
     assert_eq!((edited.began, edited.cursor), (CommitNumber(0), CommitNumber(0)));
+}
+
+pub async fn what_somebody_waits_for_comes_first(rig: &Rig) {
+    for (name, from) in [("a", 0), ("b", 0)] {
+        rig.save(&saving(name, hourly(Mode::Incremental))).await;
+        rig.fire_at(name, hour(2 + from)).await;
+    }
+    let asked = rig.open(&NewRun { now: hour(3), ..incremental("c") }).await;
+    rig.ledger.release(&asked.lease).await.unwrap();
+    let waiting = rig.waiting_at(hour(4)).await;
+    assert_eq!(words(&waiting)[0], asked.run.id.as_str());
+    assert_eq!(waiting.len(), 3);
 }

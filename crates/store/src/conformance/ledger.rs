@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::dataset::NewCommit;
 use model::export::{Advance, NewRun};
+use model::job::Shift;
 use model::part::{Part, PartId, Receipt};
 use model::ports::{CatalogError, Lease, LedgerError};
 use model::run::{FrozenManifest, Intent, RunState, Sidecar};
@@ -447,7 +448,7 @@ pub async fn a_run_into_a_dataset_is_sealed_by_its_commit(rig: &Rig) {
         rig.ledger.end(&lease, RunState::Failed, "late", at(10)).await,
         LedgerError::State { .. }
     );
-    assert!(rig.jobs.waiting(9, at(30)).await.unwrap().is_empty());
+    assert!(rig.jobs.waiting(Shift::Exports, 9, at(30)).await.unwrap().is_empty());
     // A range without rows is sealed without a commit.
     let lease = rig.open(&incremental("e")).await.lease;
     rig.ledger.planned(&lease, &plan(0, 0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Cases of what is read of runs, of their keys, and of duties.
+//! Cases of what is read of runs, and of their keys.
 
 use model::export::{NewRun, RunKey};
 use model::limits::KEY_DAYS;
@@ -122,33 +122,4 @@ pub async fn keys_are_forgotten_after_days(rig: &Rig) {
     let again = NewRun { now: later, ..keyed("b", "k", "other") };
     let second = rig.open(&again).await.run.id;
     assert_ne!(first, second);
-}
-
-pub async fn a_duty_has_one_owner(rig: &Rig) {
-    let take = async |owner: &str, seconds| rig.duties.take("care", owner, seconds).await.unwrap();
-    assert!(take("a", 60).await && take("a", 60).await);
-    assert!(!take("b", 60).await);
-    assert!(rig.duties.take("other", "b", 60).await.unwrap());
-    rig.duties.leave("care", "b").await.unwrap();
-    assert!(!take("b", 60).await);
-    rig.duties.leave("care", "a").await.unwrap();
-    assert!(take("b", 0).await);
-    // It has lapsed at once.
-    assert!(take("a", 60).await);
-}
-
-pub async fn every_dataset_is_found(rig: &Rig) {
-    let orders = rig.orders().await;
-    let other = super::new_dataset("other");
-    rig.catalog.create_dataset(&workspace(), &other, at(0)).await.unwrap();
-    rig.catalog.create_dataset(&workspace(), &super::new_dataset("gone"), at(0)).await.unwrap();
-    rig.catalog.drop_dataset(&workspace(), "gone", at(0)).await.unwrap();
-    let first = rig.duties.every_dataset(None, 1).await.unwrap();
-    let rest = rig.duties.every_dataset(Some(&first[0].0.id), 10).await.unwrap();
-    let mut found: Vec<_> = first.iter().chain(&rest).map(|(dataset, _)| &dataset.id).collect();
-    found.sort();
-    let mut expected = [&orders, &other.id];
-    expected.sort();
-    assert_eq!(found, expected);
-    assert!(first.iter().chain(&rest).all(|(_, tail)| tail.files == 0));
 }

@@ -2,6 +2,7 @@
 
 use model::dataset::{CommitKind, NewCommit, Removal};
 use model::export::{Advance, Rerun, RunKey};
+use model::job::Shift;
 use model::part::PartId;
 use model::ports::{LedgerError, Spare};
 use model::run::RunState;
@@ -51,7 +52,7 @@ pub async fn a_sealed_run_is_run_again_as_it_was(rig: &Rig) {
     }
     // Its answer was lost.
     assert_eq!(ledger.open_rerun(&new).await.unwrap().run, *run);
-    let jobs = rig.jobs.waiting(9, at(30)).await.unwrap();
+    let jobs = rig.jobs.waiting(Shift::Exports, 9, at(30)).await.unwrap();
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     let lease = &opened.lease;
     for (id, rows) in [(is[0].id, 5), (is[1].id, 7)] {

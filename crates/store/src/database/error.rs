@@ -57,7 +57,11 @@ impl Error {
     fn can_retry(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+            // A connection that ends in its handshake is told as one that speaks another protocol.
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::Tls(_) => true,
             // 08: connection; 53: resources; 55P03: a lock that nobody gives up; 57P: shutting down or starting.
             sqlx::Error::Database(error) => {
                 let code = error.code().unwrap_or_default();
@@ -117,7 +121,9 @@ fn caused_by_conflict(source: &(dyn std::error::Error + Send + Sync + 'static)) 
 fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
-        sqlx::Error::Io(_) => "it does not answer".into(),
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
+            "it does not answer".into()
+        }
         sqlx::Error::PoolTimedOut => "every connection is in use or it does not answer".into(),
         sqlx::Error::Configuration(_) => "its address cannot be read".into(),
         other => other.to_string(),

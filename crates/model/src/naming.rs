@@ -1,18 +1,22 @@
-//! File names from templates.
+//! Names of files and folders from templates.
 //!
 //! A template is a relative path with macros in braces; `{{` and `}}` stand for braces. A macro may say how it is written: `{to:8}` with eight
 //! digits, `{date:%Y/%m}` as a time is written in C. Rendering gives
 //! names that are safe below any root and differ between parts. Files are never called `manifest*.json`:
 //! a run's seal has that name alone.
 
+use crate::failure::{Code, Failure, Fault};
+use crate::limits;
+use crate::part::PartId;
+use crate::ports::NameContext;
 use chrono::DateTime;
 use chrono::format::{Item, StrftimeItems};
-use model::part::PartId;
-use model::ports::NameContext;
-use model::{Code, Failure, Fault, limits};
 
 /// The template without `--name`.
 const DEFAULT: &str = "part-{part}";
+
+/// The macros that the template of a folder may have: what is known before the run's range is.
+const OF_FOLDERS: [&str; 4] = ["export", "run", "date", "time"];
 
 /// The macros with what they say, for help and reference.
 pub static MACROS: &[(&str, &str)] = &[
@@ -49,14 +53,14 @@ struct Macro {
 
 /// A parsed template.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Template {
+pub struct Template {
     text: String,
     pieces: Vec<Piece>,
 }
 
 impl Template {
     /// Parses a template, or takes the default one.
-    pub(crate) fn parse(template: Option<&str>) -> Result<Self, Error> {
+    pub fn parse(template: Option<&str>) -> Result<Self, Error> {
         let text = template.unwrap_or(DEFAULT);
         let made = Self { text: text.into(), pieces: pieces(text)? };
         // What is chosen for a run can neither remove nor add a folder, so a sample shows what is wrong with the text.
@@ -69,7 +73,7 @@ impl Template {
     }
 
     /// Renders the name of a part, extension included.
-    pub(crate) fn render(
+    pub fn render(
         &self,
         context: &NameContext,
         part: PartId,
@@ -98,6 +102,42 @@ impl Template {
         };
         self.pieces.iter().map(piece).collect()
     }
+}
+
+/// Renders the template of a run's folder, relative to the destination's root. It has to name the run, so that no two runs have
+/// one folder.
+///
+/// # Errors
+///
+/// [`Error`], always the request's fault.
+///
+/// ```
+/// # use model::{naming::folder, ports::NameContext};
+/// # let opened_at = "2026-01-31T12:00:00Z".parse().expect("a time");
+/// # let (export, run) = ("orders".into(), "r1".into());
+/// let context = NameContext { export, run, from: 0, to: 0, opened_at };
+/// let rendered = folder("{date:%Y/%m}/{export}-{run}", &context);
+/// assert_eq!(rendered.expect("fine"), "2026/01/orders-r1");
+/// let error = folder("{date}/{export}", &context).expect_err("of several runs").to_string();
+/// assert!(error.contains("add `{run}`"));
+/// ```
+pub fn folder(template: &str, context: &NameContext) -> Result<String, Error> {
+    let parsed = Template::parse(Some(template))?;
+    let macros = || {
+        parsed.pieces.iter().filter_map(|piece| match piece {
+            Piece::Macro(one) => Some(one.name),
+            Piece::Text(_) => None,
+        })
+    };
+    if let Some(name) = macros().find(|name| !OF_FOLDERS.contains(name)) {
+        return Err(Error::OfFiles { template: template.into(), name });
+    }
+    if !macros().any(|name| name == "run") {
+        return Err(Error::Shared { template: template.into() });
+    }
+    let folder = parsed.fill(|one| value(one, context, PartId::planned(0)));
+    check_path(&folder, template, limits::FILE_NAME_BYTES_MAX)?;
+    Ok(folder)
 }
 
 fn pieces(template: &str) -> Result<Vec<Piece>, Error> {
@@ -237,7 +277,7 @@ fn check_path(path: &str, template: &str, bytes_max: usize) -> Result<(), Error>
 
 /// What is wrong with a template.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// A brace without its other half.
     #[error(
         "the file name `{template}` has a single brace; write `{{{{` or `}}}}` for one that stays"
@@ -288,6 +328,22 @@ pub(crate) enum Error {
         /// What it may be.
         bytes_max: usize,
     },
+    /// A macro of file names in that of a folder.
+    #[error(
+        "the folder `{template}` asks for `{{{name}}}`, which is known of its files only; there is `{{export}}`, `{{run}}`, `{{date}}` and `{{time}}`"
+    )]
+    OfFiles {
+        /// The template.
+        template: String,
+        /// The macro.
+        name: &'static str,
+    },
+    /// Several runs would have one folder.
+    #[error("the folder `{template}` may be that of several runs; add `{{run}}` to it")]
+    Shared {
+        /// The template.
+        template: String,
+    },
     /// Several files would have one name.
     #[error("the file name `{template}` is the same for all {parts} files; add `{{part}}` to it")]
     Collision {
@@ -306,6 +362,8 @@ impl Failure for Error {
             | Self::How { .. }
             | Self::Path { .. }
             | Self::Long { .. }
+            | Self::OfFiles { .. }
+            | Self::Shared { .. }
             | Self::Collision { .. } => Code::Invalid,
         }
     }
@@ -403,6 +461,24 @@ mod tests {
         assert!(error.to_string().contains("seal"), "{error}");
         let long = "x".repeat(limits::FILE_NAME_BYTES_MAX + 1);
         assert!(matches!(render(&long, PartId::planned(0), 1), Err(Error::Long { .. })));
+    }
+
+    #[test]
+    fn a_folder_is_of_one_run() {
+        let rendered = |template: &str| folder(template, &context("../o"));
+        assert_eq!(rendered("{export}/{date:%Y}/{run}").expect("fine"), ".._o/2025/r1");
+        for (template, words) in [
+            ("{date}/{time}", "add `{run}`"),
+            ("{run}/{to}", "known of its files only"),
+            ("{run}/{part}", "known of its files only"),
+            ("../{run}", "`..`"),
+            ("/{run}", "relative"),
+            ("{run}/", "missing"),
+            ("{run}/manifest.json", "seal"),
+        ] {
+            let error = rendered(template).expect_err(template).to_string();
+            assert!(error.contains(words), "{template}: {error}");
+        }
     }
 
     #[test]
