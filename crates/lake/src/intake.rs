@@ -14,7 +14,7 @@ use model::dataset::{
 use model::format::Encoding;
 use model::into::{IntoDataset, Write};
 use model::ports::{Arrival, Bind, CatalogError, Intake, Stage};
-use model::schema::{Field, Schema};
+use model::schema::{Field, Schema, Type};
 use model::{
     Code, DatasetId, Failure, Fault, FileId, ObjectKey, PortError, RunId, WorkspaceId, schema,
 };
@@ -185,7 +185,16 @@ fn fit(name: &str, base: Option<&Dataset>, rows: &Schema) -> Result<Schema, Erro
         field.nullable = known.field(&field.name).is_none_or(|known| known.nullable);
     }
     both.check_kept().map_err(refused)?;
-    Ok(both)
+    let time = base.and_then(|base| base.time_column.as_deref());
+    let kind = time.and_then(|time| both.field(time)).map(|field| &field.kind);
+    match (time, kind) {
+        (None, _) | (_, Some(Type::Timestamp { .. } | Type::Date)) => Ok(both),
+        (Some(time), kind) => {
+            let kind = kind.map_or_else(|| "not there".into(), |kind| format!("`{kind}`"));
+            let (dataset, column) = (name.to_owned(), time.to_owned());
+            Err(Error::Time { dataset, column, kind })
+        }
+    }
 }
 
 /// Why a dataset does not take the rows of a run.
@@ -216,6 +225,11 @@ enum Error {
         "the column `{column}` of the dataset `{dataset}` must have a value, which these rows may lack; take a column that has one"
     )]
     Required { dataset: String, column: String },
+    /// Its time column, as something else.
+    #[error(
+        "the time column `{column}` of the dataset `{dataset}` must be a timestamp or a date, and is {kind} in these rows; cast it"
+    )]
+    Time { dataset: String, column: String, kind: String },
     /// Columns that it has with other types, or cannot keep.
     #[error("the dataset `{dataset}` does not take these rows: {source}")]
     Columns {
@@ -231,7 +245,9 @@ enum Error {
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Form { .. } | Self::Named { .. } | Self::Reserved { .. } => Code::Invalid,
+            Self::Form { .. } | Self::Named { .. } | Self::Reserved { .. } | Self::Time { .. } => {
+                Code::Invalid
+            }
             Self::Reads { .. } | Self::Required { .. } => Code::Conflict,
             Self::Columns { source, .. } => source.code(),
             Self::Codec { .. } => Code::Internal,
@@ -248,10 +264,8 @@ impl Failure for Error {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-    use model::schema::Type;
-
     use super::*;
+    use chrono::DateTime;
 
     fn schema(fields: &[(&str, Type, bool)]) -> Schema {
         let field = |(name, kind, nullable): &(&str, Type, bool)| Field {
@@ -294,6 +308,22 @@ mod tests {
         ] {
             let error = fit("d", Some(&base), &schema(&rows)).expect_err(words).to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_time_column_stays_one() {
+        let timed = |fields: &[(&str, Type, bool)]| Dataset {
+            time_column: Some("at".into()),
+            ..dataset(schema(fields))
+        };
+        let (bare, known) = (timed(&[]), timed(&[("at", Type::Date, true)]));
+        let at = |kind: Type| schema(&[("at", kind, true), ("n", Type::Int64, true)]);
+        assert!(fit("d", Some(&bare), &at(Type::Date)).is_ok());
+        assert!(fit("d", Some(&known), &schema(&[("n", Type::Int64, true)])).is_ok());
+        for rows in [at(Type::String), schema(&[("n", Type::Int64, true)])] {
+            let error = fit("d", Some(&bare), &rows).expect_err("no time").to_string();
+            assert!(error.contains("time column `at`"), "{error}");
         }
     }
 

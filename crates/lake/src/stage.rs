@@ -10,9 +10,10 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use model::part::Input;
+use model::ports::ObjectError;
 use model::relation::{BoundRelation, BoundTable};
 use model::schema::Schema;
-use model::{PortError, RunId};
+use model::{Failure, Fault, PortError, RunId};
 
 use crate::Lake;
 use crate::bind::Planned;
@@ -101,13 +102,18 @@ impl Lake {
 
     /// Removes what holders up to that epoch staged for a run.
     pub(crate) async fn remove_staged(&self, run: &RunId, epoch: u64) -> Result<(), PortError> {
-        for object in self.objects.list(&format!("{STAGED}/{run}")).await? {
+        for object in self.objects.list(&format!("{STAGED}/{run}")).await.map_err(own)? {
             if epoch_of(object.key.as_str()).is_some_and(|staged| staged <= epoch) {
-                self.objects.delete(&object.key).await?;
+                self.objects.delete(&object.key).await.map_err(own)?;
             }
         }
         Ok(())
     }
+}
+
+/// The lake's store is no destination.
+fn own(error: ObjectError) -> PortError {
+    PortError::caused(error.code(), Fault::Own, error.to_string(), error)
 }
 
 /// Returns where a holder's staged files are.

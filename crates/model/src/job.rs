@@ -16,6 +16,8 @@ pub struct Job {
     pub task: Task,
     /// Times that it was put off.
     pub attempts: u32,
+    /// Since when it is due.
+    pub due_at: DateTime<Utc>,
     /// The number of the newest lease: the run's own, if the task is a run.
     pub epoch: u64,
     /// Whether that lease is in force, by the database's clock.
@@ -54,8 +56,10 @@ pub enum Chore {
     Seal(String),
     /// Its small files are merged, and rows removed that are older than it keeps them.
     Care(String),
-    /// Files of the workspace that nobody needs are deleted, and what the ledger need not know any more is forgotten.
+    /// Files of the workspace that nobody needs are deleted, and what failed runs have left is taken away.
     Sweep,
+    /// What the ledger need not know any more is forgotten, of every workspace.
+    Forget,
 }
 
 /// Who does a job: exports and upkeep have places of their own, so that neither waits for the other.
@@ -67,7 +71,8 @@ pub enum Shift {
     Upkeep,
 }
 
-/// How urgent a job is among those of its workspace. Less urgent ones wait.
+/// How urgent a job is among those of its workspace. Less urgent ones wait, but for those that have waited for
+/// [`crate::limits::OVERDUE_SECONDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// It only has to be done some time.

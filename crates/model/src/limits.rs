@@ -80,6 +80,9 @@ pub const INTO_FILES_MAX: u64 = 10_000;
 /// Batches that a run may deliver into a dataset: each is a commit of that transaction.
 pub const INTO_BATCHES_MAX: u64 = 1000;
 
+/// Bytes of a file's path below its destination: stores take 1024 for all of it.
+pub const PATH_BYTES_MAX: usize = 900;
+
 /// Files that a manifest lists inside itself; a larger list goes to a JSON Lines sidecar.
 pub const MANIFEST_FILES_MAX: usize = 50_000;
 
@@ -307,6 +310,9 @@ pub const KEEP_SECONDS: u64 = 30;
 /// Hours between two times that files are merged and old rows removed.
 pub const KEEP_HOURS: i64 = 1;
 
+/// Seconds after which a job that waits is more urgent than those that have just come.
+pub const OVERDUE_SECONDS: i64 = 600;
+
 /// Days after which what a sealed run meant to write is forgotten: by then nobody is left that could write it late.
 pub const INTENT_DAYS: i64 = 30;
 
@@ -369,6 +375,15 @@ pub const LINK_FILES_MAX: usize = 1000;
 
 /// Days for which the key of a request over HTTP is known.
 pub const KEY_DAYS: i64 = 7;
+
+/// Hours after its end at which a failed or cancelled run is cleaned up once more.
+pub const LATE_HOURS: i64 = 1;
+
+/// Days after which nobody tries any more to clean up.
+pub const CLEAN_DAYS: i64 = 7;
+
+/// Runs of a workspace cleaned up together.
+pub const CLEAN_RUNS: u32 = 100;
 
 /// Rows of the ledger forgotten together.
 pub const FORGET_ROWS: u32 = 10_000;

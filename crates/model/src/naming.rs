@@ -9,6 +9,8 @@ use crate::failure::{Code, Failure, Fault};
 use crate::limits;
 use crate::part::PartId;
 use crate::ports::NameContext;
+use std::fmt::Write;
+
 use chrono::DateTime;
 use chrono::format::{Item, StrftimeItems};
 
@@ -140,6 +142,19 @@ pub fn folder(template: &str, context: &NameContext) -> Result<String, Error> {
     Ok(folder)
 }
 
+/// Checks that the paths of files, below the destination, are no longer than stores take.
+///
+/// # Errors
+///
+/// [`Error::Whole`], with the longest.
+pub fn check_whole(folder: &str, names: &[String]) -> Result<(), Error> {
+    let longest = names.iter().max_by_key(|name| name.len());
+    match longest.map(|name| format!("{folder}/{name}")) {
+        Some(path) if path.len() > limits::PATH_BYTES_MAX => Err(Error::Whole { path }),
+        _ => Ok(()),
+    }
+}
+
 fn pieces(template: &str) -> Result<Vec<Piece>, Error> {
     let mut pieces = Vec::new();
     let mut text = String::new();
@@ -196,7 +211,9 @@ fn read(text: &str, template: &str) -> Result<Macro, Error> {
             _ => refuse("say how many digits, from 1 to 20: `{to:8}`"),
         },
         "date" | "time" => {
-            let is_known = StrftimeItems::new(how).all(|item| item != Item::Error);
+            // Some can be read only.
+            let is_written = write!(String::new(), "{}", DateTime::UNIX_EPOCH.format(how)).is_ok();
+            let is_known = is_written && StrftimeItems::new(how).all(|item| item != Item::Error);
             if how.is_empty() || !is_known {
                 return refuse("use what `strftime` knows: `{date:%Y/%m/%d}`");
             }
@@ -328,6 +345,16 @@ pub enum Error {
         /// What it may be.
         bytes_max: usize,
     },
+    /// Too long for common stores.
+    #[error(
+        "the path `{path}` is {} bytes long, of at most {}; shorten the folder or the file name",
+        path.len(),
+        limits::PATH_BYTES_MAX
+    )]
+    Whole {
+        /// The path.
+        path: String,
+    },
     /// A macro of file names in that of a folder.
     #[error(
         "the folder `{template}` asks for `{{{name}}}`, which is known of its files only; there is `{{export}}`, `{{run}}`, `{{date}}` and `{{time}}`"
@@ -363,6 +390,7 @@ impl Failure for Error {
             | Self::Path { .. }
             | Self::Long { .. }
             | Self::OfFiles { .. }
+            | Self::Whole { .. }
             | Self::Shared { .. }
             | Self::Collision { .. } => Code::Invalid,
         }
@@ -411,6 +439,7 @@ mod tests {
             ("{to:21}", "digits"),
             ("{to:}", "digits"),
             ("{date:%Q}", "strftime"),
+            ("{date:%#z}", "strftime"),
             ("{date:}", "strftime"),
             ("{run:8}", "leave out"),
             ("{date:%Y/../..}", "`..`"),

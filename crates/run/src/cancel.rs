@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use model::into::IntoDataset;
 use model::limits::LEASE_SECONDS;
 use model::part::Receipt;
 use model::ports::{LedgerError, Objects};
@@ -81,14 +82,15 @@ impl Coordinator {
 ///
 /// A file with the bytes of its receipt is ours, and so is one in `written`. A file at an intended name without either
 /// may be ours, from a moment before a crash, or somebody else's: it stays. Errors leave files, too;
-/// the run has ended and nothing refers to them.
+/// the run has ended and nothing refers to them. The ledger is told once everything that can be known was looked at; else
+/// whoever looks for it later does it again.
 pub(crate) async fn clean_up(
     ports: &Ports,
     objects: &dyn Objects,
     run: &Run,
     written: &BTreeSet<ObjectKey>,
 ) -> Vec<ObjectKey> {
-    let mut left = Vec::new();
+    let (mut left, mut whole) = (Vec::new(), true);
     let mut finished = BTreeSet::new();
     match receipts(ports, run).await {
         Ok(receipts) => {
@@ -100,16 +102,21 @@ pub(crate) async fn clean_up(
                 finished.insert(receipt.key);
             }
         }
-        Err(error) => tracing::warn!(%error, run = %run.id, "its files could not be listed"),
+        Err(error) => {
+            whole = false;
+            tracing::warn!(%error, run = %run.id, "its files could not be listed");
+        }
     }
     let intents = || ports.ledger.intents(&run.workspace, &run.id);
     let intents = patiently(&*ports.pauses, intents).await.unwrap_or_else(|error| {
+        whole = false;
         tracing::warn!(%error, run = %run.id, "its intents could not be listed");
         Vec::new()
     });
     let mut doubtful = BTreeSet::new();
     for intent in perhaps_unfinished(intents.into_iter(), &finished) {
         if let Err(error) = objects.abort(&intent.key, &intent.token).await {
+            whole = false;
             tracing::warn!(%error, "an upload could not be aborted");
         }
         if !finished.contains(&intent.key) {
@@ -117,7 +124,10 @@ pub(crate) async fn clean_up(
         }
     }
     for key in doubtful {
-        let gone = if written.contains(&key) {
+        // Nobody else writes where the lake takes files.
+        let is_ours =
+            written.contains(&key) || IntoDataset::of(&run.definition.destination).is_some();
+        let gone = if is_ours {
             remove(objects, &key).await
         } else {
             matches!(objects.info(&key).await, Ok(None))
@@ -127,7 +137,14 @@ pub(crate) async fn clean_up(
         }
     }
     if let Err(error) = ports.relations.unstage(&run.id, run.epoch).await {
+        whole = false;
         tracing::warn!(%error, run = %run.id, "staged files could not be removed");
+    }
+    if whole {
+        let now = ports.clock.now();
+        if let Err(error) = ports.ledger.cleaned(&run.workspace, &run.id, now).await {
+            tracing::warn!(%error, run = %run.id, "it is cleaned up, and will be once more");
+        }
     }
     if !left.is_empty() {
         tracing::warn!(run = %run.id, files = left.len(), "left files that may not be ours");

@@ -81,6 +81,14 @@ pub enum Error {
         /// The encoder at hand.
         here: String,
     },
+    /// A part of the rows in the place of all.
+    #[error(
+        "only all rows can come in the place of those that the dataset `{dataset}` has: use the mode `full`, one dataset, and no range of commits; or leave `write=replace` out"
+    )]
+    ReplacesByPart {
+        /// The dataset.
+        dataset: String,
+    },
     /// More files than one transaction brings.
     #[error(
         "the run has more than {most} files for the dataset `{dataset}`, which can be seen all at once; let files have more rows, or take a smaller range"
@@ -93,7 +101,7 @@ pub enum Error {
     },
     /// Its rows are in a dataset.
     #[error(
-        "the rows of the run {run} are in the dataset `{dataset}`, where they would come twice; export that dataset, or deliver the range `again`"
+        "the rows of the run {run} are in the dataset `{dataset}`, where they would come twice; export that dataset"
     )]
     InDataset {
         /// The run.
@@ -267,6 +275,7 @@ impl Failure for Error {
             | Self::BadGroup { .. }
             | Self::BeginsNow
             | Self::Name(_)
+            | Self::ReplacesByPart { .. }
             | Self::NothingToWatch => Code::Invalid,
             Self::EncoderGone { .. } => Code::Gone,
             Self::ManyFiles { .. } => Code::TooLarge,
@@ -304,6 +313,7 @@ impl Failure for Error {
             | Self::WasStaged { .. }
             | Self::InDataset { .. }
             | Self::ManyFiles { .. }
+            | Self::ReplacesByPart { .. }
             | Self::NothingBefore { .. }
             | Self::Backfilled { .. }
             | Self::OtherBackfill { .. }

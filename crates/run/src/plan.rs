@@ -21,7 +21,7 @@ use crate::coordinator::{Coordinator, Request};
 use crate::draft::{Draft, draft};
 use crate::error::Error;
 use crate::retry::patiently;
-use crate::seal::check_files;
+use crate::seal::{check_files, check_whole};
 use crate::session::Session;
 
 /// What an export would do.
@@ -105,6 +105,10 @@ impl Coordinator {
     pub async fn check(&self, request: &Request) -> Result<Vec<String>, Error> {
         let Probe { folder, names, .. } =
             Box::pin(self.probe_as(request, &self.mint(), None)).await?;
+        if IntoDataset::of(&request.definition.destination).is_some() {
+            // They have no names that anybody sees.
+            return Ok(Vec::new());
+        }
         Ok(names.into_iter().map(|name| format!("{folder}/{name}")).collect())
     }
 
@@ -149,12 +153,18 @@ impl Coordinator {
             to: to.0,
             opened_at: run.at,
         };
+        let into = IntoDataset::of(&definition.destination);
         let folder = match &request.definition.format.folder {
+            _ if into.is_some() => context.run.clone(),
             Some(template) => naming::folder(template, &context).map_err(PortError::from)?,
             None => format!("{}/{}", context.export, context.run),
         };
         let names = draft.names(&*self.ports.encoder, &context)?;
-        if let Some(into) = IntoDataset::of(&definition.destination) {
+        naming::check_whole(&folder, &names).map_err(PortError::from)?;
+        if let Some(into) = into {
+            let is_window = request.slot.as_ref().is_some_and(|slot| slot.is_window);
+            let is_part = request.advance != Advance::None || request.from.is_some() || is_window;
+            check_whole(&into, is_part)?;
             check_files(&into, u64::from(draft.parts))?;
             let form = (&draft.relation.output, &draft.encoding);
             self.ports.intake.check(&into, &bind, form).await?;
@@ -264,6 +274,9 @@ pub(crate) async fn make(session: &Session) -> Result<Plan, Error> {
     if run.advance != Advance::None && !draft.row_by_row {
         let relation = run.definition.relation.source.label().to_owned();
         return Err(Error::NotIncremental { relation });
+    }
+    if let Some(into) = IntoDataset::of(&run.definition.destination) {
+        check_files(&into, u64::from(draft.parts))?;
     }
     let names = draft.names(&*ports.encoder, &run.names())?;
     add_parts(session, draft.parts().zip(names)).await?;

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use model::part::{Part, Receipt};
-use model::ports::{LedgerError, Opened};
+use model::ports::{LedgerError, Opened, ReadTask};
 use model::run::{Intent, Plan, Run, RunState};
 use model::{ObjectKey, RunId, WorkspaceId};
 
@@ -125,6 +125,23 @@ pub(crate) fn perhaps_unfinished(
     }
     let doubtful = |intent: &&Intent| of_key[&intent.key] > 1 || !finished.contains(&intent.key);
     intents.iter().filter(doubtful).cloned().collect()
+}
+
+/// Reads the first rows of what is still to be written, before everything that is written is read again: a lake that does not answer is noticed
+/// by that.
+pub(crate) async fn look(session: &Session, plan: &Plan) -> Result<(), Error> {
+    let mut pages = Pages::new(session);
+    while let Some(part) = pages.next().await? {
+        if part.receipt.is_some() || part.rows_planned() == 0 {
+            continue;
+        }
+        let task = ReadTask { relation: Arc::new(plan.relation.clone()), inputs: part.inputs };
+        if let Some(rows) = session.ports.relations.read(&task).await?.next().await {
+            rows?;
+        }
+        break;
+    }
+    Ok(())
 }
 
 /// Makes sure that what earlier holders wrote is at the destination still, and writes again what is gone:

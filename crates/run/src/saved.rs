@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use model::export::{Advance, Begin, Definition, Export, OpenSlot, SaveExport};
 use model::group::{self, GroupTerms, SaveGroup};
+use model::into::IntoDataset;
 use model::job::JobLease;
 use model::limits::GROUP_DATASETS_MAX;
 use model::ports::Catalog;
@@ -13,6 +14,7 @@ use model::{DatasetId, WorkspaceId, names};
 
 use crate::coordinator::{Coordinator, Request};
 use crate::error::Error;
+use crate::seal::check_whole;
 
 impl Request {
     /// Returns what a run without a cursor is asked to do, over everything.
@@ -76,6 +78,9 @@ impl Coordinator {
                 (selection.since, selection.until) = (Some(now), Some(now));
             }
         }
+        if let Some(into) = IntoDataset::of(&probe.definition.destination) {
+            check_whole(&into, !matches!(schedule.mode, Mode::Full))?;
+        }
         Box::pin(self.check(&probe)).await
     }
 }
@@ -108,6 +113,9 @@ impl Coordinator {
     ) -> Result<SaveGroup, Error> {
         let AskedGroup { workspace, name, terms, restart, author } = asked;
         check_datasets(&terms.datasets)?;
+        if let Some(into) = IntoDataset::of(&terms.destination) {
+            check_whole(&into, terms.datasets.len() > 1)?;
+        }
         let now = self.ports.clock.now();
         let mut members = Vec::with_capacity(terms.datasets.len());
         for dataset in &terms.datasets {

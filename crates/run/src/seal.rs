@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use model::export::Advance;
-use model::into::{Batches, IntoDataset};
+use model::into::{Batches, IntoDataset, Write};
 use model::limits::{INTO_BATCHES_MAX, INTO_FILES_MAX};
 use model::manifest::Previous;
 use model::part::Part;
@@ -94,6 +94,14 @@ pub(crate) async fn into_dataset(
         }
     }
     reread(session).await
+}
+
+/// Refuses to put a part of the rows in the place of all.
+pub(crate) fn check_whole(into: &IntoDataset, is_part: bool) -> Result<(), Error> {
+    if into.write == Write::Replace && is_part {
+        return Err(Error::ReplacesByPart { dataset: into.dataset.clone() });
+    }
+    Ok(())
 }
 
 /// Refuses more files than one transaction may bring.

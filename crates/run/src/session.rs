@@ -122,8 +122,13 @@ impl Session {
         if error.is_fenced() || self.stop.why() == Some(Why::Fenced) {
             return Error::stopped(&self.run.id, Why::Fenced);
         }
-        if error.code().can_retry() && error.fault() == Fault::Own {
-            // Our own database or lake does not answer: no fault of the run, which goes on from here.
+        let is_ours = match error.fault() {
+            Fault::Own => true,
+            Fault::Destination => self.is_kept_by_us(),
+            _ => false,
+        };
+        if error.code().can_retry() && is_ours {
+            // Our own database or store does not answer: no fault of the run, which goes on from here.
             return self.stays_open(error).await;
         }
         let state = match error {
@@ -149,6 +154,12 @@ impl Session {
                 self.stays_open(error).await
             }
         }
+    }
+
+    /// Returns whether what it delivers lies where the lake is.
+    fn is_kept_by_us(&self) -> bool {
+        let destination = &self.run.definition.destination;
+        IntoDataset::of(destination).is_some() || self.ports.destinations.is_managed(destination)
     }
 
     async fn stays_open(&self, error: Error) -> Error {
@@ -188,6 +199,7 @@ async fn work_on(session: Arc<Session>) -> Result<Run, Error> {
             plan::make(&session).await?
         }
         Some(plan) => {
+            recover::look(&session, plan).await?;
             recover::abort_uploads(&session).await?;
             recover::restore(&session, plan).await?;
             plan.clone()

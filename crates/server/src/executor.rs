@@ -5,7 +5,7 @@
 //! start needs no step of its own. A run that cannot be finished for now is put off longer and longer, and its job says why; an export whose
 //! run failed is tried again, or breaks. A stop drops what is under way and gives the leases back: the next start goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,7 +48,19 @@ pub struct Executor {
     /// Tells those who wait for a run that one has ended.
     pub ended: Arc<Notify>,
     /// Jobs that others may try first.
-    pub left: Arc<Mutex<BTreeSet<JobId>>>,
+    pub left: Arc<Mutex<BTreeMap<JobId, Left>>>,
+}
+
+/// Jobs that are remembered as left to others; beyond it all are forgotten.
+const LEFT_MAX: usize = 10_000;
+
+/// A job that others may try first.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    /// When it is due, in microseconds.
+    due_us: i64,
+    /// Whether it was met since it is due.
+    met: bool,
 }
 
 /// What an executor is doing.
@@ -107,8 +119,7 @@ impl Executor {
             Ok(found) => found,
             Err(error) => return tracing::warn!(%error, "jobs could not be looked for"),
         };
-        let left = self.left.lock().expect("no holder of this lock can panic").clone();
-        let is_free = |job: &Job| !left.contains(&job.id) && self.claims.is_free(job);
+        let is_free = |job: &Job| self.claims.is_free(job) && !self.is_left(job);
         let eligible: Vec<Job> = found.into_iter().filter(is_free).collect();
         let working: Vec<&Job> = state.working.values().map(|(job, _)| job).collect();
         for job in choose(&eligible, &working, free) {
@@ -157,14 +168,6 @@ impl Executor {
             Task::Chore(_) => return,
         };
         let Err(error) = done else { return };
-        if error.code().can_retry() && error.fault() == Fault::Own {
-            // It is our own database that does not answer, which is no export's fault: the job is as it was.
-            tracing::warn!(job = %job.id, %error, "a job could not be worked on");
-            if let Err(error) = self.claims.jobs.release(&tried.lease).await {
-                tracing::warn!(%error, "a lease could not be given back; it will lapse");
-            }
-            return self.claims.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
-        }
         if let Err(error) = self.not_done(job, &tried, &error).await {
             tracing::warn!(job = %job.id, %error, "a job that failed could not be put off");
             // It would be found again at once.
@@ -209,6 +212,10 @@ impl Executor {
         let later = now + pause(job.attempts);
         match kind(error) {
             Kind::Others => return Ok(()),
+            Kind::Ours => {
+                self.leave(id, later);
+                return self.claims.jobs.later(&tried.lease, later, &why).await;
+            }
             Kind::Waits => return self.claims.jobs.later(&tried.lease, later, &why).await,
             Kind::Failed if !tried.is_slot => {
                 self.leave(id, later);
@@ -233,19 +240,31 @@ impl Executor {
 
     /// Lets other servers come first when a job is due again: what failed may be this one's way to a place.
     fn leave(&self, job: &JobId, due_at: DateTime<Utc>) {
-        let until_due = (due_at - self.clock.now()).to_std().unwrap_or_default();
-        let time = until_due + Duration::from_secs(RUNS_LOOK_SECONDS + 1);
-        let (this, job) = (self.clone(), job.clone());
-        let set = |this: &Self, job: &JobId, is_left| {
-            let mut left = this.left.lock().expect("no holder of this lock can panic");
-            if is_left { left.insert(job.clone()) } else { left.remove(job) }
-        };
-        set(&this, &job, true);
-        tokio::spawn(async move {
-            this.claims.pauses.pause(time).await;
-            set(&this, &job, false);
-            this.wake.notify_one();
-        });
+        let mut left = self.left.lock().expect("no holder of this lock can panic");
+        if left.len() >= LEFT_MAX {
+            left.clear();
+        }
+        left.insert(job.clone(), Left { due_us: due_at.timestamp_micros(), met: false });
+    }
+
+    /// Returns whether others come first: for a little longer than the time between two of their looks. Whoever has put the job forward
+    /// meanwhile wants it done at once.
+    fn is_left(&self, job: &Job) -> bool {
+        let mut left = self.left.lock().expect("no holder of this lock can panic");
+        let Some(one) = left.get_mut(&job.id) else { return false };
+        if one.due_us != job.due_at.timestamp_micros() {
+            left.remove(&job.id);
+            return false;
+        }
+        if !std::mem::replace(&mut one.met, true) {
+            let (this, job) = (self.clone(), job.id.clone());
+            tokio::spawn(async move {
+                this.claims.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS + 1)).await;
+                this.left.lock().expect("no holder of this lock can panic").remove(&job);
+                this.wake.notify_one();
+            });
+        }
+        true
     }
 
     async fn end(&self, state: &mut State, done: Result<(Id, ()), JoinError>) {
@@ -283,6 +302,8 @@ enum Kind {
     Others,
     /// Something has to come first.
     Waits,
+    /// Our own database or lake does not answer, which is no export's fault.
+    Ours,
     /// It failed.
     Failed,
 }
@@ -294,6 +315,9 @@ fn kind(error: &run::Error) -> Kind {
         run::Error::Ledger(
             LedgerError::Leased { .. } | LedgerError::Open { .. } | LedgerError::Changed { .. },
         ) => Kind::Waits,
+        // What stays open was not ended by it.
+        run::Error::StaysOpen { .. } if error.code().can_retry() => Kind::Ours,
+        error if error.code().can_retry() && error.fault() == Fault::Own => Kind::Ours,
         _ => Kind::Failed,
     }
 }
@@ -374,6 +398,7 @@ mod tests {
             workspace: WorkspaceId::new(workspace),
             task: Task::Run { run: RunId::new(run), of_slot: false },
             attempts: 0,
+            due_at: DateTime::UNIX_EPOCH,
             epoch: 1,
             slot_epoch: 0,
             leased: false,

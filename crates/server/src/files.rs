@@ -112,7 +112,7 @@ pub enum Error {
     },
     /// They became rows.
     #[error(
-        "the rows of the run {run} are in the dataset `{dataset}`, as a batch with its id; ask for rows there, or export that dataset"
+        "the rows of the run {run} are in the dataset `{dataset}`; ask for rows there, or export that dataset"
     )]
     InDataset {
         /// The run.

@@ -1,7 +1,7 @@
 //! Upkeep of the lake and of the ledger, done by whoever of the servers takes its jobs.
 //!
 //! Contract: small commits that have become old are sealed; each hour the files of a dataset are merged and rows removed that a rule says are
-//! too old, and in each workspace files deleted that nobody needs, and keys and links forgotten that were over. Each is a job of its own
+//! too old, and in each workspace files deleted that nobody needs, what failed runs have left is taken away, and keys and links forgotten that were over. Each is a job of its own
 //! with a lease, so that servers share them, one that dies leaves nothing undone, and what cannot be done for one dataset
 //! holds up no other: it is tried again later and later. A server does one at a time, beside its runs.
 
@@ -10,19 +10,27 @@ use std::time::Duration;
 
 use chrono::{Days, TimeDelta};
 use model::job::{Chore, Job, JobLease, Shift, Task};
-use model::limits::{FORGET_ROWS, JOBS_LOOKED_AT, KEEP_HOURS, KEEP_SECONDS, LINK_DAYS};
-use model::ports::{Catalog, Links, Upkeep};
+use model::limits::{CLEAN_RUNS, FORGET_ROWS, JOBS_LOOKED_AT, KEEP_HOURS, KEEP_SECONDS, LINK_DAYS};
+use model::ports::{Catalog, Ledger, Links, Upkeep};
 use model::{Clock, Code, CommitNumber, PortError, WorkspaceId};
+use run::Coordinator;
 
 use crate::Shelf;
 use crate::claims::Claims;
 use crate::executor::pause;
+
+/// Chores done before what is missing is looked for again.
+const CHORES_AT_ONCE: usize = 20;
 
 /// What a keeper works with.
 #[derive(Clone)]
 pub struct Keeper {
     /// What is to be done, and who has it.
     pub claims: Claims,
+    /// Runs that have ended.
+    pub ledger: Arc<dyn Ledger>,
+    /// What takes away what they left.
+    pub coordinator: Coordinator,
     /// How datasets are kept.
     pub catalog: Arc<dyn Catalog>,
     /// Links.
@@ -69,31 +77,42 @@ impl Keeper {
                     tracing::warn!(%error, "uploads that nobody closed were not given up");
                 }
             }
-            if let Err(error) = self.chores().await {
-                tracing::warn!(%error, "the lake was not looked after");
+            match self.chores().await {
+                // There may be more.
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the lake was not looked after"),
             }
             self.claims.pauses.pause(Duration::from_secs(KEEP_SECONDS)).await;
         }
     }
 
-    /// Does what is due and nobody else does.
-    async fn chores(&self) -> Result<(), run::Error> {
-        let jobs = &self.claims.jobs;
-        jobs.arm(self.clock.now()).await?;
-        loop {
-            let now = self.clock.now();
-            let waiting = jobs.waiting(Shift::Upkeep, JOBS_LOOKED_AT, now).await?;
-            let free = waiting.iter().find(|job| self.claims.is_free(job));
-            let Some(job) = free else { return Ok(()) };
-            let Task::Chore(chore) = &job.task else { return Ok(()) };
-            // Who was slower sees at its next look that somebody has it.
-            if let Some((lease, guard)) = self.claims.take(job).await? {
+    /// Does some of what is due and nobody else does; returns whether there was something.
+    async fn chores(&self) -> Result<bool, run::Error> {
+        let (jobs, now) = (&self.claims.jobs, self.clock.now());
+        jobs.arm(now).await?;
+        let waiting = jobs.waiting(Shift::Upkeep, JOBS_LOOKED_AT, now).await?;
+        let mut found = false;
+        for job in waiting.iter().filter(|job| self.claims.is_free(job)).take(CHORES_AT_ONCE) {
+            let Task::Chore(chore) = &job.task else { continue };
+            let taken = match self.claims.take(job).await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    // It is left to others, and holds up no other.
+                    tracing::warn!(job = %job.id, %error, "a chore could not be taken");
+                    continue;
+                }
+            };
+            if let Some((lease, guard)) = taken {
+                found = true;
                 self.hold(Some(lease.clone()));
-                self.one((job, chore), &lease).await?;
+                let done = self.one((job, chore), &lease).await;
                 self.hold(None);
                 drop(guard);
+                done?;
             }
         }
+        Ok(found)
     }
 
     async fn one(&self, (job, chore): (&Job, &Chore), lease: &JobLease) -> Result<(), run::Error> {
@@ -105,7 +124,9 @@ impl Keeper {
         let now = self.clock.now();
         let next = match chore {
             Chore::Seal(_) => None,
-            Chore::Care(_) | Chore::Sweep => Some(now + TimeDelta::hours(KEEP_HOURS)),
+            Chore::Care(_) | Chore::Sweep | Chore::Forget => {
+                Some(now + TimeDelta::hours(KEEP_HOURS))
+            }
         };
         let (jobs, workspace) = (&self.claims.jobs, &job.workspace);
         match done {
@@ -129,6 +150,7 @@ impl Keeper {
             Chore::Seal(name) => self.upkeep.tend(workspace, name, CommitNumber(0)).await.map(drop),
             Chore::Care(name) => self.care(workspace, name).await,
             Chore::Sweep => self.sweep(workspace).await,
+            Chore::Forget => self.forget().await,
         }
     }
 
@@ -145,11 +167,27 @@ impl Keeper {
         removed
     }
 
-    async fn sweep(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
+    async fn forget(&self) -> Result<(), PortError> {
         let now = self.clock.now();
         while self.claims.jobs.forget(now, FORGET_ROWS).await? > 0 {}
         let before = now - TimeDelta::days(LINK_DAYS);
         while self.links.forget_links(before, FORGET_ROWS).await? > 0 {}
+        Ok(())
+    }
+
+    async fn sweep(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
+        self.clean(workspace).await?;
         self.upkeep.sweep(workspace).await.map(drop)
+    }
+
+    /// Takes away what failed and cancelled runs have left, where whoever ended them did not come to it or something was written late.
+    async fn clean(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
+        for run in self.ledger.uncleaned(workspace, self.clock.now(), CLEAN_RUNS).await? {
+            if let Err(error) = Box::pin(self.coordinator.cancel(workspace, &run)).await {
+                // Its destination may be gone; the next one's is not.
+                tracing::info!(%workspace, %run, %error, "it is not cleaned up");
+            }
+        }
+        Ok(())
     }
 }

@@ -38,6 +38,16 @@ pub(crate) async fn lock(
     doom::lock(tx, workspace).await
 }
 
+/// Makes appends to datasets that have their columns, together and as part of a transaction; `false` if something stands against one of them, and
+/// then the transaction is to be undone.
+pub(crate) async fn appends(
+    tx: &mut Transaction,
+    news: &[&NewCommit],
+    now: DateTime<Utc>,
+) -> Result<bool, CatalogError> {
+    Ok(news.is_empty() || commits::appends(tx, news, now).await?.is_some())
+}
+
 /// Makes a commit as part of a transaction; `false` if it was made before, and then the transaction is to be undone.
 pub(crate) async fn commit(
     tx: &mut Transaction,

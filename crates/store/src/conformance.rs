@@ -95,7 +95,7 @@ macro_rules! conformance_tests {
         $crate::conformance_cases!($on, ledger:
             parts_read_back_in_order, parts_must_stay_equal, plans_must_balance,
             a_part_is_split_in_the_ledger, unbalanced_receipts_are_refused, freezing_checks_the_sums,
-            a_run_into_a_dataset_is_sealed_by_its_commit,
+            a_run_into_a_dataset_is_sealed_by_its_commit, an_older_snapshot_replaces_no_newer_one,
             a_part_of_which_no_row_came_out_is_no_file,
             sealing_moves_the_cursor, again_leaves_the_cursor, calls_repeat, intents_are_kept,
             a_lease_in_force_is_respected, an_older_lease_changes_nothing, cancelling_is_asked_once,
@@ -114,7 +114,9 @@ macro_rules! conformance_tests {
             an_edit_of_the_trigger_leaves_no_gap, what_somebody_waits_for_comes_first,
             a_run_is_of_the_newest_version, an_export_may_begin_later_and_end_where_another_goes_on, slots_of_what_is_no_more_are_taken_back);
         $crate::conformance_cases!($on, chores:
-            chores_come_of_what_is_there, what_nobody_asks_for_is_forgotten);
+            chores_come_of_what_is_there, what_nobody_asks_for_is_forgotten,
+            what_failed_is_cleaned_up_and_once_more,
+            what_is_overdue_comes_first_and_each_workspace_has_its_turn);
         $crate::conformance_cases!($on, documents:
             a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
             documents_are_paged_and_of_their_workspace);

@@ -9,7 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use model::export::{ExportState, NewRun};
 use model::job::{AfterFailure, Chore, Job, JobLease, Priority, Shift, SlotFailure, Task};
 use model::limits::{
-    FAILED_AGAIN_SECONDS, FAILED_AGAIN_SECONDS_MAX, FAILURES_MAX, LEASE_SECONDS, REASON_CHARS_MAX,
+    FAILED_AGAIN_SECONDS, FAILED_AGAIN_SECONDS_MAX, FAILURES_MAX, LEASE_SECONDS, OVERDUE_SECONDS,
+    REASON_CHARS_MAX,
 };
 use model::ports::{Jobs, LedgerError};
 use model::run::RunState;
@@ -96,16 +97,17 @@ async fn waiting(
     now: DateTime<Utc>,
 ) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
-    let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, until, term, epoch
+    let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at,
+                   until, term, epoch
                FROM (
                    SELECT j.id, j.workspace, j.kind, j.subject, j.export, COALESCE(e.name, d.name) AS name,
-                       j.slot_at, j.slot_since, j.attempts, j.due_at, j.priority,
+                       j.slot_at, j.slot_since, j.attempts, j.due_at,
                        COALESCE(r.lease_until, j.lease_until) AS until,
                        COALESCE(r.epoch, j.epoch) AS term, j.epoch,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
-                               j.priority DESC, j.place
+                               j.priority + CASE WHEN j.due_at <= $5 THEN 2 ELSE 0 END DESC, j.place
                        ) AS turn
                    FROM job j
                    LEFT JOIN run r ON j.kind = 'run' AND r.id = j.subject
@@ -120,9 +122,10 @@ async fn waiting(
                                    OR (b.kind = 'slot' AND j.kind = 'slot' AND b.place < j.place))
                        )
                ) AS ranked
-               WHERE turn <= $3 ORDER BY turn, priority DESC, due_at, id";
+               WHERE turn <= $3 ORDER BY turn, due_at, id";
     let upkeep = i64::from(shift == Shift::Upkeep);
-    let rows = tx.all(sql, args![truncate(now), clock, of_one, upkeep]).await?;
+    let overdue = truncate(now - TimeDelta::seconds(OVERDUE_SECONDS));
+    let rows = tx.all(sql, args![truncate(now), clock, of_one, upkeep, overdue]).await?;
     rows.iter().map(|row| read(row, clock)).collect()
 }
 
@@ -133,6 +136,7 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         "seal" => Task::Chore(Chore::Seal(row.text("name")?)),
         "care" => Task::Chore(Chore::Care(row.text("name")?)),
         "sweep" => Task::Chore(Chore::Sweep),
+        "forget" => Task::Chore(Chore::Forget),
         _ => Task::Slot {
             export: ExportId::new(row.text("export")?),
             name: row.text("name")?,
@@ -144,6 +148,7 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         workspace: WorkspaceId::new(row.text("workspace")?),
         task,
         attempts: row.count("attempts")?,
+        due_at: row.at("due_at")?,
         epoch: row.count("term")?,
         leased: row.int("until")? > clock,
         slot_epoch: row.count("epoch")?,

@@ -122,6 +122,24 @@ impl Ledger for Store {
         transact!(self.database, LedgerError, |tx| seal::end(tx, lease, state, reason, now))
     }
 
+    async fn cleaned(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| runs::cleaned(tx, workspace, run, now))
+    }
+
+    async fn uncleaned(
+        &self,
+        workspace: &WorkspaceId,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<RunId>, LedgerError> {
+        runs::uncleaned(&mut self.database.read().await?, workspace, now, limit).await
+    }
+
     async fn ask_cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Run, LedgerError> {
         transact!(self.database, LedgerError, |tx| runs::ask_cancel(tx, workspace, run))
     }

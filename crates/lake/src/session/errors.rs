@@ -209,6 +209,16 @@ fn hint(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
+/// Returns what the reader says about itself.
+fn read_code(error: &DataFusionError) -> Code {
+    match error.find_root() {
+        DataFusionError::External(inner) => {
+            inner.downcast_ref::<read::Error>().map_or(Code::Internal, Failure::code)
+        }
+        _ => Code::Internal,
+    }
+}
+
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
@@ -218,7 +228,8 @@ impl Failure for Error {
             | Self::Staged { .. }
             | Self::Value { .. } => Code::TooLarge,
             Self::Time { .. } | Self::PlanningTime { .. } => Code::Timeout,
-            Self::Read { .. } | Self::Died | Self::Setup { .. } => Code::Internal,
+            Self::Read { source, .. } => read_code(source),
+            Self::Died | Self::Setup { .. } => Code::Internal,
             Self::Syntax { .. }
             | Self::Forbidden { .. }
             | Self::Duplicate { .. }

@@ -26,8 +26,8 @@ pub trait Jobs: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Vec<Job>, LedgerError>;
 
-    /// Makes the chores that are missing: sealing for a dataset whose small commits have become old, at once; care for each dataset and
-    /// a sweep for each workspace, from an hour on. Those of datasets that were dropped go. Where nothing is missing, nothing is written.
+    /// Makes the chores that are missing: sealing for a dataset whose small commits have become old, at once; care for each dataset,
+    /// a sweep for each workspace that has one, and forgetting, from an hour on. Those of datasets that were dropped go. Where nothing is missing, nothing is written.
     async fn arm(&self, now: DateTime<Utc>) -> Result<(), LedgerError>;
 
     /// Ends a chore: it comes again at that time, or not. Fine if it is somebody else's by now.

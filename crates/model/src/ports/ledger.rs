@@ -132,6 +132,24 @@ pub trait Ledger: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError>;
 
+    /// Notes that what a failed or cancelled run had written was taken away.
+    async fn cleaned(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError>;
+
+    /// Returns failed and cancelled runs, up to `limit`, that are to be cleaned up: nobody has done so, or not since
+    /// [`crate::limits::LATE_HOURS`] after their end, before which a holder that froze may have written something late. Those that ended more than
+    /// [`crate::limits::CLEAN_DAYS`] ago are given up.
+    async fn uncleaned(
+        &self,
+        workspace: &WorkspaceId,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<RunId>, LedgerError>;
+
     /// Asks whoever holds the run to stop. Refused in `sealing` and in final states.
     async fn ask_cancel(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Run, LedgerError>;
 
@@ -397,6 +415,18 @@ pub enum LedgerError {
         "the slot of this run was taken by another process, or its export does not run by itself any more"
     )]
     SlotTaken,
+    /// Rows that came in the place of others after the run's snapshot.
+    #[error(
+        "the rows of the dataset were replaced in commit {commit}, after the snapshot of the run {run} at commit {to}; run it again"
+    )]
+    Replaced {
+        /// The run.
+        run: RunId,
+        /// Its snapshot.
+        to: CommitNumber,
+        /// The commit.
+        commit: CommitNumber,
+    },
     /// The dataset that a run delivers into does not take its rows.
     #[error(transparent)]
     Catalog(Box<CatalogError>),
@@ -449,6 +479,8 @@ impl Failure for LedgerError {
             | Self::State { .. } => Code::Conflict,
             Self::TooMany { .. } | Self::ManyParts { .. } => Code::TooLarge,
             Self::Catalog(error) => error.code(),
+            // Whoever tries again reads what is there by then.
+            Self::Replaced { .. } => Code::Unavailable,
             Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,
         }

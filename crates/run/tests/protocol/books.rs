@@ -44,6 +44,7 @@ pub(crate) struct Row {
     pub(crate) parts: BTreeMap<PartId, Part>,
     pub(crate) intents: Vec<Intent>,
     pub(crate) pinned: bool,
+    pub(crate) cleaned: bool,
 }
 
 impl From<Injected> for LedgerError {
@@ -112,7 +113,7 @@ impl Books {
         if let Some(plan) = &mut run.plan {
             plan.parts = parts.len() as u64;
         }
-        let row = Row { run, parts, intents: Vec::new(), pinned: true };
+        let row = Row { run, parts, intents: Vec::new(), pinned: true, cleaned: false };
         Ok(self.runs.entry(new.id.clone()).or_insert(row).opened())
     }
 
@@ -150,7 +151,8 @@ impl Books {
             created_at: new.now,
             ended_at: None,
         };
-        let row = Row { run, parts: BTreeMap::new(), intents: Vec::new(), pinned: true };
+        let row =
+            Row { run, parts: BTreeMap::new(), intents: Vec::new(), pinned: true, cleaned: false };
         let opened = row.opened();
         assert!(self.runs.insert(new.id.clone(), row).is_none());
         Ok(opened)

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use model::WorkspaceId;
-use model::ports::LedgerError;
+use model::ports::{Ledger, LedgerError};
 use model::run::RunState;
 use run::{Cancelled, Error, Quiet};
 
+use crate::cases::states;
 use crate::check::{check, check_complete, check_no_uploads};
 use crate::crashes::{SIDES, after_crash, steps_of};
-use crate::process::{At, Process, Trouble, What};
+use crate::process::{At, Handle, Life, Process, Trouble, What};
 use crate::world::{Scenario, World};
 
 fn scenarios() -> [Scenario; 6] {
@@ -131,4 +132,55 @@ async fn cancelling_twice_cleans_up_once_more() {
     let Cancelled::Ended { left, .. } = ended else { panic!("{ended:?}") };
     assert_eq!(our_objects(&world), left.len());
     check(&world);
+}
+
+/// Fails at its seal, and loses the power at a step; returns whether it came so far.
+async fn failed(world: &Arc<World>, trouble: Option<Trouble>) -> bool {
+    world.books.lock().unwrap().full = true;
+    world.commit_up_to(0);
+    let process = Process::new(world, trouble);
+    let coordinator = process.coordinator();
+    let (request, quiet) = (world.request(), Arc::new(Quiet));
+    match process.live(coordinator.start(&request, quiet)).await {
+        Life::Done(done) => {
+            done.unwrap_err();
+            false
+        }
+        Life::Crashed => true,
+    }
+}
+
+#[tokio::test]
+async fn a_clean_up_that_broke_off_is_found_and_done() {
+    let workspace = WorkspaceId::default_workspace();
+    let uploads = Scenario { put_bytes_max: 3, ..Scenario::default() };
+    for scenario in [Scenario::default(), uploads] {
+        let scenario = Scenario { to: "dataset:copy", commits: vec![7], ..scenario };
+        let mut broken_off = 0;
+        for step in 0.. {
+            let world = World::new(&scenario);
+            let trouble = Trouble { step, at: At::After, what: What::Crash };
+            if !failed(&world, Some(trouble)).await {
+                break;
+            }
+            after_crash(&world).await;
+            let process = Process::new(&world, None);
+            let (ledger, now) = (Handle(Arc::clone(&process)), chrono::DateTime::UNIX_EPOCH);
+            // What is open fails once more, and is cleaned up by whoever ended it.
+            if states(&world).iter().any(|state| !state.is_final()) {
+                assert!(!failed(&world, None).await);
+            }
+            let found = ledger.uncleaned(&workspace, now, 9).await.unwrap();
+            broken_off += found.len();
+            for run in found {
+                process.coordinator().cancel(&workspace, &run).await.unwrap();
+            }
+            assert!(ledger.uncleaned(&workspace, now, 9).await.unwrap().is_empty());
+            // A file of which nobody knows whose it is.
+            assert!(our_objects(&world) <= scenario.parallel, "step {step}");
+            check(&world);
+            check_no_uploads(&world);
+        }
+        assert!(broken_off > 3, "{broken_off}");
+    }
 }

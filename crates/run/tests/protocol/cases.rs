@@ -20,7 +20,7 @@ fn one(rows: u64) -> Scenario {
     Scenario { commits: vec![rows], ..Scenario::default() }
 }
 
-fn states(world: &World) -> Vec<RunState> {
+pub(crate) fn states(world: &World) -> Vec<RunState> {
     world.books.lock().unwrap().runs.values().map(|row| row.run.state).collect()
 }
 

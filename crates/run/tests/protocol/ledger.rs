@@ -10,7 +10,7 @@ use model::ports::{Lease, Ledger, LedgerError, Opened};
 use model::run::{FrozenManifest, Intent, Plan, Run, RunState};
 use model::{CommitNumber, RunId, WorkspaceId};
 
-use crate::books::{Books, refused};
+use crate::books::{Books, Row, refused};
 use crate::process::{Handle, Injected};
 
 impl Handle {
@@ -147,6 +147,35 @@ impl Ledger for Handle {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         self.note("end", |books| books.end(lease, (state, reason), now)).await
+    }
+
+    async fn cleaned(
+        &self,
+        _: &WorkspaceId,
+        run: &RunId,
+        _: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        let clean = |books: &mut Books| {
+            books.row(run)?.cleaned = true;
+            Ok(())
+        };
+        self.note("cleaned", clean).await
+    }
+
+    async fn uncleaned(
+        &self,
+        _: &WorkspaceId,
+        _: DateTime<Utc>,
+        _: u32,
+    ) -> Result<Vec<RunId>, LedgerError> {
+        let list = |books: &mut Books| {
+            let to_clean = |row: &&Row| {
+                let state = row.run.state;
+                matches!(state, RunState::Failed | RunState::Cancelled) && !row.cleaned
+            };
+            books.runs.values().filter(to_clean).map(|row| row.run.id.clone()).collect()
+        };
+        Ok(self.peek(list).await)
     }
 
     async fn ask_cancel(&self, _: &WorkspaceId, run: &RunId) -> Result<Run, LedgerError> {

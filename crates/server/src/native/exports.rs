@@ -157,9 +157,7 @@ impl ExportBody {
         let named = self.destination.as_deref().unwrap_or(MANAGED);
         let destination = core.destinations.resolve(&caller.workspace, named).await;
         let destination = destination.map_err(|e| Problem::from(e).at("destination").in_body())?;
-        if IntoDataset::of(&destination).is_some() {
-            caller.require(Scope::DataWrite).map_err(|problem| problem.at("destination"))?;
-        }
+        permit(caller, &destination).map_err(|problem| problem.at("destination"))?;
         let selection = Selection {
             columns: self.columns,
             filter: self.filter,
@@ -187,6 +185,14 @@ impl ExportBody {
             version: None,
             slot: None,
         })
+    }
+}
+
+/// Refuses to deliver into a dataset for whoever may not write there.
+pub(super) fn permit(caller: &Caller, destination: &str) -> Result<(), Problem> {
+    match IntoDataset::of(destination) {
+        Some(_) => caller.require(Scope::DataWrite),
+        None => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ use run::Request;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::exports::ExportBody;
+use super::exports::{ExportBody, permit};
 use crate::http::body::{Asked, JsonBody, Segment, Segments, key};
 use crate::http::caller::Caller;
 use crate::http::change::Target;
@@ -197,6 +197,7 @@ pub(super) async fn first(
 
 /// Opens a run, or finds that of the first time.
 pub(super) async fn open(core: &Core, caller: &Caller, request: &Request) -> Result<Made, Problem> {
+    permit(caller, &request.definition.destination)?;
     match Box::pin(core.opener.open(request)).await {
         Ok(run) => {
             core.executor.wake.notify_one();

@@ -14,7 +14,7 @@ use run::{Request, check_begin, watched};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::exports::ExportBody;
+use super::exports::{ExportBody, permit};
 use super::runs::{self, Made, RunBody};
 use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment, key};
@@ -341,6 +341,9 @@ pub(super) async fn backfill(
     Segment(name): Segment,
     JsonBody(body): JsonBody<BackfillBody>,
 ) -> Result<Made, Problem> {
+    // Before anything is saved for it.
+    let of = core.executor.ledger.export(&caller.workspace, &name).await?;
+    permit(&caller, &of.definition.destination)?;
     let author = caller.grant.principal.to_string();
     let (of, to) = ((&caller.workspace, &*name), body.to_commit.map(CommitNumber));
     let asked = core.opener.backfill(&*core.executor.exports, of, (to, &author));

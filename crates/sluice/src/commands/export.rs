@@ -11,10 +11,11 @@ use export::destinations;
 use model::export::{Advance, Definition, ExportState};
 use model::format::FormatSpec;
 use model::into::IntoDataset;
+use model::ports::Upkeep;
 use model::relation::{Relation, Selection, Source};
 use model::run::Run;
 use model::{CommitNumber, names};
-use run::{Amount, Forecast, Request, Sealed};
+use run::{Amount, Forecast, Head, Request, Sealed};
 use serde::Serialize;
 
 use crate::app::App;
@@ -93,7 +94,22 @@ async fn start(app: &App, request: &Request) -> Result<Vec<Delivered>, Failed> {
     let bar = Arc::new(RunBar::start());
     let sealed = app.coordinator(Who::Operator).start(request, bar.clone()).await;
     bar.finish();
-    sealed?.into_iter().map(|sealed| Delivered::of(app, sealed)).collect()
+    let sealed = sealed?;
+    if let Some(into) = IntoDataset::of(&request.definition.destination) {
+        tend(app, &into.dataset).await;
+    }
+    sealed.into_iter().map(|sealed| Delivered::of(app, sealed)).collect()
+}
+
+/// Merges small files, as after an import. The rows are in, whatever becomes of this.
+async fn tend(app: &App, dataset: &str) {
+    let done = async {
+        let head = Head::head(&*app.store, &app.workspace).await?;
+        app.lake.tend(&app.workspace, dataset, head).await
+    };
+    if let Err(error) = done.await {
+        tracing::warn!(dataset, %error, "small files were not merged");
+    }
 }
 
 async fn run(app: &App, asked: Asked) -> Result<(), Failed> {

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use model::into::IntoDataset;
 use model::ports::{Ledger, Objects, Runs};
 use model::run::RunState;
 use model::{ObjectKey, RunId, digest};
@@ -69,6 +70,13 @@ async fn run(app: &App, args: &Get, id: &RunId) -> Result<Vec<Fetched>, Failed> 
         let message = format!("the run {id} is {state}; there are files once it is sealed");
         return Err(Failed::request(message));
     };
+    if let Some(into) = IntoDataset::of(&run.definition.destination) {
+        let dataset = into.dataset;
+        let message = format!(
+            "the rows of the run {id} are in the dataset `{dataset}`; export that dataset to have files"
+        );
+        return Err(Failed::request(message));
+    }
     let places = app.places(Who::Operator);
     let objects = places.open(&app.workspace, &run.definition.destination).await?;
     let mut all = Vec::new();

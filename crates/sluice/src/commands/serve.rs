@@ -147,6 +147,8 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     };
     let keeper = Keeper {
         claims: claims(app, pauses),
+        ledger: app.store.clone(),
+        coordinator: executor.coordinator.clone(),
         catalog: app.store.clone(),
         links: app.store.clone(),
         upkeep: app.lake.clone(),

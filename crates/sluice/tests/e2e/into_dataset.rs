@@ -92,16 +92,28 @@ fn what_a_dataset_cannot_take_is_refused_before_anything_is_written() {
     fails("dataset:d", &[], &["`d` is read by the export"]);
     fails("dataset:x", &["--format", "csv"], &["takes Parquet", "not csv", "leave `format`"]);
     fails("dataset:x", &["--compression", "gzip"], &["takes Parquet", "`gzip`"]);
-    fails("dataset:x", &["--name", "{date}/{part}"], &["leave `name` out"]);
+    fails("dataset:x", &["--name", "{date}/{part}"], &["leave `name` and `folder` out"]);
     fails("dataset:x", &["--columns", "n as \"_commit\""], &["`_commit`", "another name"]);
     fails("dataset:../x", &[], &["cannot be the name of a dataset"]);
     fails("dataset:x?write=merge", &[], &["`write=merge` is no option", "write=replace"]);
+    let replace = "dataset:x?write=replace";
+    fails(replace, &["--incremental", "e"], &["only all rows", "`x`", "`full`"]);
+    fails(replace, &["--from-commit", "1"], &["only all rows"]);
+    let save = ["export", "save", "e", "--dataset", "d", "--to", replace];
+    sluice.fails(&save, 2, &["only all rows"]);
+    let window = [&save[..], &["--mode", "window", "--every", "60"]].concat();
+    sluice.fails(&window, 2, &["only all rows"]);
+    import(&sluice, "other_rows", 0, 3);
+    let group =
+        ["group", "save", "g", "--dataset", "d", "--dataset", "other_rows", "--to", replace];
+    let group = [&group[..], &["--mode", "full"]].concat();
+    sluice.fails(&group, 2, &["only all rows"]);
     let view = ["export", "run", "--view", "v", "--to", "dataset:d"];
     sluice.fails(&view, 2, &["`d` is read by the export"]);
     let sql = ["export", "run", "--sql", "SELECT count(*) AS n FROM d", "--to", "dataset:d"];
     sluice.fails(&sql, 2, &["`d` is read by the export"]);
     let names = sluice.json(&["dataset", "list"]);
-    assert_eq!(names.as_array().map(Vec::len), Some(2), "{names}");
+    assert_eq!(names.as_array().map(Vec::len), Some(3), "{names}");
     assert_eq!(sluice.json(&["run", "list"]), json!([]));
     assert!(!sluice.path("sluice-data/lake/data/runs").exists());
 }
@@ -123,6 +135,13 @@ fn a_server_delivers_into_datasets_of_the_workspace() {
     let refused = put(&token).problem(403, "forbidden", &["`data:write`"]);
     assert_eq!(refused["field"], "destination");
     let saved = put(&server.admin).ok(201);
+    assert!(saved.get("first_file").is_none(), "{saved}");
+    // Nor does anything run for whoever may not write there.
+    for path in ["/v1/exports/into/run", "/v1/exports/into/backfill"] {
+        let headers = [("content-type", "application/json")];
+        let answer = server.send("POST", path, (&token, &headers), b"{}");
+        answer.problem(403, "forbidden", &["`data:write`"]);
+    }
     let form = json!([saved["destination"], saved["format"]["format"]]);
     assert_eq!(form, json!(["dataset:copy", "parquet"]));
     let sealed = |body: Value| {

@@ -1,11 +1,12 @@
 //! Cases of the jobs of upkeep.
 
 use chrono::TimeDelta;
-use model::ObjectKey;
 use model::job::{Chore, Job, Shift, Task};
-use model::limits::INTENT_DAYS;
+use model::limits::{CLEAN_DAYS, INTENT_DAYS, OVERDUE_SECONDS};
 use model::part::PartId;
+use model::ports::Lease;
 use model::run::{Intent, RunState};
+use model::{ObjectKey, WorkspaceId};
 
 use super::catalog::small;
 use super::{Rig, at, workspace};
@@ -31,14 +32,15 @@ pub async fn chores_come_of_what_is_there(rig: &Rig) {
     assert!(rig.jobs.waiting(Shift::Exports, 9, at(200)).await.unwrap().is_empty());
     // What others wait for comes first.
     let late = at(100 + 3600);
-    let [seal, care, sweep] = &waiting(late).await[..] else { panic!("three") };
-    let mut both = [care, sweep];
-    both.sort_by_key(|job| job.task == Task::Chore(Chore::Sweep));
-    let [care, sweep] = both;
-    let named = [seal, care, sweep].map(|job| job.task.clone());
+    let found = waiting(late).await;
     let orders = || "orders".to_owned();
-    let expected = [Chore::Seal(orders()), Chore::Care(orders()), Chore::Sweep];
-    assert_eq!(named, expected.map(Task::Chore));
+    let all = [Chore::Seal(orders()), Chore::Care(orders()), Chore::Sweep, Chore::Forget];
+    let of = |chore: &Chore| {
+        let is_it = |job: &&Job| job.task == Task::Chore(chore.clone());
+        found.iter().find(is_it).unwrap_or_else(|| panic!("{chore:?}: {found:?}"))
+    };
+    let [seal, care, _, _] = all.each_ref().map(of);
+    assert_eq!((found.len(), &found[0].id), (4, &seal.id));
     // One process has it, until its lease lapses or it is known to be dead.
     let claim = async |job: &Job, dead| rig.jobs.claim(&job.id, job.epoch, dead).await.unwrap();
     let lease = claim(care, false).await.unwrap();
@@ -65,7 +67,13 @@ pub async fn chores_come_of_what_is_there(rig: &Rig) {
     // Nobody looks after what was dropped.
     rig.catalog.drop_dataset(&workspace(), "orders", at(300)).await.unwrap();
     rig.jobs.arm(late).await.unwrap();
-    assert_eq!(chores(&waiting(at(90_000)).await), [Task::Chore(Chore::Sweep)]);
+    let left = chores(&waiting(at(90_000)).await);
+    assert!(
+        left.len() == 2
+            && left
+                .iter()
+                .all(|task| { matches!(task, Task::Chore(Chore::Sweep | Chore::Forget)) })
+    );
 }
 
 pub async fn what_nobody_asks_for_is_forgotten(rig: &Rig) {
@@ -88,4 +96,54 @@ pub async fn what_nobody_asks_for_is_forgotten(rig: &Rig) {
     }
     // What failed may have to be cleaned up once more.
     assert_eq!(left, [0, 1, 1]);
+}
+
+pub async fn what_failed_is_cleaned_up_and_once_more(rig: &Rig) {
+    let mut leases = Vec::new();
+    for (name, state) in [
+        ("a", RunState::Failed),
+        ("b", RunState::Cancelled),
+        ("c", RunState::Sealed),
+        ("d", RunState::Running),
+    ] {
+        leases.push(rig.run_in(name, state).await);
+    }
+    let hours = |hours: i64| at(9) + TimeDelta::hours(hours);
+    let uncleaned = async |now| rig.ledger.uncleaned(&workspace(), now, 9).await.unwrap();
+    let of = |lease: &Lease| lease.run.clone();
+    let mut both = [of(&leases[0]), of(&leases[1])];
+    both.sort();
+    let mut found = uncleaned(at(9)).await;
+    found.sort();
+    assert_eq!(found, both);
+    let clean = async |lease: &Lease, now| {
+        rig.ledger.cleaned(&workspace(), &lease.run, now).await.unwrap();
+    };
+    for lease in &leases {
+        clean(lease, at(9)).await;
+    }
+    assert!(uncleaned(at(10)).await.is_empty());
+    // Whoever froze may have written something since.
+    assert_eq!(uncleaned(hours(1)).await.len(), 2);
+    clean(&leases[0], hours(1)).await;
+    assert_eq!(uncleaned(hours(2)).await, [of(&leases[1])]);
+    assert!(uncleaned(hours(24 * (CLEAN_DAYS + 1))).await.is_empty());
+    let elsewhere = WorkspaceId::new("ws_other");
+    assert!(rig.ledger.uncleaned(&elsewhere, at(9), 9).await.unwrap().is_empty());
+}
+
+pub async fn what_is_overdue_comes_first_and_each_workspace_has_its_turn(rig: &Rig) {
+    let orders = rig.orders().await;
+    rig.jobs.arm(at(0)).await.unwrap();
+    rig.commit(&small(&orders, 1)).await;
+    let waiting = async |now| rig.jobs.waiting(Shift::Upkeep, 9, now).await.unwrap();
+    let first = async |now| waiting(now).await.remove(0).task;
+    let seal = Task::Chore(Chore::Seal("orders".into()));
+    rig.jobs.arm(at(3600)).await.unwrap();
+    assert_eq!(first(at(3600)).await, seal);
+    // The others wait for ten minutes now, the seal has just come again.
+    let job = waiting(at(3600)).await.remove(0);
+    let lease = rig.jobs.claim(&job.id, job.epoch, false).await.unwrap().unwrap();
+    rig.jobs.done(&lease, Some(at(3600 + OVERDUE_SECONDS))).await.unwrap();
+    assert_ne!(first(at(3600 + OVERDUE_SECONDS)).await, seal);
 }

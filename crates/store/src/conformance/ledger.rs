@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use model::dataset::NewCommit;
+use model::dataset::{CommitKind, NewCommit, Removal};
 use model::export::{Advance, NewRun};
 use model::job::Shift;
 use model::part::{Part, PartId, Receipt};
-use model::ports::{CatalogError, Lease, LedgerError};
+use model::ports::{CatalogError, Lease, LedgerError, PinOwner};
 use model::run::{FrozenManifest, Intent, RunState, Sidecar};
 use model::{CommitNumber, DatasetId, ObjectKey, RunId};
 use tokio::task::JoinSet;
@@ -406,7 +406,8 @@ pub async fn a_run_into_a_dataset_is_sealed_by_its_commit(rig: &Rig) {
     rig.commit(&append(&orders, 1)).await;
     let (lease, first) = written(rig, "e", &orders).await;
     // Several batches are seen together.
-    let commits = [first, append(&orders, 3)];
+    let same = Some(step(&["a"], &["a"]));
+    let commits = [first, NewCommit { schema: same, ..append(&orders, 3) }];
     let frozen = manifest(12, 2);
     let seal = async |lease: &Lease, commits: &[NewCommit]| {
         rig.ledger.seal_into(lease, &frozen, commits, at(9)).await
@@ -458,4 +459,23 @@ pub async fn a_run_into_a_dataset_is_sealed_by_its_commit(rig: &Rig) {
     let (lease, commit) = written(rig, "f", &orders).await;
     rig.ledger.ask_cancel(&workspace(), &lease.run).await.unwrap();
     refused!(seal(&lease, &[commit]).await, LedgerError::Cancelling { .. });
+}
+
+pub async fn an_older_snapshot_replaces_no_newer_one(rig: &Rig) {
+    let orders = rig.orders().await;
+    rig.commit(&append(&orders, 1)).await;
+    let (old, rows) = written(rig, "old", &orders).await;
+    rig.commit(&append(&orders, 1)).await;
+    let (new, newer) = written(rig, "new", &orders).await;
+    let over =
+        |new: NewCommit| NewCommit { kind: CommitKind::Replace, remove: Removal::All, ..new };
+    let frozen = manifest(12, 2);
+    rig.ledger.seal_into(&new, &frozen, &[over(newer)], at(9)).await.unwrap();
+    let late = rig.ledger.seal_into(&old, &frozen, &[over(rows.clone())], at(9)).await;
+    refused!(late, LedgerError::Replaced { .. });
+    assert_eq!(rig.state(&old).await, RunState::Running);
+    // Beside what is there they are fine.
+    rig.ledger.seal_into(&old, &frozen, &[rows], at(9)).await.unwrap();
+    let kept = rig.catalog.pins(&workspace(), &orders).await.unwrap();
+    assert!(kept.iter().all(|pin| !matches!(pin.owner, PinOwner::Run(_))), "{kept:?}");
 }

@@ -1,6 +1,7 @@
 //! Jobs of upkeep: what makes them, and what becomes of them.
 //!
-//! There is one of a kind for each subject, told by an index, so that any number of processes may make them.
+//! There is one of a kind for each subject, told by an index, so that any number of processes may make them. Ids are never used again: their
+//! leases count from the beginning.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::job::{JobLease, Priority};
@@ -39,7 +40,20 @@ macro_rules! unswept {
         concat!(
             $before,
             " FROM workspace w
-              WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'sweep' AND j.subject = w.id)"
+              WHERE EXISTS (SELECT 1 FROM dataset d WHERE d.workspace = w.id)
+                  AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'sweep' AND j.subject = w.id)"
+        )
+    };
+}
+
+/// The workspace that stands for all of them, if nobody forgets.
+macro_rules! remembered {
+    ($before:literal) => {
+        concat!(
+            $before,
+            " FROM workspace w
+              WHERE w.id = (SELECT MIN(id) FROM workspace)
+                  AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'forget')"
         )
     };
 }
@@ -66,6 +80,7 @@ pub(super) async fn is_armed(tx: &mut Transaction, now: DateTime<Utc>) -> Result
     let others = [
         careless!("SELECT COUNT(*) AS missing"),
         unswept!("SELECT COUNT(*) AS missing"),
+        remembered!("SELECT COUNT(*) AS missing"),
         dropped!("SELECT COUNT(*) AS missing"),
     ];
     for (sql, values) in [old_tails].into_iter().chain(others.map(|sql| (sql, &[][..]))) {
@@ -83,7 +98,7 @@ pub(super) async fn arm(tx: &mut Transaction, now: DateTime<Utc>) -> Result<(), 
     let seal = concat!(
         old_tails!(
             "INSERT INTO job (id, workspace, kind, subject, place, due_at, created_at, priority)
-             SELECT 'jo_seal_' || d.id, d.workspace, 'seal', d.id, $2, $2, $2, $3"
+             SELECT 'jo_seal_' || d.id || '_' || CAST($2 AS TEXT), d.workspace, 'seal', d.id, $2, $2, $2, $3"
         ),
         " ON CONFLICT DO NOTHING"
     );
@@ -91,18 +106,25 @@ pub(super) async fn arm(tx: &mut Transaction, now: DateTime<Utc>) -> Result<(), 
     let care = concat!(
         careless!(
             "INSERT INTO job (id, workspace, kind, subject, place, due_at, created_at, priority)
-             SELECT 'jo_care_' || d.id, d.workspace, 'care', d.id, $1, $1, $1, $2"
+             SELECT 'jo_care_' || d.id || '_' || CAST($1 AS TEXT), d.workspace, 'care', d.id, $1, $1, $1, $2"
         ),
         " ON CONFLICT DO NOTHING"
     );
     let sweep = concat!(
         unswept!(
             "INSERT INTO job (id, workspace, kind, subject, place, due_at, created_at, priority)
-             SELECT 'jo_sweep_' || w.id, w.id, 'sweep', w.id, $1, $1, $1, $2"
+             SELECT 'jo_sweep_' || w.id || '_' || CAST($1 AS TEXT), w.id, 'sweep', w.id, $1, $1, $1, $2"
         ),
         " ON CONFLICT DO NOTHING"
     );
-    for sql in [care, sweep] {
+    let forget = concat!(
+        remembered!(
+            "INSERT INTO job (id, workspace, kind, subject, place, due_at, created_at, priority)
+             SELECT 'jo_forget_' || CAST($1 AS TEXT), w.id, 'forget', 'ledger', $1, $1, $1, $2"
+        ),
+        " ON CONFLICT DO NOTHING"
+    );
+    for sql in [care, sweep, forget] {
         tx.execute(sql, args![later, Priority::Whenever as i64]).await?;
     }
     Ok(())

@@ -1,10 +1,12 @@
 //! Reading runs, and asking them to stop.
 
+use chrono::{DateTime, TimeDelta, Utc};
+use model::limits::{CLEAN_DAYS, LATE_HOURS};
 use model::ports::LedgerError;
 use model::run::{FrozenManifest, Run, RunState, Sidecar};
 use model::{CommitNumber, ExportId, RunId, WorkspaceId};
 
-use crate::database::{Error, Row, Sql, Transaction, args};
+use crate::database::{Error, Row, Sql, Transaction, args, truncate};
 use crate::names::nearest;
 
 /// Runs that a "did you mean" looks at, newest first.
@@ -80,6 +82,36 @@ async fn present(
         Some(row) => Ok(row.int("opened")?),
         None => Err(no_run(tx, workspace, id).await?),
     }
+}
+
+pub(super) async fn cleaned(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    id: &RunId,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let sql = "UPDATE run SET cleaned_at = $3
+               WHERE workspace = $1 AND id = $2 AND state IN ('failed', 'cancelled')";
+    tx.execute(sql, args![workspace.as_str(), id.as_str(), truncate(now)]).await?;
+    Ok(())
+}
+
+pub(super) async fn uncleaned(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    now: DateTime<Utc>,
+    limit: u32,
+) -> Result<Vec<RunId>, LedgerError> {
+    let sql = "SELECT id FROM run
+               WHERE workspace = $1 AND state IN ('failed', 'cancelled') AND ended_at >= $2
+                   AND (cleaned_at IS NULL OR (cleaned_at < ended_at + $3 AND ended_at <= $4))
+               ORDER BY ended_at LIMIT $5";
+    let late = TimeDelta::hours(LATE_HOURS);
+    let since = truncate(now - TimeDelta::days(CLEAN_DAYS));
+    let values =
+        args![workspace.as_str(), since, LATE_HOURS * 3_600_000_000, truncate(now - late), limit];
+    let rows = tx.all(sql, values).await?;
+    rows.iter().map(|row| Ok(RunId::new(row.text("id")?))).collect()
 }
 
 /// Returns the error for a run that does not exist.

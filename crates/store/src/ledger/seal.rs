@@ -3,7 +3,8 @@
 //! A step that was made is made again without effect, if what it wrote is what is asked now.
 
 use chrono::{DateTime, Utc};
-use model::dataset::NewCommit;
+use model::CommitNumber;
+use model::dataset::{CommitKind, NewCommit};
 use model::export::Advance;
 use model::ports::{Lease, LedgerError};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -144,13 +145,47 @@ pub(super) async fn seal_into(
     }
     held.require(RunState::Running, "be sealed")?;
     freeze(tx, lease, manifest).await?;
+    // Its rows are in the lake now: it is not run again.
+    pins::remove(tx, pins::Owner::Run(&held.run)).await?;
     for commit in commits {
-        let is_own = commit.workspace == held.workspace;
-        if !is_own || !catalog::commit(tx, commit, now).await? {
-            return Err(held.unbalanced("its files are in the lake, and it is not sealed".into()));
+        if commit.kind == CommitKind::Replace {
+            check_newest(tx, &held, commit).await?;
         }
     }
+    let (first, rest) = commits.split_first().map_or((None, &[][..]), |(a, b)| (Some(a), b));
+    let all_at_once: Vec<&NewCommit> = rest.iter().collect();
+    let is_own = commits.iter().all(|commit| commit.workspace == held.workspace);
+    let mut made = is_own;
+    if let Some(first) = first {
+        made &= catalog::commit(tx, first, now).await?;
+    }
+    if !catalog::appends(tx, &all_at_once, now).await? {
+        // One by one they say what stands against them.
+        for one in rest {
+            catalog::commit(tx, one, now).await?;
+        }
+        made = false;
+    }
+    if !made {
+        return Err(held.unbalanced("its files are in the lake, and it is not sealed".into()));
+    }
     sealed(tx, lease, now).await
+}
+
+/// Refuses to put the rows of an older snapshot in the place of newer ones.
+async fn check_newest(
+    tx: &mut Transaction,
+    held: &Held,
+    commit: &NewCommit,
+) -> Result<(), LedgerError> {
+    let sql = "SELECT COALESCE(MAX(number), 0) AS newest FROM lake_commit
+               WHERE workspace = $1 AND dataset = $2 AND kind = 'replace'";
+    let values = args![held.workspace.as_str(), commit.dataset.as_str()];
+    let newest = CommitNumber(tx.one(sql, values).await?.count("newest")?);
+    if newest <= held.to {
+        return Ok(());
+    }
+    Err(LedgerError::Replaced { run: held.run.clone(), to: held.to, commit: newest })
 }
 
 pub(super) async fn end(
