@@ -11,3 +11,6 @@ CREATE INDEX run_to_clean ON run (workspace, ended_at) WHERE state IN ('failed',
 -- What is forgotten is found by its age.
 CREATE INDEX run_sealed_by_age ON run (ended_at) WHERE state = 'sealed';
 CREATE INDEX run_key_of_all ON run_key (created_at);
+
+-- An export that was deleted has another name, so that its own is free, and stays for its runs.
+ALTER TABLE export ADD COLUMN deleted_name TEXT;

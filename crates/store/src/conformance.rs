@@ -112,6 +112,7 @@ macro_rules! conformance_tests {
             what_may_help_is_tried_again_until_it_breaks, a_paused_export_stays_where_it_is,
             new_rows_make_an_export_due, an_edit_says_what_it_is_built_on, old_versions_are_forgotten, what_has_delivered_goes_on_or_begins_again,
             an_edit_of_the_trigger_leaves_no_gap, what_somebody_waits_for_comes_first,
+            a_deleted_export_leaves_its_runs_and_its_name,
             a_run_is_of_the_newest_version, an_export_may_begin_later_and_end_where_another_goes_on, slots_of_what_is_no_more_are_taken_back);
         $crate::conformance_cases!($on, chores:
             chores_come_of_what_is_there, what_nobody_asks_for_is_forgotten,
@@ -142,7 +143,7 @@ macro_rules! conformance_tests {
             files_are_kept_for_sealed_runs_that_saw_them);
         $crate::conformance_cases!($on, groups:
             each_dataset_has_an_export_of_its_own, a_group_is_saved_whole_or_not_at_all,
-            datasets_come_and_go);
+            datasets_come_and_go, a_group_goes_with_its_exports);
         $crate::conformance_cases!($on, machine:
             every_refused_transition, random_calls_stay_in_the_machine);
     };

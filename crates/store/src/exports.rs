@@ -42,6 +42,10 @@ impl Exports for Store {
         transact!(self.database, LedgerError, |tx| set_state(tx, (workspace, name), state, now))
     }
 
+    async fn delete_export(&self, workspace: &WorkspaceId, name: &str) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| delete(tx, workspace, name))
+    }
+
     async fn break_export(&self, seen: &Export, why: &str) -> Result<(), LedgerError> {
         transact!(self.database, LedgerError, |tx| break_one(tx, seen, why))
     }
@@ -97,7 +101,7 @@ pub(crate) async fn lock_names(tx: &mut Transaction, workspace: &WorkspaceId) ->
 }
 
 pub(crate) async fn create(tx: &mut Transaction, save: &SaveExport) -> Result<Export, LedgerError> {
-    let sql = "SELECT COUNT(*) AS n FROM export WHERE workspace = $1";
+    let sql = "SELECT COUNT(*) AS n FROM export WHERE workspace = $1 AND deleted_name IS NULL";
     let count: u64 = tx.one(sql, args![save.workspace.as_str()]).await?.count("n")?;
     if count >= EXPORTS_MAX {
         return Err(LedgerError::TooMany { most: EXPORTS_MAX });
@@ -297,6 +301,45 @@ pub(crate) async fn set_state(
         look_again(tx, &export.id).await?;
     }
     Ok(export)
+}
+
+async fn delete(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<(), LedgerError> {
+    lock_names(tx, workspace).await?;
+    let Some(held) = exports::hold(tx, workspace, name).await? else {
+        return Err(exports::no_export(tx, workspace, name).await?);
+    };
+    if let Some(group) = &held.group
+        && !has_left(tx, &held.id).await?
+    {
+        return Err(LedgerError::InGroup { export: held.name, group: group.clone() });
+    }
+    remove(tx, &held).await
+}
+
+/// Returns whether an export that was in a group is not any more.
+pub(crate) async fn has_left(tx: &mut Transaction, export: &ExportId) -> Result<bool, Error> {
+    let sql = "SELECT left_state FROM export WHERE id = $1";
+    Ok(tx.one(sql, args![export.as_str()]).await?.text_or_null("left_state")?.is_some())
+}
+
+/// Takes an export out of sight; its runs stay, and its name is free.
+pub(crate) async fn remove(tx: &mut Transaction, held: &Export) -> Result<(), LedgerError> {
+    if let Some(run) = runs::one_open_of(tx, &held.id).await? {
+        return Err(LedgerError::Open { export: held.name.clone(), run });
+    }
+    let id = held.id.as_str();
+    tx.execute("DELETE FROM job WHERE export = $1 AND kind = 'slot'", args![id]).await?;
+    pins::remove(tx, pins::Owner::Cursor(&held.id)).await?;
+    // No name that anybody may give has a space.
+    let sql = "UPDATE export SET deleted_name = name, name = 'deleted ' || id, state = $2,
+                   next_at = NULL, watches = NULL, version = version + 1
+               WHERE id = $1";
+    tx.execute(sql, args![id, word(&ExportState::Paused)]).await?;
+    Ok(())
 }
 
 async fn break_one(tx: &mut Transaction, seen: &Export, why: &str) -> Result<(), LedgerError> {

@@ -12,7 +12,7 @@ use model::{GroupId, WorkspaceId};
 
 use crate::Store;
 use crate::database::{Error, Row, Sql, Transaction, args, transact, truncate, word};
-use crate::exports::{self as saved, lock_names};
+use crate::exports::{self as saved, has_left, lock_names, remove};
 use crate::ledger::exports;
 
 /// Why the export of a dataset that is in a group no more does not run.
@@ -56,6 +56,10 @@ impl Groups for Store {
         let sql = select!("WHERE workspace = $1 ORDER BY name");
         let rows = tx.all(sql, args![workspace.as_str()]).await?;
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    async fn delete_group(&self, workspace: &WorkspaceId, name: &str) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| delete(tx, workspace, name))
     }
 
     async fn set_group_state(
@@ -111,6 +115,23 @@ async fn save_one(
     }
     leave(tx, &group).await?;
     with_exports(tx, group).await
+}
+
+async fn delete(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    name: &str,
+) -> Result<(), LedgerError> {
+    lock_names(tx, workspace).await?;
+    let held = hold(tx, workspace, name).await?.ok_or_else(|| no_group(name))?;
+    for member in exports::of_group(tx, workspace, name).await? {
+        let member = exports::hold(tx, workspace, &member.name).await?.unwrap_or(member);
+        if !has_left(tx, &member.id).await? {
+            remove(tx, &member).await?;
+        }
+    }
+    tx.execute("DELETE FROM export_group WHERE id = $1", args![held.id.as_str()]).await?;
+    Ok(())
 }
 
 /// Whether a group is stopped: all of its exports are.

@@ -44,6 +44,13 @@ pub trait Exports: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Export, LedgerError>;
 
+    /// Deletes an export: it makes no runs any more, nothing is kept for its cursor, and its name is free. The runs that it has made stay.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::NotFound`]; [`LedgerError::Open`] while a run of it is open; [`LedgerError::InGroup`].
+    async fn delete_export(&self, workspace: &WorkspaceId, name: &str) -> Result<(), LedgerError>;
+
     /// Stops an export that is as it was seen from running by itself, because of something that does not go away.
     async fn break_export(&self, seen: &Export, why: &str) -> Result<(), LedgerError>;
 

@@ -31,6 +31,9 @@ pub trait Groups: Send + Sync {
     /// Returns every group of the workspace, by name.
     async fn groups(&self, workspace: &WorkspaceId) -> Result<Vec<Group>, LedgerError>;
 
+    /// Deletes a group with its exports, as [`super::Exports::delete_export`]; all or none. Those that have left it before stay.
+    async fn delete_group(&self, workspace: &WorkspaceId, name: &str) -> Result<(), LedgerError>;
+
     /// Lets the exports of a group run by themselves, or not; as [`super::Exports::set_export_state`] of each.
     async fn set_group_state(
         &self,

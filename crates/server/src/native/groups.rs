@@ -214,6 +214,20 @@ pub(super) async fn resume(
     Ok(tagged(group))
 }
 
+/// Deletes a group with its exports; those that have left it before stay. Not while a run of one of them is open (409).
+#[utoipa::path(delete, path = "/v1/groups/{group}", operation_id = "group.delete", tag = "exports",
+    params(("group" = String, Path, description = "Its name")), security(("token" = ["export:run"])),
+    responses(
+        (status = 204), Problems))]
+pub(super) async fn delete(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+) -> Result<StatusCode, Problem> {
+    core.groups.delete_group(&caller.workspace, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// What became of running one export of a group.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GroupRun {

@@ -298,6 +298,22 @@ async fn turn(
     Ok(tagged(exports.set_export_state(&caller.workspace, name, state, now).await?))
 }
 
+/// Deletes an export. Its runs stay, nothing is kept for its cursor any more, and its name is free.
+///
+/// Not while a run of it is open, and not as part of a group (409).
+#[utoipa::path(delete, path = "/v1/exports/{export}", operation_id = "export.delete", tag = "exports",
+    params(("export" = String, Path, description = "Its name")), security(("token" = ["export:run"])),
+    responses(
+        (status = 204), Problems))]
+pub(super) async fn delete(
+    State(core): State<Core>,
+    caller: Caller,
+    Segment(name): Segment,
+) -> Result<StatusCode, Problem> {
+    core.executor.exports.delete_export(&caller.workspace, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Runs an export now, from its cursor to the newest commit, or over everything.
 #[utoipa::path(post, path = "/v1/exports/{export}/run", operation_id = "export.run", tag = "exports",
     params(("export" = String, Path, description = "Its name"),

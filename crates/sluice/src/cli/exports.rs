@@ -57,6 +57,12 @@ pub(crate) enum Export {
         #[arg(long, value_name = "N")]
         to_commit: Option<u64>,
     },
+    /// Delete a saved export; its runs stay, and its name is free.
+    #[command(after_help = "Example: sluice export delete nightly")]
+    Delete {
+        /// The export.
+        name: String,
+    },
     /// Show how an export was saved, newest first.
     #[command(after_help = "Example: sluice export history nightly")]
     History {

@@ -32,6 +32,12 @@ pub(crate) enum Group {
         /// The group.
         name: String,
     },
+    /// Delete a group with its exports; their runs stay.
+    #[command(after_help = "Example: sluice group delete nightly")]
+    Delete {
+        /// The group.
+        name: String,
+    },
     /// Run every export of a group now; print the paths of their manifests.
     #[command(after_help = "Example: sluice group now nightly")]
     Now {

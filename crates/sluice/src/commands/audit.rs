@@ -82,13 +82,19 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
             cli::Export::Resume { name } => here("export.resume", name),
             cli::Export::Now { name } => here("export.run", name),
             cli::Export::Backfill { name, .. } => here("export.backfill", name),
-            _ => None,
+            cli::Export::Delete { name } => here("export.delete", name),
+            cli::Export::Plan(_)
+            | cli::Export::Run(_)
+            | cli::Export::List
+            | cli::Export::Show { .. }
+            | cli::Export::History { .. } => None,
         },
         Command::Group(command) => match command {
             cli::Group::Save(args) => here("group.save", &args.group),
             cli::Group::Pause { name } => here("group.pause", name),
             cli::Group::Resume { name } => here("group.resume", name),
             cli::Group::Now { name } => here("group.run", name),
+            cli::Group::Delete { name } => here("group.delete", name),
             cli::Group::List | cli::Group::Show { .. } => None,
         },
         Command::View(cli::View::Create(args)) => here("view.create", &args.name),

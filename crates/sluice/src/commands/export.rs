@@ -68,6 +68,7 @@ pub(crate) async fn export(app: &App, command: cli::Export) -> Result<(), Failed
         cli::Export::Backfill { name, to_commit } => {
             saved::backfill(app, &name, to_commit.map(CommitNumber)).await
         }
+        cli::Export::Delete { name } => saved::delete(app, &name).await,
         cli::Export::History { name } => saved::history(app, &name).await,
     }
 }
@@ -80,6 +81,7 @@ pub(crate) async fn group(app: &App, command: cli::Group) -> Result<(), Failed> 
         cli::Group::Show { name } => group::show(app, &name).await,
         cli::Group::Pause { name } => group::turn(app, &name, ExportState::Paused).await,
         cli::Group::Resume { name } => group::turn(app, &name, ExportState::Active).await,
+        cli::Group::Delete { name } => group::delete(app, &name).await,
         cli::Group::Now { name } => group::now(app, &name).await,
     }
 }

@@ -162,6 +162,9 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
     server.send("PUT", "/v1/groups/books", (token, &new), group.as_bytes()).ok(201);
     let late = json!({ "export": { "dataset": "ledgers" }, "begin": "now" }).to_string();
     server.send("PUT", "/v1/exports/late", (token, &new), late.as_bytes()).ok(201);
+    let spare = json!({ "export": { "dataset": "ledgers" } }).to_string();
+    server.send("PUT", "/v1/exports/spare", (token, &new), spare.as_bytes()).ok(201);
+    server.send("PUT", "/v1/groups/spares", (token, &new), group.as_bytes()).ok(201);
     let run = ended(json!({ "dataset": "ledgers", "export": "weekly" }), "sealed");
     let link = text(&make(&format!("/v1/runs/{run}/links"), json!({}))["id"]);
     BTreeMap::from([
@@ -171,6 +174,8 @@ fn fixtures(server: &Server, token: &str) -> BTreeMap<&'static str, String> {
         ("number", "1".to_owned()),
         // One that may be cancelled again.
         ("export of export.backfill", "late".to_owned()),
+        ("export of export.delete", "spare".to_owned()),
+        ("group of group.delete", "spares".to_owned()),
         ("run of run.cancel", ended(json!({ "sql": sql }), "failed")),
         ("run", run),
         ("dataset", "ledgers".to_owned()),

@@ -1,7 +1,7 @@
 //! Cases of groups: all of their exports or none, datasets that come and go.
 
 use model::document::Basis;
-use model::export::{ExportState, SaveExport};
+use model::export::{ExportState, NewRun, SaveExport};
 use model::group::{GroupExports, GroupTerms, SaveGroup, member};
 use model::ports::LedgerError;
 use model::relation::Source;
@@ -156,4 +156,29 @@ pub async fn datasets_come_and_go(rig: &Rig) {
         let group = rig.groups.save_group(&edit(datasets), &Basis::Anything).await.unwrap();
         assert!(of(&group).iter().all(|(_, state, _)| *state == ExportState::Active), "{group:?}");
     }
+}
+
+pub async fn a_group_goes_with_its_exports(rig: &Rig) {
+    let both = save(&["a", "b"], &every(5), 1);
+    let made = rig.groups.save_group(&both, &Basis::Nothing).await.unwrap();
+    let delete = async |name| rig.exports.delete_export(&workspace(), name).await;
+    refused!(delete("g.a").await, LedgerError::InGroup { .. });
+    let without = save(&["a"], &every(5), 2);
+    rig.groups.save_group(&without, &Basis::Etag(made.group.tag())).await.unwrap();
+    let group = async || rig.groups.delete_group(&workspace(), "g").await;
+    let held = rig.ledger.export(&workspace(), "g.a").await.unwrap();
+    let new =
+        NewRun { version: Some(held.version), definition: held.definition, ..incremental("g.a") };
+    let open = rig.open(&new).await.lease;
+    rig.bring(&open, RunState::Running).await;
+    refused!(group().await, LedgerError::Open { .. });
+    rig.bring_on(&open, RunState::Failed).await;
+    group().await.unwrap();
+    refused!(group().await, LedgerError::NotFound { .. });
+    refused!(rig.ledger.export(&workspace(), "g.a").await, LedgerError::NotFound { .. });
+    // What had left stays, and goes by itself.
+    rig.ledger.export(&workspace(), "g.b").await.unwrap();
+    delete("g.b").await.unwrap();
+    let again = rig.groups.save_group(&both, &Basis::Nothing).await.unwrap();
+    assert_eq!(of(&again), of(&made));
 }

@@ -6,7 +6,7 @@ use model::document::Basis;
 use model::export::{Advance, Begin, Export, ExportState, NewRun, OpenSlot, SaveExport};
 use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{EXPORT_VERSIONS_MAX, FAILED_AGAIN_SECONDS, FAILURES_MAX};
-use model::ports::LedgerError;
+use model::ports::{Lease, LedgerError};
 use model::relation::Source;
 use model::run::RunState;
 use model::schedule::{Due, Mode, Schedule, Slot, Trigger};
@@ -67,6 +67,14 @@ impl Rig {
         let job = self.waiting_at(now).await.remove(0);
         let lease = self.jobs.claim(&job.id, job.epoch, false).await.unwrap().unwrap();
         (job, lease)
+    }
+
+    /// Opens a run of a saved export, and brings it to a state.
+    async fn run_in_saved(&self, name: &str, version: u64, state: RunState) -> Lease {
+        let new = NewRun { version: Some(version), ..incremental(name) };
+        let lease = self.open(&new).await.lease;
+        self.bring(&lease, state).await;
+        lease
     }
 
     async fn found(&self, name: &str) -> Export {
@@ -516,4 +524,34 @@ pub async fn what_somebody_waits_for_comes_first(rig: &Rig) {
     let waiting = rig.waiting_at(hour(4)).await;
     assert_eq!(words(&waiting)[0], asked.run.id.as_str());
     assert_eq!(waiting.len(), 3);
+}
+
+pub async fn a_deleted_export_leaves_its_runs_and_its_name(rig: &Rig) {
+    rig.commits(1).await;
+    let first = rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    let sealed = rig.run_in_saved("e", first.version, RunState::Sealed).await;
+    let open = rig.run_in_saved("e", first.version, RunState::Running).await;
+    let delete = async |name| rig.exports.delete_export(&workspace(), name).await;
+    refused!(delete("none").await, LedgerError::NotFound { .. });
+    match delete("e").await {
+        Err(LedgerError::Open { run, .. }) => assert_eq!(run, open.run),
+        other => panic!("{other:?}"),
+    }
+    rig.bring_on(&open, RunState::Failed).await;
+    rig.fire_at("e", hour(2)).await;
+    delete("e").await.unwrap();
+    assert!(rig.waiting_at(hour(9)).await.is_empty());
+    assert!(rig.exports.due_exports(hour(9), 9).await.unwrap().is_empty());
+    refused!(rig.ledger.export(&workspace(), "e").await, LedgerError::NotFound { .. });
+    refused!(delete("e").await, LedgerError::NotFound { .. });
+    let hidden = format!("deleted {}", first.id);
+    refused!(rig.ledger.export(&workspace(), &hidden).await, LedgerError::NotFound { .. });
+    assert!(rig.runs.exports(&workspace()).await.unwrap().is_empty());
+    let run = rig.ledger.run(&workspace(), &sealed.run).await.unwrap();
+    assert_eq!(run.export_name.as_deref(), Some("e"));
+    // Another one of that name begins at the beginning, and knows nothing of it.
+    let second = rig.save(&saving("e", hourly(Mode::Incremental))).await;
+    assert_eq!((second.cursor, second.last_run.as_ref()), (CommitNumber(0), None));
+    assert_eq!(rig.ledger.sealed_at(&workspace(), "e", CommitNumber(1)).await.unwrap(), None);
+    delete("e").await.unwrap();
 }

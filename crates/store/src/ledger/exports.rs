@@ -29,7 +29,7 @@ macro_rules! select {
     };
 }
 
-const BY_NAME: &str = select!("WHERE workspace = $1 AND name = $2");
+const BY_NAME: &str = select!("WHERE workspace = $1 AND name = $2 AND deleted_name IS NULL");
 
 /// Saves an export with the cursor at 0, and the pin of that cursor.
 pub(crate) async fn save(tx: &mut Transaction, export: &Export) -> Result<(), Error> {
@@ -126,7 +126,8 @@ pub(crate) async fn of_group(
     workspace: &WorkspaceId,
     group: &str,
 ) -> Result<Vec<Export>, Error> {
-    let sql = select!("WHERE workspace = $1 AND group_name = $2 ORDER BY name");
+    let sql =
+        select!("WHERE workspace = $1 AND group_name = $2 AND deleted_name IS NULL ORDER BY name");
     tx.all(sql, args![workspace.as_str(), group]).await?.iter().map(read).collect()
 }
 
@@ -157,7 +158,7 @@ pub(crate) async fn no_export(
     workspace: &WorkspaceId,
     name: &str,
 ) -> Result<LedgerError, Error> {
-    let sql = "SELECT name FROM export WHERE workspace = $1 LIMIT $2";
+    let sql = "SELECT name FROM export WHERE workspace = $1 AND deleted_name IS NULL LIMIT $2";
     let rows = tx.all(sql, args![workspace.as_str(), NAMES_MAX]).await?;
     let names: Vec<_> = rows.iter().map(|row| row.text("name")).collect::<Result<_, _>>()?;
     let nearest = nearest(name, names);
@@ -169,7 +170,7 @@ pub(super) async fn all(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
 ) -> Result<Vec<Export>, Error> {
-    let sql = select!("WHERE workspace = $1 ORDER BY name");
+    let sql = select!("WHERE workspace = $1 AND deleted_name IS NULL ORDER BY name");
     let rows = tx.all(sql, args![workspace.as_str()]).await?;
     rows.iter().map(read).collect()
 }

@@ -16,7 +16,7 @@ const NEAREST_MAX: u32 = 1000;
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT r.id, r.workspace, r.export, e.name AS export_name, r.definition, r.advance,
+            "SELECT r.id, r.workspace, r.export, COALESCE(e.deleted_name, e.name) AS export_name, r.definition, r.advance,
                  r.state, r.from_commit, r.to_commit, r.epoch, r.lease_until, r.cancel_asked,
                  r.error, r.owner, r.created_at, r.ended_at, p.body AS plan,
                  m.body AS manifest_body, m.sha256, m.row_count, m.byte_count, m.file_count,
@@ -168,9 +168,18 @@ pub(crate) async fn open_of(
 
 /// Returns whether any run of the export is open.
 pub(super) async fn any_open_of(tx: &mut Transaction, export: &ExportId) -> Result<bool, Error> {
+    Ok(one_open_of(tx, export).await?.is_some())
+}
+
+/// Returns an open run of an export, whether it moves the cursor or not.
+pub(crate) async fn one_open_of(
+    tx: &mut Transaction,
+    export: &ExportId,
+) -> Result<Option<RunId>, Error> {
     let sql = "SELECT id FROM run WHERE export = $1
                    AND state IN ('planning', 'running', 'sealing') LIMIT 1";
-    Ok(tx.first(sql, args![export.as_str()]).await?.is_some())
+    let row = tx.first(sql, args![export.as_str()]).await?;
+    row.map(|row| row.text("id").map(RunId::new)).transpose()
 }
 
 /// Returns the last sealed run that moved the export's cursor to `to`. Several may have, when a run over

@@ -18,7 +18,7 @@ use crate::database::{Error, Row, Transaction, args};
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT r.id, e.name AS export_name, r.definition, r.advance, r.state, r.from_commit,
+            "SELECT r.id, COALESCE(e.deleted_name, e.name) AS export_name, r.definition, r.advance, r.state, r.from_commit,
                  r.to_commit, r.lease_until, r.cancel_asked, r.error, r.created_at, r.ended_at,
                  m.sha256, m.row_count, m.byte_count, m.file_count, j.error AS delay
              FROM run r

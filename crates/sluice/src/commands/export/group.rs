@@ -8,7 +8,7 @@ use model::ports::{Groups, LedgerError};
 use model::relation::Selection;
 use run::{AskedGroup, Destinations, Request};
 
-use super::saved::{next, schedule, state, trigger};
+use super::saved::{Deleted, next, schedule, state, trigger};
 use super::{format, print_all, start};
 use crate::app::App;
 use crate::cli::SaveGroup;
@@ -72,6 +72,11 @@ pub(super) async fn show(app: &App, name: &str) -> Result<(), Failed> {
 pub(super) async fn turn(app: &App, name: &str, to: ExportState) -> Result<(), Failed> {
     let now = app.clock.now();
     print(app, &app.store.set_group_state(&app.workspace, name, to, now).await?)
+}
+
+pub(super) async fn delete(app: &App, name: &str) -> Result<(), Failed> {
+    app.store.delete_group(&app.workspace, name).await?;
+    Ok(app.output.value(&Deleted { deleted: name }, |out| writeln!(out, "deleted `{name}`"))?)
 }
 
 fn print(app: &App, group: &GroupExports) -> Result<(), Failed> {

@@ -6,6 +6,7 @@ use model::ports::{Exports, Ledger, LedgerError, Runs};
 use model::schedule::{Missed, Mode, Schedule, Trigger};
 use model::{CommitNumber, names};
 use run::{Destinations, Request, check_begin, watched};
+use serde::Serialize;
 
 use super::{Asked, asked, print_all, start};
 use crate::app::App;
@@ -16,6 +17,12 @@ use crate::places::Who;
 
 /// Versions that are shown.
 const VERSIONS_MAX: u32 = 1000;
+
+/// What is not there any more.
+#[derive(Serialize)]
+pub(super) struct Deleted<'a> {
+    pub(super) deleted: &'a str,
+}
 
 pub(super) async fn save(app: &App, args: SaveArgs) -> Result<(), Failed> {
     names::check("an export", &args.export)?;
@@ -155,6 +162,11 @@ pub(super) async fn turn(app: &App, name: &str, to: ExportState) -> Result<(), F
     let now = app.clock.now();
     let one = app.store.set_export_state(&app.workspace, name, to, now).await?;
     Ok(app.output.value(&one, |out| writeln!(out, "`{name}` is {}", state(one.state)))?)
+}
+
+pub(super) async fn delete(app: &App, name: &str) -> Result<(), Failed> {
+    app.store.delete_export(&app.workspace, name).await?;
+    Ok(app.output.value(&Deleted { deleted: name }, |out| writeln!(out, "deleted `{name}`"))?)
 }
 
 pub(super) async fn now(app: &App, name: &str) -> Result<(), Failed> {
