@@ -480,8 +480,7 @@ impl Failure for LedgerError {
             Self::TooMany { .. } | Self::ManyParts { .. } => Code::TooLarge,
             Self::Catalog(error) => error.code(),
             // Whoever tries again reads what is there by then.
-            Self::Replaced { .. } => Code::Unavailable,
-            Self::Database { retry: true, .. } => Code::Unavailable,
+            Self::Replaced { .. } | Self::Database { retry: true, .. } => Code::Unavailable,
             Self::Unbalanced { .. } | Self::Database { .. } => Code::Internal,
         }
     }
