@@ -382,6 +382,9 @@ pub const LATE_HOURS: i64 = 1;
 /// Days after which nobody tries any more to clean up.
 pub const CLEAN_DAYS: i64 = 7;
 
+/// Seconds that cleaning up in one workspace may take at once: a server looks after the others, too.
+pub const CLEAN_SECONDS: u64 = 300;
+
 /// Runs of a workspace cleaned up together.
 pub const CLEAN_RUNS: u32 = 100;
 

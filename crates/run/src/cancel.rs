@@ -8,11 +8,11 @@ use model::into::IntoDataset;
 use model::limits::LEASE_SECONDS;
 use model::part::Receipt;
 use model::ports::{LedgerError, Objects};
-use model::run::{Run, RunState};
-use model::{ObjectKey, RunId, WorkspaceId};
+use model::run::{Intent, Run, RunState};
+use model::{Failure, ObjectKey, RunId, WorkspaceId};
 
 use crate::coordinator::{Coordinator, Ports};
-use crate::deliver::{Expected, settle};
+use crate::deliver::{self, Expected, settle};
 use crate::error::Error;
 use crate::recover::perhaps_unfinished;
 use crate::retry::patiently;
@@ -90,52 +90,39 @@ pub(crate) async fn clean_up(
     run: &Run,
     written: &BTreeSet<ObjectKey>,
 ) -> Vec<ObjectKey> {
-    let (mut left, mut whole) = (Vec::new(), true);
+    let mut cleaning = Cleaning { objects, left: Vec::new(), whole: true, away: false };
     let mut finished = BTreeSet::new();
     match receipts(ports, run).await {
         Ok(receipts) => {
             for receipt in receipts.into_iter().filter(|receipt| receipt.rows > 0) {
-                let ours = written.contains(&receipt.key) || is_ours(objects, &receipt).await;
-                if !ours || !remove(objects, &receipt.key).await {
-                    left.push(receipt.key.clone());
-                }
+                cleaning.file(&receipt, written.contains(&receipt.key)).await;
                 finished.insert(receipt.key);
             }
         }
         Err(error) => {
-            whole = false;
+            cleaning.whole = false;
             tracing::warn!(%error, run = %run.id, "its files could not be listed");
         }
     }
     let intents = || ports.ledger.intents(&run.workspace, &run.id);
     let intents = patiently(&*ports.pauses, intents).await.unwrap_or_else(|error| {
-        whole = false;
+        cleaning.whole = false;
         tracing::warn!(%error, run = %run.id, "its intents could not be listed");
         Vec::new()
     });
     let mut doubtful = BTreeSet::new();
     for intent in perhaps_unfinished(intents.into_iter(), &finished) {
-        if let Err(error) = objects.abort(&intent.key, &intent.token).await {
-            whole = false;
-            tracing::warn!(%error, "an upload could not be aborted");
-        }
+        cleaning.upload(&intent).await;
         if !finished.contains(&intent.key) {
             doubtful.insert(intent.key);
         }
     }
+    // Nobody else writes where the lake takes files.
+    let all_ours = IntoDataset::of(&run.definition.destination).is_some();
     for key in doubtful {
-        // Nobody else writes where the lake takes files.
-        let is_ours =
-            written.contains(&key) || IntoDataset::of(&run.definition.destination).is_some();
-        let gone = if is_ours {
-            remove(objects, &key).await
-        } else {
-            matches!(objects.info(&key).await, Ok(None))
-        };
-        if !gone {
-            left.push(key);
-        }
+        cleaning.doubtful(&key, all_ours || written.contains(&key)).await;
     }
+    let Cleaning { left, mut whole, .. } = cleaning;
     if let Err(error) = ports.relations.unstage(&run.id, run.epoch).await {
         whole = false;
         tracing::warn!(%error, run = %run.id, "staged files could not be removed");
@@ -152,24 +139,73 @@ pub(crate) async fn clean_up(
     left
 }
 
-/// Returns whether what is at a receipt's name, if anything is, is the file of the receipt.
-async fn is_ours(objects: &dyn Objects, receipt: &Receipt) -> bool {
-    let expected = Expected { bytes: receipt.bytes, sha256: receipt.sha256.clone() };
-    let settled = Box::pin(settle(objects, &receipt.key, &expected)).await;
-    if let Err(error) = &settled {
-        tracing::warn!(%error, "a file stays");
-    }
-    settled.is_ok()
+/// A clean-up under way.
+struct Cleaning<'a> {
+    objects: &'a dyn Objects,
+    /// What stays.
+    left: Vec<ObjectKey>,
+    /// Whether everything could be looked at.
+    whole: bool,
+    /// Whether the destination has stopped answering: each file more would be a wait for nothing.
+    away: bool,
 }
 
-/// Deletes an object; returns whether it is gone.
-async fn remove(objects: &dyn Objects, key: &ObjectKey) -> bool {
-    match objects.delete(key).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%error, "a file could not be deleted");
-            false
+impl Cleaning<'_> {
+    /// Takes a file away that has the bytes of its receipt, or is certain to be ours.
+    async fn file(&mut self, receipt: &Receipt, is_ours: bool) {
+        let expected = Expected { bytes: receipt.bytes, sha256: receipt.sha256.clone() };
+        let ours = if is_ours || self.away {
+            Ok(true)
+        } else {
+            match Box::pin(settle(self.objects, &receipt.key, &expected)).await {
+                Err(deliver::Error::AnotherFile { .. }) => Ok(false),
+                settled => settled.map(|_| true),
+            }
+        };
+        match ours {
+            Ok(true) => self.remove(&receipt.key).await,
+            Ok(false) => self.left.push(receipt.key.clone()),
+            Err(error) => self.fails(&receipt.key, &error),
         }
+    }
+
+    /// Takes what is at an intended name away, if it is ours, and else looks whether something is.
+    async fn doubtful(&mut self, key: &ObjectKey, is_ours: bool) {
+        if is_ours || self.away {
+            return self.remove(key).await;
+        }
+        match self.objects.info(key).await {
+            Ok(None) => {}
+            Ok(Some(_)) => self.left.push(key.clone()),
+            Err(error) => self.fails(key, &error),
+        }
+    }
+
+    async fn remove(&mut self, key: &ObjectKey) {
+        if self.away {
+            return self.left.push(key.clone());
+        }
+        if let Err(error) = self.objects.delete(key).await {
+            self.fails(key, &error);
+        }
+    }
+
+    async fn upload(&mut self, intent: &Intent) {
+        if self.away {
+            return;
+        }
+        if let Err(error) = self.objects.abort(&intent.key, &intent.token).await {
+            self.whole = false;
+            self.away |= error.code().can_retry();
+            tracing::warn!(%error, "an upload could not be aborted");
+        }
+    }
+
+    fn fails(&mut self, key: &ObjectKey, error: &(impl Failure + std::fmt::Display)) {
+        self.whole = false;
+        self.away |= error.code().can_retry();
+        self.left.push(key.clone());
+        tracing::warn!(%error, "a file could not be taken away");
     }
 }
 

@@ -177,7 +177,7 @@ impl Coordinator {
         let Some(name) = &request.export else { return Ok(None) };
         let saved = match self.ports.ledger.export(&request.workspace, name).await {
             Ok(saved) => Some(saved),
-            Err(LedgerError::NotFound { .. }) => None,
+            Err(LedgerError::NotFound { .. }) if request.version.is_none() => None,
             Err(error) => return Err(error.into()),
         };
         if let (Some(saved), Some(version)) = (&saved, request.version)

@@ -79,8 +79,14 @@ pub(crate) async fn into_dataset(
     loop {
         let commits = ports.intake.commits(&run.workspace, into, (columns, &arrivals)).await?;
         let now = ports.clock.now();
-        let seal = || ports.ledger.seal_into(&session.lease, &frozen, &commits, now);
-        match patiently(&*ports.pauses, seal).await {
+        // What a later run would read is no matter of patience.
+        let seal = || async {
+            match ports.ledger.seal_into(&session.lease, &frozen, &commits, now).await {
+                Err(late @ LedgerError::Replaced { .. }) => Ok(Err(late)),
+                sealed => sealed.map(Ok),
+            }
+        };
+        match patiently(&*ports.pauses, seal).await.flatten() {
             // Somebody else has changed the dataset since the commit was made.
             Err(LedgerError::Catalog(error))
                 if matches!(*error, CatalogError::Moved) && tries < COMMIT_TRIES =>

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use chrono::{Days, TimeDelta};
 use model::job::{Chore, Job, JobLease, Shift, Task};
-use model::limits::{CLEAN_RUNS, FORGET_ROWS, JOBS_LOOKED_AT, KEEP_HOURS, KEEP_SECONDS, LINK_DAYS};
+use model::limits::{
+    CLEAN_RUNS, CLEAN_SECONDS, FORGET_ROWS, JOBS_LOOKED_AT, KEEP_HOURS, KEEP_SECONDS, LINK_DAYS,
+};
 use model::ports::{Catalog, Ledger, Links, Upkeep};
-use model::{Clock, Code, CommitNumber, PortError, WorkspaceId};
+use model::{Clock, Code, CommitNumber, Failure, PortError, WorkspaceId};
 use run::Coordinator;
 
 use crate::Shelf;
@@ -131,8 +133,11 @@ impl Keeper {
         let (jobs, workspace) = (&self.claims.jobs, &job.workspace);
         match done {
             Ok(()) => jobs.done(lease, next).await?,
-            // Dropped meanwhile, or somebody else is at it, or an export comes first.
-            Err(error) if matches!(error.code(), Code::NotFound | Code::Conflict) => {
+            // Dropped meanwhile, or an export comes first; somebody else who seals is soon done.
+            Err(error)
+                if error.code() == Code::NotFound
+                    || (error.code() == Code::Conflict && next.is_some()) =>
+            {
                 tracing::info!(%workspace, ?chore, %error, "not all is done");
                 jobs.done(lease, next).await?;
             }
@@ -176,16 +181,22 @@ impl Keeper {
     }
 
     async fn sweep(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
-        self.clean(workspace).await?;
-        self.upkeep.sweep(workspace).await.map(drop)
+        self.upkeep.sweep(workspace).await?;
+        // What is broken off is gone on with next time.
+        let limit = Duration::from_secs(CLEAN_SECONDS);
+        tokio::time::timeout(limit, self.clean(workspace)).await.unwrap_or(Ok(()))
     }
 
     /// Takes away what failed and cancelled runs have left, where whoever ended them did not come to it or something was written late.
     async fn clean(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
         for run in self.ledger.uncleaned(workspace, self.clock.now(), CLEAN_RUNS).await? {
-            if let Err(error) = Box::pin(self.coordinator.cancel(workspace, &run)).await {
-                // Its destination may be gone; the next one's is not.
-                tracing::info!(%workspace, %run, %error, "it is not cleaned up");
+            let Err(error) = Box::pin(self.coordinator.cancel(workspace, &run)).await else {
+                continue;
+            };
+            tracing::info!(%workspace, %run, %error, "it is not cleaned up");
+            if !error.code().can_retry() {
+                // Its destination is gone, or not for servers: that will not change.
+                self.ledger.cleaned(workspace, &run, self.clock.now()).await?;
             }
         }
         Ok(())

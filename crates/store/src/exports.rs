@@ -326,14 +326,28 @@ pub(crate) async fn has_left(tx: &mut Transaction, export: &ExportId) -> Result<
     Ok(tx.one(sql, args![export.as_str()]).await?.text_or_null("left_state")?.is_some())
 }
 
-/// Takes an export out of sight; its runs stay, and its name is free.
+/// Takes an export out of sight, and the backfill of what came before it; their runs stay, and their names are free.
 pub(crate) async fn remove(tx: &mut Transaction, held: &Export) -> Result<(), LedgerError> {
+    remove_one(tx, held).await?;
+    let backfill = exports::hold(tx, &held.workspace, &held.backfill_name()).await?;
+    match backfill.filter(|backfill| backfill.bound.is_some()) {
+        Some(backfill) => remove_one(tx, &backfill).await,
+        None => Ok(()),
+    }
+}
+
+async fn remove_one(tx: &mut Transaction, held: &Export) -> Result<(), LedgerError> {
     if let Some(run) = runs::one_open_of(tx, &held.id).await? {
         return Err(LedgerError::Open { export: held.name.clone(), run });
     }
     let id = held.id.as_str();
     tx.execute("DELETE FROM job WHERE export = $1 AND kind = 'slot'", args![id]).await?;
     pins::remove(tx, pins::Owner::Cursor(&held.id)).await?;
+    if tx.first("SELECT id FROM run WHERE export = $1 LIMIT 1", args![id]).await?.is_none() {
+        tx.execute("DELETE FROM export_version WHERE export = $1", args![id]).await?;
+        tx.execute("DELETE FROM export WHERE id = $1", args![id]).await?;
+        return Ok(());
+    }
     // No name that anybody may give has a space.
     let sql = "UPDATE export SET deleted_name = name, name = 'deleted ' || id, state = $2,
                    next_at = NULL, watches = NULL, version = version + 1

@@ -130,6 +130,10 @@ async fn delete(
             remove(tx, &member).await?;
         }
     }
+    // Those that had left are of no group now.
+    let sql = "UPDATE export SET group_name = NULL, left_state = NULL
+               WHERE workspace = $1 AND group_name = $2 AND deleted_name IS NULL";
+    tx.execute(sql, args![workspace.as_str(), name]).await?;
     tx.execute("DELETE FROM export_group WHERE id = $1", args![held.id.as_str()]).await?;
     Ok(())
 }

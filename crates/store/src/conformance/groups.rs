@@ -177,7 +177,8 @@ pub async fn a_group_goes_with_its_exports(rig: &Rig) {
     refused!(group().await, LedgerError::NotFound { .. });
     refused!(rig.ledger.export(&workspace(), "g.a").await, LedgerError::NotFound { .. });
     // What had left stays, and goes by itself.
-    rig.ledger.export(&workspace(), "g.b").await.unwrap();
+    let left = rig.ledger.export(&workspace(), "g.b").await.unwrap();
+    assert_eq!(left.group, None);
     delete("g.b").await.unwrap();
     let again = rig.groups.save_group(&both, &Basis::Nothing).await.unwrap();
     assert_eq!(of(&again), of(&made));

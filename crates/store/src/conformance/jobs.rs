@@ -553,5 +553,15 @@ pub async fn a_deleted_export_leaves_its_runs_and_its_name(rig: &Rig) {
     let second = rig.save(&saving("e", hourly(Mode::Incremental))).await;
     assert_eq!((second.cursor, second.last_run.as_ref()), (CommitNumber(0), None));
     assert_eq!(rig.ledger.sealed_at(&workspace(), "e", CommitNumber(1)).await.unwrap(), None);
+    // Whoever read it before has it deleted under their hands.
     delete("e").await.unwrap();
+    let late = NewRun { version: Some(second.version), ..incremental("e") };
+    refused!(rig.ledger.open_run(&late).await, LedgerError::NotFound { .. });
+    // The backfill of what came before goes with it.
+    let of = |bound| SaveExport { bound, ..saving("e", hourly(Mode::Incremental)) };
+    rig.save(&of(None)).await;
+    let backfill = SaveExport { name: "e.backfill".into(), ..of(Some(CommitNumber(1))) };
+    rig.save(&backfill).await;
+    delete("e").await.unwrap();
+    assert!(rig.runs.exports(&workspace()).await.unwrap().is_empty());
 }

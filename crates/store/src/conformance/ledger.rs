@@ -473,6 +473,13 @@ pub async fn an_older_snapshot_replaces_no_newer_one(rig: &Rig) {
     rig.ledger.seal_into(&new, &frozen, &[over(newer)], at(9)).await.unwrap();
     let late = rig.ledger.seal_into(&old, &frozen, &[over(rows.clone())], at(9)).await;
     refused!(late, LedgerError::Replaced { .. });
+    // What was made since is as new.
+    let made = super::new_dataset("made");
+    rig.catalog.create_dataset(&workspace(), &made, at(9)).await.unwrap();
+    rig.commit(&append(&made.id, 1)).await;
+    let into = over(append(&made.id, 12));
+    let late = rig.ledger.seal_into(&old, &frozen, &[into], at(9)).await;
+    refused!(late, LedgerError::Replaced { .. });
     assert_eq!(rig.state(&old).await, RunState::Running);
     // Beside what is there they are fine.
     rig.ledger.seal_into(&old, &frozen, &[rows], at(9)).await.unwrap();

@@ -4,6 +4,7 @@
 //! and keeps commits and other openings of the workspace out until the pin is in.
 
 use model::export::{Advance, Export, ExportState, NewRun};
+use model::into::{IntoDataset, Write};
 use model::ports::{LedgerError, Opened};
 use model::run::{Run, RunState};
 use model::{CommitNumber, ExportId, WorkspaceId};
@@ -26,8 +27,13 @@ pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, L
         Some(name) => exports::hold(tx, &new.workspace, name).await?,
         None => None,
     };
-    if let Some(saved) = &saved {
-        check_saved(tx, new, saved).await?;
+    match (&saved, &new.export) {
+        (Some(saved), _) => check_saved(tx, new, saved).await?,
+        // It was deleted since.
+        (None, Some(name)) if new.version.is_some() => {
+            return Err(exports::no_export(tx, &new.workspace, name).await?);
+        }
+        (None, _) => {}
     }
     let cursor = saved.as_ref().map(|export| export.cursor);
     let bound = saved.as_ref().and_then(|export| export.bound);
@@ -118,7 +124,13 @@ async fn check_saved(
         exports::redefine(tx, saved, &asked).await?;
     }
     if new.advance != Advance::Cursor {
-        return Ok(());
+        let into = IntoDataset::of(&new.definition.destination);
+        let replaces = into.is_some_and(|into| into.write == Write::Replace);
+        // Of two that replace everything the one behind would come too late.
+        return match runs::one_open_of(tx, &saved.id).await?.filter(|_| replaces) {
+            Some(run) => Err(LedgerError::Open { export: saved.name.clone(), run }),
+            None => Ok(()),
+        };
     }
     match runs::open_of(tx, &new.workspace, &saved.name).await? {
         None => Ok(()),

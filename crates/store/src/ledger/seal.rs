@@ -172,14 +172,15 @@ pub(super) async fn seal_into(
     sealed(tx, lease, now).await
 }
 
-/// Refuses to put the rows of an older snapshot in the place of newer ones.
+/// Refuses to put the rows of an older snapshot in the place of newer ones. What made the dataset has replaced nothing, but as much.
 async fn check_newest(
     tx: &mut Transaction,
     held: &Held,
     commit: &NewCommit,
 ) -> Result<(), LedgerError> {
     let sql = "SELECT COALESCE(MAX(number), 0) AS newest FROM lake_commit
-               WHERE workspace = $1 AND dataset = $2 AND kind = 'replace'";
+               WHERE workspace = $1 AND dataset = $2 AND (kind = 'replace' OR number =
+                   (SELECT MIN(number) FROM lake_commit WHERE workspace = $1 AND dataset = $2))";
     let values = args![held.workspace.as_str(), commit.dataset.as_str()];
     let newest = CommitNumber(tx.one(sql, values).await?.count("newest")?);
     if newest <= held.to {
