@@ -172,7 +172,10 @@ pub(super) async fn seal_into(
     sealed(tx, lease, now).await
 }
 
-/// Refuses to put the rows of an older snapshot in the place of newer ones. What made the dataset has replaced nothing, but as much.
+/// Refuses to put the rows of an older snapshot in the place of newer ones.
+///
+/// The commit that made the dataset counts as a replacement, of nothing: else, of two runs that find no dataset, the older
+/// one could replace what the newer one made it with.
 async fn check_newest(
     tx: &mut Transaction,
     held: &Held,
