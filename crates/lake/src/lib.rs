@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::Clock;
+use model::dataset::View;
 use model::ports::{Catalog, Objects};
 pub use session::Limits;
 use tail::Reader;
@@ -49,6 +50,8 @@ pub struct Lake {
     pub(crate) batch_days: u32,
     /// Days for which the files that a run has read are kept.
     pub(crate) rerun_days: i64,
+    /// Views that every workspace has, unless it has something else of that name.
+    pub(crate) views: Arc<[View]>,
 }
 
 impl Lake {
@@ -75,6 +78,7 @@ impl Lake {
             tail_bytes,
             batch_days,
             rerun_days,
+            views: Arc::default(),
         }
     }
 
@@ -93,6 +97,11 @@ impl Lake {
     /// Keeps the files that a sealed run has read for so many days, so that it can be run again.
     pub fn with_rerun_days(self, days: u32) -> Self {
         Self { rerun_days: days.into(), ..self }
+    }
+
+    /// Gives every workspace these views; what it has of such a name itself comes first.
+    pub fn with_views(self, views: Vec<View>) -> Self {
+        Self { views: views.into(), ..self }
     }
 
     /// Gives queries other limits than the usual.

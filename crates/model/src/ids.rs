@@ -59,6 +59,8 @@ text_id! {
     GroupId,
     /// Work that is to be done.
     JobId,
+    /// An export that somebody has asked for and that waits for its turn.
+    TicketId,
     /// What opens the files of a run for a while; ids sort by the time it was made.
     LinkId,
     /// A schema by its content: the same fields have the same id everywhere.
@@ -88,6 +90,7 @@ macro_rules! minted {
 minted! {
     OrganizationId: "or_", WorkspaceId: "ws_", PrincipalId: "pr_", TokenId: "tk_", DatasetId: "ds_", BatchId: "ba_",
     FileId: "fi_", ExportId: "ex_", GroupId: "gr_", JobId: "jo_", DestinationId: "de_",
+    TicketId: "ti_",
 }
 
 impl RunId {

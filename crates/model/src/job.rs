@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::export::Definition;
 use crate::ids::{ExportId, JobId, RunId, WorkspaceId};
 use crate::schedule::Slot;
 
@@ -38,6 +39,11 @@ pub enum Task {
         /// For when.
         slot: Slot,
     },
+    /// A run is to be opened for somebody who has asked.
+    Ticket {
+        /// What for.
+        definition: Box<Definition>,
+    },
     /// An open run is to be brought to its end.
     Run {
         /// The run.
@@ -65,7 +71,7 @@ pub enum Chore {
 /// Who does a job: exports and upkeep have places of their own, so that neither waits for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shift {
-    /// Slots and runs.
+    /// Slots, tickets and runs.
     Exports,
     /// Chores.
     Upkeep,
@@ -112,6 +118,8 @@ pub enum AfterFailure {
     Again(DateTime<Utc>),
     /// The export stops running by itself until somebody takes it up again.
     Broken,
+    /// It is over: whoever asked for it may ask again.
+    Over,
     /// Nothing: there is no such slot any more, or somebody else has it.
     Nothing,
 }

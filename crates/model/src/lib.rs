@@ -6,6 +6,7 @@
 //! runtime, no database and no query engine.
 
 pub mod access;
+pub mod canonical;
 pub mod clock;
 pub mod dataset;
 pub mod destination;
@@ -30,12 +31,13 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod secret;
+pub mod ticket;
 pub mod upload;
 
 pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
     AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, GroupId, JobId,
-    LinkId, ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TokenId, WorkspaceId,
+    LinkId, ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TicketId, TokenId, WorkspaceId,
 };
 pub use secret::SecretText;

@@ -337,6 +337,27 @@ pub const FAILED_AGAIN_SECONDS: i64 = 30;
 /// See [`FAILED_AGAIN_SECONDS`].
 pub const FAILED_AGAIN_SECONDS_MAX: i64 = 3600;
 
+/// Tickets of a door and a workspace that wait for their turn: a script that asks for each hour of a month.
+pub const TICKETS_WAITING_MAX: u64 = 1000;
+
+/// Runs of a ticket that may fail one after another before it rests.
+pub const TICKET_FAILURES_MAX: u32 = 3;
+
+/// Seconds that it rests then; doubles with each failure more, up to [`TICKET_AGAIN_SECONDS_MAX`].
+pub const TICKET_AGAIN_SECONDS: i64 = 60;
+
+/// See [`TICKET_AGAIN_SECONDS`].
+pub const TICKET_AGAIN_SECONDS_MAX: i64 = 3600;
+
+/// Hours for which the files of a ticket stay after they were held: for downloads that have begun.
+pub const TICKET_GRACE_HOURS: i64 = 24;
+
+/// Runs of tickets whose files are taken away together.
+pub const TICKET_RUNS: u32 = 100;
+
+/// Days after which a ticket without files is forgotten.
+pub const TICKET_DAYS: i64 = 7;
+
 /// Saved exports of a workspace.
 pub const EXPORTS_MAX: u64 = 10_000;
 

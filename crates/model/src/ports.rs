@@ -1,6 +1,6 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Groups`] and [`Jobs`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Groups`], [`Tickets`] and [`Jobs`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Intake`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
@@ -19,6 +19,7 @@ mod links;
 mod objects;
 mod places;
 mod runs;
+mod tickets;
 mod uploads;
 
 pub use access::{Access, AccessError};
@@ -39,4 +40,5 @@ pub use links::Links;
 pub use objects::{Check, ObjectError, ObjectInfo, Objects, Put, Upload};
 pub use places::{BadPlace, PlaceError, PlaceRules, Places};
 pub use runs::Runs;
+pub use tickets::Tickets;
 pub use uploads::{UploadError, Uploads};

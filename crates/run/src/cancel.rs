@@ -9,7 +9,7 @@ use model::limits::LEASE_SECONDS;
 use model::part::Receipt;
 use model::ports::{LedgerError, Objects};
 use model::run::{Intent, Run, RunState};
-use model::{Failure, ObjectKey, RunId, WorkspaceId};
+use model::{Failure, ObjectKey, PortError, RunId, WorkspaceId};
 
 use crate::coordinator::{Coordinator, Ports};
 use crate::deliver::{self, Expected, settle};
@@ -75,6 +75,34 @@ impl Coordinator {
             }
         };
         Ok(Cancelled::Ended { run: ledger.run(workspace, run).await?, left })
+    }
+}
+
+impl Coordinator {
+    /// Deletes the files of a sealed run that nobody needs any more, its manifest last. The run stays sealed; its files are gone for
+    /// whoever asks for them. Fine if some are gone already.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::State`] for a run that is not sealed, and whatever the destination says.
+    pub async fn take_away(&self, workspace: &WorkspaceId, run: &RunId) -> Result<(), Error> {
+        let found = self.ports.ledger.run(workspace, run).await?;
+        let Some(manifest) = found.manifest.as_ref().filter(|_| found.state == RunState::Sealed)
+        else {
+            let wanted = "have its files taken away";
+            return Err(LedgerError::State { run: found.id, state: found.state, wanted }.into());
+        };
+        let destination = &found.definition.destination;
+        let objects = self.ports.destinations.open(workspace, destination).await?;
+        let receipts = receipts(&self.ports, &found).await?.into_iter();
+        let files = receipts.filter(|receipt| receipt.rows > 0).map(|receipt| receipt.key);
+        let beside = manifest.sidecar.as_ref();
+        let beside =
+            beside.map(|list| ObjectKey::new(format!("{}/{}", found.folder(), list.name)));
+        for key in files.chain(beside).chain([found.manifest_key()]) {
+            objects.delete(&key).await.map_err(PortError::from)?;
+        }
+        Ok(())
     }
 }
 

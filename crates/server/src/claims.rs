@@ -30,7 +30,9 @@ impl Claims {
     fn is_dead(&self, job: &Job) -> bool {
         match &job.task {
             Task::Run { run, .. } => self.liveness.is_dead(run, job.epoch),
-            Task::Slot { .. } | Task::Chore(_) => self.liveness.is_dead(&lock(job), job.epoch),
+            Task::Slot { .. } | Task::Ticket { .. } | Task::Chore(_) => {
+                self.liveness.is_dead(&lock(job), job.epoch)
+            }
         }
     }
 

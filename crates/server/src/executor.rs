@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use model::export::{Advance, Definition, OpenSlot};
 use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{
     JOBS_LOOKED_AT, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE,
@@ -17,8 +18,7 @@ use model::limits::{
 };
 use model::ports::{Exports, Lease, Ledger, LedgerError, Progress, Runs};
 use model::run::Run;
-use model::schedule::Slot;
-use model::{Clock, Code, ExportId, Failure, Fault, JobId, WorkspaceId};
+use model::{Clock, Code, Failure, Fault, JobId, WorkspaceId};
 use run::{Coordinator, Observer, Request};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -156,12 +156,12 @@ impl Executor {
                     Err(error) => Err(error),
                 }
             }
-            Task::Slot { export, name, slot } => match self.claims.take(job).await {
+            Task::Slot { .. } | Task::Ticket { .. } => match self.claims.take(job).await {
                 Ok(None) => return,
                 Ok(Some((lease, _guard))) => {
                     holder.hold(&lease);
                     tried.lease = lease;
-                    self.slot((job, &mut tried), (export, name, slot), holder).await
+                    self.begin((job, &mut tried), holder).await
                 }
                 Err(error) => Err(error),
             },
@@ -175,19 +175,34 @@ impl Executor {
         }
     }
 
-    /// Runs an export for a slot.
-    async fn slot(
+    /// Opens a run for whatever asks for one, and brings it to its end.
+    async fn begin(
         &self,
         (job, tried): (&Job, &mut Tried),
-        (id, name, slot): (&ExportId, &str, &Slot),
         holder: Arc<Holder>,
     ) -> Result<(), run::Error> {
-        let export = self.ledger.export(&job.workspace, name).await?;
-        if export.id != *id {
-            return Err(LedgerError::SlotTaken.into());
-        }
-        tried.version = Some(export.version);
-        let request = Request::of(export, Some((slot, tried.lease.clone())));
+        let request = match &job.task {
+            Task::Slot { export: id, name, slot } => {
+                let export = self.ledger.export(&job.workspace, name).await?;
+                if export.id != *id {
+                    return Err(LedgerError::SlotTaken.into());
+                }
+                tried.version = Some(export.version);
+                Request::of(export, Some((slot, tried.lease.clone())))
+            }
+            Task::Ticket { definition } => Request {
+                workspace: job.workspace.clone(),
+                export: None,
+                definition: Definition::clone(definition),
+                advance: Advance::None,
+                from: None,
+                to: None,
+                key: None,
+                version: None,
+                slot: Some(OpenSlot { lease: tried.lease.clone(), is_window: false }),
+            },
+            Task::Run { .. } | Task::Chore(_) => return Ok(()),
+        };
         tokio::select! {
             biased;
             done = self.coordinator.start(&request, holder) => done.map(drop),
@@ -232,6 +247,7 @@ impl Executor {
             AfterFailure::Broken => {
                 tracing::error!(job = %id, why, "an export does not run by itself any more");
             }
+            AfterFailure::Over => {}
             // Its run is still open.
             AfterFailure::Nothing => self.claims.jobs.later(&tried.lease, later, &why).await?,
         }

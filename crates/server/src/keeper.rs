@@ -1,7 +1,7 @@
 //! Upkeep of the lake and of the ledger, done by whoever of the servers takes its jobs.
 //!
 //! Contract: small commits that have become old are sealed; each hour the files of a dataset are merged and rows removed that a rule says are
-//! too old, and in each workspace files deleted that nobody needs, what failed runs have left is taken away, and keys and links forgotten that were over. Each is a job of its own
+//! too old, and in each workspace files deleted that nobody needs, what failed runs have left and what was held for tickets is taken away, and keys, links and tickets forgotten that were over. Each is a job of its own
 //! with a lease, so that servers share them, one that dies leaves nothing undone, and what cannot be done for one dataset
 //! holds up no other: it is tried again later and later. A server does one at a time, beside its runs.
 
@@ -12,8 +12,9 @@ use chrono::{Days, TimeDelta};
 use model::job::{Chore, Job, JobLease, Shift, Task};
 use model::limits::{
     CLEAN_RUNS, CLEAN_SECONDS, FORGET_ROWS, JOBS_LOOKED_AT, KEEP_HOURS, KEEP_SECONDS, LINK_DAYS,
+    TICKET_GRACE_HOURS, TICKET_RUNS,
 };
-use model::ports::{Catalog, Ledger, Links, Upkeep};
+use model::ports::{Catalog, Ledger, Links, Tickets, Upkeep};
 use model::{Clock, Code, CommitNumber, Failure, PortError, WorkspaceId};
 use run::Coordinator;
 
@@ -37,6 +38,8 @@ pub struct Keeper {
     pub catalog: Arc<dyn Catalog>,
     /// Links.
     pub links: Arc<dyn Links>,
+    /// Runs whose files are held for a while.
+    pub tickets: Arc<dyn Tickets>,
     /// What takes care of the lake.
     pub upkeep: Arc<dyn Upkeep>,
     /// Files of uploads on this machine.
@@ -184,7 +187,25 @@ impl Keeper {
         self.upkeep.sweep(workspace).await?;
         // What is broken off is gone on with next time.
         let limit = Duration::from_secs(CLEAN_SECONDS);
-        tokio::time::timeout(limit, self.clean(workspace)).await.unwrap_or(Ok(()))
+        let cleaning = async {
+            self.clean(workspace).await?;
+            self.let_go(workspace).await
+        };
+        tokio::time::timeout(limit, cleaning).await.unwrap_or(Ok(()))
+    }
+
+    /// Takes away files that were held for tickets, once downloads that had begun are over.
+    async fn let_go(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
+        let before = self.clock.now() - TimeDelta::hours(TICKET_GRACE_HOURS);
+        for run in self.tickets.lapsed(workspace, before, TICKET_RUNS).await? {
+            match Box::pin(self.coordinator.take_away(workspace, &run)).await {
+                Ok(()) => self.tickets.let_go(workspace, &run).await?,
+                Err(error) => {
+                    tracing::info!(%workspace, %run, %error, "its files are not taken away");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes away what failed and cancelled runs have left, where whoever ended them did not come to it or something was written late.

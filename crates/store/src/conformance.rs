@@ -20,6 +20,7 @@ pub mod machine;
 pub mod opening;
 pub mod places;
 pub mod rerun;
+pub mod tickets;
 pub mod uploads;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
     Access, Catalog, Documents, Exports, Groups, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
-    Uploads,
+    Tickets, Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -65,6 +66,8 @@ pub struct Rig {
     pub groups: Arc<dyn Groups>,
     /// Links.
     pub links: Arc<dyn Links>,
+    /// Exports that somebody waits for.
+    pub tickets: Arc<dyn Tickets>,
     /// Saved exports.
     pub exports: Arc<dyn Exports>,
     /// What is to be done.
@@ -118,6 +121,10 @@ macro_rules! conformance_tests {
             chores_come_of_what_is_there, what_nobody_asks_for_is_forgotten,
             what_failed_is_cleaned_up_and_once_more,
             what_is_overdue_comes_first_and_each_workspace_has_its_turn);
+        $crate::conformance_cases!($on, tickets:
+            of_many_who_ask_one_draws, tickets_are_served_one_after_another, files_are_held_and_then_let_go,
+            what_fails_is_drawn_again_and_then_rests, what_cannot_be_opened_counts_and_makes_room,
+            not_more_tickets_wait_than_may, old_tickets_are_forgotten);
         $crate::conformance_cases!($on, documents:
             a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
             documents_are_paged_and_of_their_workspace);

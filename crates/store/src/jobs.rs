@@ -19,6 +19,7 @@ use model::{ExportId, JobId, RunId, WorkspaceId};
 
 use crate::Store;
 use crate::database::{Error, Row, Sql, Transaction, args, transact, truncate, word};
+use crate::tickets;
 
 #[async_trait]
 impl Jobs for Store {
@@ -98,12 +99,12 @@ async fn waiting(
 ) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
     let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at,
-                   until, term, epoch
+                   until, term, epoch, definition
                FROM (
                    SELECT j.id, j.workspace, j.kind, j.subject, j.export, COALESCE(e.name, d.name) AS name,
                        j.slot_at, j.slot_since, j.attempts, j.due_at,
                        COALESCE(r.lease_until, j.lease_until) AS until,
-                       COALESCE(r.epoch, j.epoch) AS term, j.epoch,
+                       COALESCE(r.epoch, j.epoch) AS term, j.epoch, t.definition,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
@@ -112,14 +113,15 @@ async fn waiting(
                    FROM job j
                    LEFT JOIN run r ON j.kind = 'run' AND r.id = j.subject
                    LEFT JOIN export e ON e.id = j.export
+                   LEFT JOIN ticket t ON j.kind = 'ticket' AND t.id = j.subject
                    LEFT JOIN dataset d ON j.kind IN ('seal', 'care') AND d.id = j.subject
                    WHERE j.due_at <= $1 AND (j.kind <> 'slot' OR e.state = 'active')
-                       AND $4 = CASE WHEN j.kind IN ('slot', 'run') THEN 0 ELSE 1 END
+                       AND $4 = CASE WHEN j.kind IN ('slot', 'ticket', 'run') THEN 0 ELSE 1 END
                        AND NOT EXISTS (
                            SELECT 1 FROM job b
                            WHERE b.line = j.line AND b.id <> j.id
-                               AND ((b.kind = 'run' AND (j.kind = 'slot' OR b.place < j.place))
-                                   OR (b.kind = 'slot' AND j.kind = 'slot' AND b.place < j.place))
+                               AND ((b.kind = 'run' AND (j.kind <> 'run' OR b.place < j.place))
+                                   OR (b.kind = j.kind AND j.kind <> 'run' AND b.place < j.place))
                        )
                ) AS ranked
                WHERE turn <= $3 ORDER BY turn, due_at, id";
@@ -137,6 +139,7 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         "care" => Task::Chore(Chore::Care(row.text("name")?)),
         "sweep" => Task::Chore(Chore::Sweep),
         "forget" => Task::Chore(Chore::Forget),
+        "ticket" => Task::Ticket { definition: row.json("definition")? },
         _ => Task::Slot {
             export: ExportId::new(row.text("export")?),
             name: row.text("name")?,
@@ -210,9 +213,13 @@ async fn failed(
     now: DateTime<Utc>,
 ) -> Result<AfterFailure, LedgerError> {
     let job = lease.job.as_str();
-    let Some(row) = tx.first("SELECT export FROM job WHERE id = $1", args![job]).await? else {
+    let sql = "SELECT export, kind FROM job WHERE id = $1";
+    let Some(row) = tx.first(sql, args![job]).await? else {
         return Ok(AfterFailure::Nothing);
     };
+    if row.text("kind")? == "ticket" {
+        return give_up(tx, lease, failure.why, now).await;
+    }
     let Some(export) = row.text_or_null("export")? else { return Ok(AfterFailure::Nothing) };
     // The export first, as whoever opens its run does.
     let sql = Sql::for_update("SELECT version, state FROM export WHERE id = $1");
@@ -241,6 +248,21 @@ async fn failed(
     end_by_itself(tx, &export).await?;
     tx.execute("UPDATE job SET due_at = $2 WHERE id = $1", args![job, truncate(now)]).await?;
     Ok(AfterFailure::Broken)
+}
+
+/// Ends the job of a ticket whose run was never opened.
+async fn give_up(
+    tx: &mut Transaction,
+    lease: &JobLease,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<AfterFailure, LedgerError> {
+    let sql = "DELETE FROM job WHERE id = $1 AND epoch = $2 AND kind = 'ticket' RETURNING subject";
+    let Some(row) = tx.first(sql, args![lease.job.as_str(), lease.epoch]).await? else {
+        return Ok(AfterFailure::Nothing);
+    };
+    tickets::failed(tx, &row.text("subject")?, why, now).await?;
+    Ok(AfterFailure::Over)
 }
 
 /// Counts a failure of an export's run; returns when it is tried again, if it is.
@@ -274,7 +296,8 @@ fn pause(failures: u32) -> TimeDelta {
     TimeDelta::seconds(doubled.min(FAILED_AGAIN_SECONDS_MAX))
 }
 
-fn short(why: &str) -> String {
+/// Returns as much of a reason as is kept.
+pub(crate) fn short(why: &str) -> String {
     why.chars().take(REASON_CHARS_MAX).collect()
 }
 
@@ -295,10 +318,18 @@ pub(crate) async fn opened(
         tx.execute(sql, values).await?;
         return Ok(());
     };
+    let job = slot.lease.job.as_str();
+    let sql = "SELECT subject FROM job WHERE id = $1 AND kind = 'ticket'";
+    let ticket = tx.first(sql, args![job]).await?.map(|row| row.text("subject")).transpose()?;
     let sql = "UPDATE job SET kind = 'run', subject = $3, lease_until = 0
-               WHERE id = $1 AND epoch = $2 AND kind = 'slot'";
-    let taken = tx.execute(sql, args![slot.lease.job.as_str(), slot.lease.epoch, run]).await?;
-    if taken == 0 { Err(LedgerError::SlotTaken) } else { Ok(()) }
+               WHERE id = $1 AND epoch = $2 AND kind IN ('slot', 'ticket')";
+    if tx.execute(sql, args![job, slot.lease.epoch, run]).await? == 0 {
+        return Err(LedgerError::SlotTaken);
+    }
+    match ticket {
+        Some(ticket) => tickets::opened(tx, &ticket, &new.id).await,
+        None => Ok(()),
+    }
 }
 
 /// Removes the job of a run that has ended; a slot whose run failed is there again, after a while.
@@ -322,5 +353,5 @@ pub(crate) async fn ended(
         }
     }
     tx.execute("DELETE FROM job WHERE kind = 'run' AND subject = $1", args![run.as_str()]).await?;
-    Ok(())
+    tickets::ended(tx, run, (state, why), now).await
 }

@@ -29,6 +29,8 @@ use model::{CommitNumber, RunId, WorkspaceId};
 use crate::Store;
 use crate::database::transact;
 
+pub(crate) use open::take_head;
+
 #[async_trait]
 impl Ledger for Store {
     async fn open_run(&self, new: &NewRun) -> Result<Opened, LedgerError> {

@@ -21,6 +21,7 @@ mod links;
 mod migrate;
 mod names;
 mod places;
+mod tickets;
 mod uploads;
 mod vault;
 

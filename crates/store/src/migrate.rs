@@ -105,6 +105,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0017_upkeep.sql"),
         postgres: include_str!("../migrations/0017_upkeep.sql"),
     },
+    Migration {
+        version: 18,
+        sqlite: include_str!("../migrations/0018_tickets.sql"),
+        postgres: include_str!("../migrations/0018_tickets.sql"),
+    },
 ];
 
 /// Migrations that programs of the version before may go on with: they add tables, or columns with a default, that those need not know.

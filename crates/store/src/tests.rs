@@ -53,6 +53,7 @@ pub(crate) fn rig(store: &Store) -> Rig {
         exports: store.clone(),
         links: store.clone(),
         groups: store.clone(),
+        tickets: store.clone(),
         jobs: store,
     }
 }
@@ -116,9 +117,9 @@ async fn a_newer_database_is_refused_and_not_touched() {
         run(&store, "UPDATE schema_reader SET oldest = 99").await;
         run(&store, "DELETE FROM workspace").await;
         let error = Store::open(&url).await.unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 17 }));
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 18 }));
         let text = error.to_string();
-        assert!(text.contains("99") && text.contains("up to 17"), "{text}");
+        assert!(text.contains("99") && text.contains("up to 18"), "{text}");
         assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 0);
         store.close().await;
     })
@@ -135,7 +136,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 17);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 18);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -228,7 +229,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 17));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 18));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -242,7 +243,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 17));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 18));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

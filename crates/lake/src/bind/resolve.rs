@@ -92,7 +92,10 @@ impl Lake {
                 (name.as_str(), Resolved { tables: vec![table], views: Vec::new() })
             }
             Source::View(name) => {
-                self.catalog.view(&bind.workspace, name).await?;
+                if !names.views.iter().any(|view| view.name == *name) {
+                    // Missing, so the catalog's to explain.
+                    self.catalog.view(&bind.workspace, name).await?;
+                }
                 let mut resolved = Resolved::default();
                 self.resolve(&names, name, &mut resolved).await?;
                 (name.as_str(), resolved)
@@ -145,8 +148,13 @@ impl Lake {
         reads: bool,
     ) -> Result<Names, PortError> {
         let datasets = self.catalog.datasets(workspace).await?;
-        let views = self.catalog.views(workspace).await?;
-        let datasets = datasets.into_iter().map(|dataset| dataset.name).collect();
+        let mut views = self.catalog.views(workspace).await?;
+        let datasets: Vec<_> = datasets.into_iter().map(|dataset| dataset.name).collect();
+        for own in &*self.views {
+            if !datasets.contains(&own.name) && views.iter().all(|view| view.name != own.name) {
+                views.push(own.clone());
+            }
+        }
         Ok(Names { workspace: workspace.clone(), range, reads, datasets, views })
     }
 

@@ -410,6 +410,12 @@ pub enum LedgerError {
         /// How many.
         most: u64,
     },
+    /// As many tickets wait as may.
+    #[error("{most} exports wait for their turn, which is as many as may; fetch some first")]
+    ManyTickets {
+        /// How many.
+        most: u64,
+    },
     /// Somebody else took the slot that the run was opened for, or its export was paused since.
     #[error(
         "the slot of this run was taken by another process, or its export does not run by itself any more"
@@ -477,6 +483,7 @@ impl Failure for LedgerError {
             | Self::Bound { .. }
             | Self::InGroup { .. }
             | Self::State { .. } => Code::Conflict,
+            Self::ManyTickets { .. } => Code::RateLimited,
             Self::TooMany { .. } | Self::ManyParts { .. } => Code::TooLarge,
             Self::Catalog(error) => error.code(),
             // Whoever tries again reads what is there by then.

@@ -151,6 +151,7 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
         coordinator: executor.coordinator.clone(),
         catalog: app.store.clone(),
         links: app.store.clone(),
+        tickets: app.store.clone(),
         upkeep: app.lake.clone(),
         shelf: shelf.clone(),
         clock: app.clock.clone(),

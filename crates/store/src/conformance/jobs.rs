@@ -91,11 +91,12 @@ fn for_slot(export: &str, lease: &JobLease) -> NewRun {
     NewRun { slot: Some(slot), ..incremental(export) }
 }
 
-/// Returns what jobs are, as words: a run by its id, a slot by its hour.
-fn words(jobs: &[Job]) -> Vec<String> {
+/// Returns what jobs are, as words: a run by its id, a slot by its hour, a ticket by its relation.
+pub(super) fn words(jobs: &[Job]) -> Vec<String> {
     let word = |job: &Job| match &job.task {
         Task::Run { run, .. } => run.to_string(),
         Task::Slot { slot, .. } => ((slot.at - hour(0)).num_minutes() / 60).to_string(),
+        Task::Ticket { definition } => definition.relation.source.label().to_owned(),
         Task::Chore(chore) => panic!("{chore:?} is no export"),
     };
     jobs.iter().map(word).collect()

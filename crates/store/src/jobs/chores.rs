@@ -9,6 +9,7 @@ use model::limits::{INTENT_DAYS, KEEP_HOURS, KEY_DAYS, SEAL_SECONDS};
 use model::ports::LedgerError;
 
 use crate::database::{Error, Transaction, Value, args, truncate};
+use crate::tickets;
 
 /// Datasets whose small commits have become old, by `$1`. A dropped one's are never sealed.
 macro_rules! old_tails {
@@ -136,12 +137,12 @@ pub(super) async fn done(
     again_at: Option<DateTime<Utc>>,
 ) -> Result<(), LedgerError> {
     let Some(at) = again_at else {
-        let sql = "DELETE FROM job WHERE id = $1 AND epoch = $2 AND kind NOT IN ('slot', 'run')";
+        let sql = "DELETE FROM job WHERE id = $1 AND epoch = $2 AND kind NOT IN ('slot', 'ticket', 'run')";
         tx.execute(sql, args![lease.job.as_str(), lease.epoch]).await?;
         return Ok(());
     };
     let sql = "UPDATE job SET due_at = $3, place = $3, attempts = 0, error = NULL, lease_until = 0
-               WHERE id = $1 AND epoch = $2 AND kind NOT IN ('slot', 'run')";
+               WHERE id = $1 AND epoch = $2 AND kind NOT IN ('slot', 'ticket', 'run')";
     tx.execute(sql, args![lease.job.as_str(), lease.epoch, truncate(at)]).await?;
     Ok(())
 }
@@ -165,5 +166,5 @@ pub(super) async fn forget(
     for (sql, until) in [(lapsed, now), (runs, days(KEY_DAYS)), (intents, days(INTENT_DAYS))] {
         forgotten += tx.execute(sql, args![until, limit]).await?;
     }
-    Ok(forgotten)
+    Ok(forgotten + tickets::forget(tx, now, limit).await?)
 }

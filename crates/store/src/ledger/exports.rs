@@ -221,7 +221,7 @@ pub(super) async fn is_of_first_run(tx: &mut Transaction, export: &Export) -> Re
 }
 
 /// Returns a definition as it is stored.
-pub(super) fn definition_text(definition: &Definition) -> String {
+pub(crate) fn definition_text(definition: &Definition) -> String {
     serde_json::to_string(definition).expect("a definition has only string keys")
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn open(tx: &mut Transaction, new: &NewRun) -> Result<Opened, L
     Ok(Opened { lease: lease::of(&run), run })
 }
 
-pub(super) async fn take_head(
+pub(crate) async fn take_head(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
 ) -> Result<(CommitNumber, i64), LedgerError> {

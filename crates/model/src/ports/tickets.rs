@@ -1,0 +1,37 @@
+//! Tickets.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::ids::{RunId, WorkspaceId};
+use crate::ports::LedgerError;
+use crate::ticket::{Drawn, NewTicket, Ticket};
+
+/// Keeps tickets, and makes the jobs by which their turn comes.
+#[async_trait]
+pub trait Tickets: Send + Sync {
+    /// Returns the ticket of a key.
+    async fn ticket(
+        &self,
+        workspace: &WorkspaceId,
+        door: &str,
+        key: &str,
+    ) -> Result<Option<Ticket>, LedgerError>;
+
+    /// Finds the ticket of a key as [`Ticket::next`] says, or draws one: then there is a job that waits behind those of
+    /// the tickets drawn before. Of any number who ask at once one draws. Refused where
+    /// [`crate::limits::TICKETS_WAITING_MAX`] wait.
+    async fn draw(&self, new: &NewTicket) -> Result<Drawn, LedgerError>;
+
+    /// Returns runs of tickets whose files have not been held any more since `before`, up to `limit`, oldest first. They are
+    /// returned until they are let go.
+    async fn lapsed(
+        &self,
+        workspace: &WorkspaceId,
+        before: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<RunId>, LedgerError>;
+
+    /// Notes that the files of a ticket's run are gone.
+    async fn let_go(&self, workspace: &WorkspaceId, run: &RunId) -> Result<(), LedgerError>;
+}

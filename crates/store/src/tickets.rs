@@ -1,0 +1,228 @@
+//! Tickets: the store as [`Tickets`], and what opening and ending a run does to one.
+//!
+//! Whoever draws holds the workspace's row, so that of any number one does; a look takes no lock.
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use model::job::Priority;
+use model::limits::{TICKET_DAYS, TICKETS_WAITING_MAX};
+use model::ports::{LedgerError, Tickets};
+use model::run::RunState;
+use model::ticket::{Drawn, How, NewTicket, Next, Ticket, TicketState};
+use model::{JobId, RunId, TicketId, WorkspaceId};
+
+use crate::Store;
+use crate::database::{Error, Row, Transaction, args, transact, truncate};
+use crate::jobs::short;
+use crate::ledger::{exports, take_head};
+
+/// The columns of a ticket, with what has become of it.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT t.id, t.workspace, t.door, t.key, t.definition, t.held, t.drawn_at, t.run, t.failures, t.reason,
+                 t.failed_at, r.state, r.created_at, r.ended_at, j.id AS job
+             FROM ticket t
+             LEFT JOIN run r ON r.id = t.run
+             LEFT JOIN job j ON j.kind = 'ticket' AND j.subject = t.id ",
+            $tail
+        )
+    };
+}
+
+#[async_trait]
+impl Tickets for Store {
+    async fn ticket(
+        &self,
+        workspace: &WorkspaceId,
+        door: &str,
+        key: &str,
+    ) -> Result<Option<Ticket>, LedgerError> {
+        Ok(find(&mut self.database.glance().await?, workspace, (door, key)).await?)
+    }
+
+    async fn draw(&self, new: &NewTicket) -> Result<Drawn, LedgerError> {
+        // Polls are many, and mostly change nothing.
+        let found = self.ticket(&new.workspace, &new.door, &new.key).await?;
+        if let Some(ticket) = found
+            && matches!(ticket.next(new.now), Next::Stays | Next::Later(_))
+        {
+            return Ok(Drawn { ticket, how: How::Known });
+        }
+        transact!(self.database, LedgerError, |tx| draw(tx, new))
+    }
+
+    async fn lapsed(
+        &self,
+        workspace: &WorkspaceId,
+        before: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<RunId>, LedgerError> {
+        let tx = &mut self.database.glance().await?;
+        let sql = "SELECT run FROM ticket_run WHERE workspace = $1 AND held_until < $2
+                   ORDER BY held_until, run LIMIT $3";
+        let rows = tx.all(sql, args![workspace.as_str(), truncate(before), limit]).await?;
+        Ok(rows.iter().map(|row| row.text("run").map(RunId::new)).collect::<Result<_, _>>()?)
+    }
+
+    async fn let_go(&self, workspace: &WorkspaceId, run: &RunId) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| let_go(tx, workspace, run))
+    }
+}
+
+async fn find(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    (door, key): (&str, &str),
+) -> Result<Option<Ticket>, Error> {
+    let sql = select!("WHERE t.workspace = $1 AND t.door = $2 AND t.key = $3");
+    let row = tx.first(sql, args![workspace.as_str(), door, key]).await?;
+    row.map(|row| read(&row)).transpose()
+}
+
+fn read(row: &Row) -> Result<Ticket, Error> {
+    Ok(Ticket {
+        id: TicketId::new(row.text("id")?),
+        workspace: WorkspaceId::new(row.text("workspace")?),
+        door: row.text("door")?,
+        key: row.text("key")?,
+        definition: row.json("definition")?,
+        held: TimeDelta::microseconds(row.int("held")?),
+        drawn_at: row.at("drawn_at")?,
+        state: state(row)?,
+        failures: row.count("failures")?,
+        reason: row.text_or_null("reason")?,
+        failed_at: row.at_or_null("failed_at")?,
+    })
+}
+
+fn state(row: &Row) -> Result<TicketState, Error> {
+    if row.text_or_null("job")?.is_some() {
+        return Ok(TicketState::Waiting);
+    }
+    let Some(run) = row.text_or_null("run")?.map(RunId::new) else {
+        return Ok(TicketState::Failed);
+    };
+    Ok(match row.word("state")? {
+        RunState::Sealed => TicketState::Ready { run, since: row.at("ended_at")? },
+        RunState::Failed | RunState::Cancelled => TicketState::Failed,
+        _ => TicketState::Running { run, since: row.at("created_at")? },
+    })
+}
+
+async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerError> {
+    let (_, place) = take_head(tx, &new.workspace).await?;
+    let found = find(tx, &new.workspace, (&new.door, &new.key)).await?;
+    let (id, how) = match found.map(|ticket| (ticket.next(new.now), ticket)) {
+        Some((Next::Stays | Next::Later(_), ticket)) => {
+            return Ok(Drawn { ticket, how: How::Known });
+        }
+        Some((next, ticket)) => (ticket.id, if next == Next::Again { How::Again } else { How::New }),
+        None => (new.id.clone(), How::New),
+    };
+    let line = line(&new.workspace, &new.door);
+    let sql = "SELECT COUNT(*) AS n FROM job WHERE line = $1";
+    if tx.one(sql, args![&line]).await?.count::<u64>("n")? >= TICKETS_WAITING_MAX {
+        return Err(LedgerError::ManyTickets { most: TICKETS_WAITING_MAX });
+    }
+    let definition = exports::definition_text(&new.definition);
+    let (held, now) = (new.held.num_microseconds().unwrap_or(i64::MAX), truncate(new.now));
+    let sql = "INSERT INTO ticket (id, workspace, door, key, definition, held, drawn_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)
+               ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, held = excluded.held,
+                   drawn_at = excluded.drawn_at, run = NULL";
+    let workspace = new.workspace.as_str();
+    let values = args![id.as_str(), workspace, &new.door, &new.key, definition, held, now];
+    tx.execute(sql, values).await?;
+    let sql = "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)
+               VALUES ($1, $2, 'ticket', $3, $4, $5, $6, $6, $7)";
+    let (job, asked) = (JobId::mint(), Priority::Asked as i64);
+    let values = args![job.as_str(), workspace, id.as_str(), line, place, now, asked];
+    tx.execute(sql, values).await?;
+    let drawn = find(tx, &new.workspace, (&new.door, &new.key)).await?;
+    let ticket = drawn.ok_or_else(|| missing(&new.key))?;
+    Ok(Drawn { ticket, how })
+}
+
+fn missing(key: &str) -> LedgerError {
+    LedgerError::NotFound { what: "ticket", name: key.into(), nearest: None }
+}
+
+/// Tickets of one line are served one after another.
+fn line(workspace: &WorkspaceId, door: &str) -> String {
+    format!("{door}/{workspace}")
+}
+
+/// Notes the run of a ticket, whose job has become the run's.
+pub(crate) async fn opened(
+    tx: &mut Transaction,
+    ticket: &str,
+    run: &RunId,
+) -> Result<(), LedgerError> {
+    tx.execute("UPDATE ticket SET run = $2 WHERE id = $1", args![ticket, run.as_str()]).await?;
+    let sql = "INSERT INTO ticket_run (run, ticket, workspace)
+               SELECT $2, id, workspace FROM ticket WHERE id = $1";
+    tx.execute(sql, args![ticket, run.as_str()]).await?;
+    Ok(())
+}
+
+/// Notes at a ticket that its run has ended.
+pub(crate) async fn ended(
+    tx: &mut Transaction,
+    run: &RunId,
+    (state, why): (RunState, Option<&str>),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let sql = "SELECT t.id, t.held FROM ticket_run h JOIN ticket t ON t.id = h.ticket WHERE h.run = $1";
+    let Some(row) = tx.first(sql, args![run.as_str()]).await? else { return Ok(()) };
+    let ticket = row.text("id")?;
+    if state == RunState::Sealed {
+        let held = TimeDelta::microseconds(row.int("held")?);
+        let until = truncate(now).checked_add_signed(held).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let sql = "UPDATE ticket_run SET held_until = $2 WHERE run = $1";
+        tx.execute(sql, args![run.as_str(), until]).await?;
+        let sql = "UPDATE ticket SET failures = 0, reason = NULL, failed_at = NULL WHERE id = $1";
+        tx.execute(sql, args![&ticket]).await?;
+        return Ok(());
+    }
+    // What it wrote is taken away with the run.
+    tx.execute("DELETE FROM ticket_run WHERE run = $1", args![run.as_str()]).await?;
+    failed(tx, &ticket, why.unwrap_or_default(), now).await
+}
+
+/// Counts a failure of a ticket.
+pub(crate) async fn failed(
+    tx: &mut Transaction,
+    ticket: &str,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let sql = "UPDATE ticket SET failures = failures + 1, reason = $2, failed_at = $3 WHERE id = $1";
+    tx.execute(sql, args![ticket, short(why), truncate(now)]).await?;
+    Ok(())
+}
+
+async fn let_go(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    run: &RunId,
+) -> Result<(), LedgerError> {
+    let sql = "DELETE FROM ticket_run
+               WHERE workspace = $1 AND run = $2 AND held_until IS NOT NULL";
+    tx.execute(sql, args![workspace.as_str(), run.as_str()]).await?;
+    Ok(())
+}
+
+/// Forgets tickets that nobody has drawn for days and that hold nothing.
+pub(crate) async fn forget(
+    tx: &mut Transaction,
+    now: DateTime<Utc>,
+    limit: u32,
+) -> Result<u64, Error> {
+    let sql = "DELETE FROM ticket WHERE id IN
+                   (SELECT t.id FROM ticket t WHERE t.drawn_at < $1
+                        AND NOT EXISTS (SELECT 1 FROM ticket_run h WHERE h.ticket = t.id)
+                        AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'ticket' AND j.subject = t.id)
+                    LIMIT $2)";
+    tx.execute(sql, args![truncate(now - TimeDelta::days(TICKET_DAYS)), limit]).await
+}
