@@ -103,6 +103,15 @@ pub(crate) enum Nulls {
     Keep,
 }
 
+/// How instants are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instants {
+    /// As ISO 8601: `2020-02-29T12:30:00.123Z`.
+    Iso,
+    /// As databases print them: `2020-02-29 12:30:00.123 UTC`.
+    Sql,
+}
+
 /// The choices that JSON leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
@@ -110,6 +119,8 @@ pub(crate) struct Rules {
     pub(crate) int64: Int64,
     /// What becomes of null fields.
     pub(crate) nulls: Nulls,
+    /// How instants are written.
+    pub(crate) instants: Instants,
 }
 
 /// A type that has no text form; schemas with it are refused before rows are read.
@@ -159,7 +170,7 @@ impl<'a> Maker<'a> {
         if let Some(cell) = scalar::json_floats(array) {
             return Ok(cell);
         }
-        if let Some((cell, form)) = scalar::plain(array) {
+        if let Some((cell, form)) = scalar::plain(array, self.rules.instants) {
             return Ok(match (form, self.rules.int64) {
                 (Form::Bare, _) | (Form::Wide, Int64::Number) => cell,
                 (Form::Quoted, _) | (Form::Wide, Int64::Text) => Box::new(InQuotes(cell)),
@@ -179,7 +190,7 @@ impl<'a> Maker<'a> {
         if let Some(cell) = escape::strings(array) {
             return Ok(cell);
         }
-        if let Some((cell, _)) = scalar::plain(array) {
+        if let Some((cell, _)) = scalar::plain(array, self.rules.instants) {
             return Ok(Box::new(InQuotes(cell)));
         }
         if let Some(cell) = self.dictionaries.cell(array, json_string) {
@@ -198,7 +209,7 @@ pub(crate) fn plain(array: &ArrayRef) -> Option<AnyCell> {
     if let Some(cell) = scalar::raw_strings(array) {
         return Some(cell);
     }
-    if let Some((cell, _)) = scalar::plain(array) {
+    if let Some((cell, _)) = scalar::plain(array, Instants::Iso) {
         return Some(cell);
     }
     let (values, at) = indirect(array)?;

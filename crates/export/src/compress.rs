@@ -12,7 +12,7 @@ use model::limits::{CHUNK_BYTES, MEASURED_ROWS, MEMBER_BYTES, MEMBER_ROWS_MAX};
 
 use crate::cells::Place;
 use crate::deflate::{self, Effort};
-use crate::options::{OptionKind, Settings, Values};
+use crate::options::{Error, OptionKind, Settings, Values};
 
 /// The version of our own compressor; a test pins bytes that would change with it.
 const DEFLATE: &str = "sluice-1";
@@ -53,11 +53,20 @@ pub(crate) static GZIP: CompressionKind = CompressionKind {
     name: "gzip",
     summary: "RFC 1952, which every reader takes",
     suffix: ".gz",
-    options: &[OptionKind {
+    options: &[
+    OptionKind {
         key: "gzip.level",
         help: "1 is fastest, 9 is smallest",
         default: GZIP_LEVEL,
         values: Values::Whole { least: 1, most: 9 },
+        later: false,
+    },
+    OptionKind {
+        key: "gzip.members",
+        help: "many members one behind the other, or one, for readers that stop after the first (levels 1 and 2)",
+        default: "many",
+        values: Values::OneOf(&["many", "one"]),
+        later: true,
     }],
 };
 
@@ -71,6 +80,7 @@ pub(crate) static GZIP_INSIDE: CompressionKind = CompressionKind {
         help: "1 is fastest, 9 is smallest",
         default: GZIP_LEVEL_INSIDE,
         values: Values::Whole { least: 1, most: 9 },
+        later: false,
     }],
 };
 
@@ -84,6 +94,7 @@ pub(crate) static ZSTD: CompressionKind = CompressionKind {
         help: "1 is fastest, 19 is smallest",
         default: ZSTD_LEVEL,
         values: Values::Whole { least: 1, most: 19 },
+        later: false,
     }],
 };
 
@@ -98,6 +109,8 @@ pub(crate) enum Codec {
     None,
     /// gzip members of that level.
     Gzip(i32),
+    /// gzip members that are joined to one.
+    OneGzip(Effort),
     /// zstd frames of that level.
     Zstd(i32),
 }
@@ -115,10 +128,27 @@ thread_local! {
 }
 
 impl Codec {
+    /// Refuses settings that do not go together.
+    pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
+        let is_one = settings.compression.name == "gzip" && settings.get("gzip.members") == "one";
+        if is_one && effort(settings.level("gzip.level")).is_none() {
+            let (key, value) = ("gzip.level".into(), settings.get("gzip.level").into());
+            return Err(Error::Value { key, value, allowed: "1 or 2 with `gzip.members=one`".into() });
+        }
+        Ok(())
+    }
+
     /// Returns the codec that checked settings ask for.
     pub(crate) fn of(settings: &Settings) -> Self {
         match settings.compression.name {
-            "gzip" => Self::Gzip(settings.level("gzip.level")),
+            "gzip" => {
+                let level = settings.level("gzip.level");
+                let is_one = settings.get("gzip.members") == "one";
+                match effort(level).filter(|_| is_one) {
+                    Some(effort) => Self::OneGzip(effort),
+                    None => Self::Gzip(level),
+                }
+            }
             "zstd" => Self::Zstd(settings.level("zstd.level")),
             _ => Self::None,
         }
@@ -130,6 +160,10 @@ impl Codec {
             Self::None => return "none".into(),
             Self::Gzip(level) if effort(level).is_some() => (format!("gzip={DEFLATE}"), level),
             Self::Gzip(level) => (format!("gzip={LIBDEFLATE}"), level),
+            Self::OneGzip(effort) => {
+                let level = if effort == Effort::Fast { 1 } else { 2 };
+                (format!("gzip={DEFLATE};members=one"), level)
+            }
             Self::Zstd(level) => {
                 (format!("zstd=zstd-{}", zstd::zstd_safe::version_string()), level)
             }
@@ -140,7 +174,11 @@ impl Codec {
 
     /// Tells whether the compressor makes use of the places of values.
     pub(crate) fn wants_places(self) -> bool {
-        matches!(self, Self::Gzip(level) if effort(level).is_some())
+        match self {
+            Self::Gzip(level) => effort(level).is_some(),
+            Self::OneGzip(_) => true,
+            Self::None | Self::Zstd(_) => false,
+        }
     }
 
     /// Compresses one member; `places` say where values lie in it.
@@ -151,9 +189,12 @@ impl Codec {
             Self::None => Bytes::copy_from_slice(text),
             Self::Gzip(level) => match effort(level) {
                 // A row of 4 GiB is beyond what places can say.
-                Some(effort) if u32::try_from(text.len()).is_ok() => guided(text, places, effort),
+                Some(effort) if u32::try_from(text.len()).is_ok() => {
+                    guided(text, places, (effort, End::Last))
+                }
                 _ => gzip(text, level),
             },
+            Self::OneGzip(effort) => guided(text, places, (effort, End::Open)),
             Self::Zstd(level) => zstandard(text, level),
         }
     }
@@ -171,11 +212,38 @@ fn effort(level: i32) -> Option<Effort> {
 /// The header of a gzip member without a name, a time or a hint of the system: RFC 1952.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-fn guided(text: &[u8], places: &[Place], effort: Effort) -> Bytes {
+/// Bytes in front of the deflated text in a member.
+pub(crate) const GZIP_FRONT: usize = GZIP_HEADER.len();
+
+/// Bytes behind the deflated text of a member that is to be joined: the end of the stream, the checksum, the size.
+pub(crate) const GZIP_BACK: usize = deflate::END.len() + 8;
+
+/// How a member ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// In its last block.
+    Last,
+    /// At a whole byte, with an empty last block behind it that can be left out.
+    Open,
+}
+
+/// Bytes of text that are deflated together: places reach no further.
+const GUIDED_BYTES_MAX: usize = 1 << 30;
+
+fn guided(text: &[u8], places: &[Place], (effort, end): (Effort, End)) -> Bytes {
     GUIDED.with_borrow_mut(|(encoder, out)| {
         out.clear();
         out.extend_from_slice(&GZIP_HEADER);
-        encoder.encode(text, places, effort, out);
+        match end {
+            End::Last => encoder.encode(text, places, effort, out),
+            End::Open => {
+                let mut places = places;
+                for piece in text.chunks(GUIDED_BYTES_MAX) {
+                    encoder.encode_open(piece, std::mem::take(&mut places), effort, out);
+                }
+                out.extend_from_slice(&deflate::END);
+            }
+        }
         let mut sum = Crc::new();
         sum.update(text);
         out.extend_from_slice(&sum.sum().to_le_bytes());

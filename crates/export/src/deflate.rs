@@ -40,6 +40,9 @@ pub(crate) struct Cell {
     pub(crate) column: u32,
 }
 
+/// A last block without content, which ends a stream at a whole byte.
+pub(crate) const END: [u8; 2] = [0x03, 0x00];
+
 /// How much work to spend on looking for repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
@@ -78,6 +81,25 @@ impl Encoder {
         let mut stream = Stream::new(text, effort, &mut self.memory, out);
         stream.cells(cells);
         stream.sink.finish();
+    }
+
+    /// Appends the same without its end, up to a whole byte: behind it may stand another, which refers to nothing in this one, or the end of the
+    /// stream, [`END`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Encoder::encode`].
+    pub(crate) fn encode_open(
+        &mut self,
+        text: &[u8],
+        cells: &[Cell],
+        effort: Effort,
+        out: &mut Vec<u8>,
+    ) {
+        assert!(u32::try_from(text.len()).is_ok(), "a text has at most 2^32 - 1 bytes");
+        let mut stream = Stream::new(text, effort, &mut self.memory, out);
+        stream.cells(cells);
+        stream.sink.finish_open();
     }
 }
 

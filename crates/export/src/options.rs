@@ -22,6 +22,8 @@ pub struct OptionKind {
     pub default: &'static str,
     /// What it may be.
     pub values: Values,
+    /// Whether it came later than encoder ids that are kept: those leave it out where it is as it was without it.
+    pub later: bool,
 }
 
 /// What an option may be.
@@ -88,11 +90,12 @@ impl Settings {
 
     /// Returns the format's own options as an encoder id has them: `;nulls=omit`, values percent-encoded.
     pub(crate) fn id(&self) -> String {
+        let is_told = |option: &&OptionKind| !option.later || self.get(option.key) != option.default;
         let option = |option: &OptionKind| {
             let name = option.key.rsplit('.').next().unwrap_or(option.key);
             format!(";{name}={}", percent(self.get(option.key)))
         };
-        self.format.options.iter().map(option).collect()
+        self.format.options.iter().filter(is_told).map(option).collect()
     }
 }
 
@@ -326,7 +329,7 @@ mod tests {
             "jsonl",
             None,
             &[("jsonl.int46", "string")],
-            "no option `jsonl.int46`; did you mean `jsonl.int64`?; there is `jsonl.int64`, `jsonl.nulls`",
+            "no option `jsonl.int46`; did you mean `jsonl.int64`?; there is `jsonl.int64`, `jsonl.nulls`, `jsonl.timestamps`",
         );
     }
 

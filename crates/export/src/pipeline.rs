@@ -5,6 +5,7 @@
 //! file. Dropping a file's stream stops its work. What the bytes are is decided by formats; this module
 //! only guarantees that neither threads nor the cut of incoming batches can show in them.
 
+mod join;
 pub(crate) mod limit;
 mod text;
 

@@ -17,14 +17,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::temporal::{self, MICROS, MILLIS, NANOS, Precision, SECONDS};
-use super::{AnyCell, Cell, Form, Out};
+use super::{AnyCell, Cell, Form, Instants, Out};
 
 const MILLIS_PER_DAY: i64 = 86_400_000;
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// Returns the cells of a scalar column that is no string, and how its text stands in JSON. Floats are
 /// written as `NaN`, `inf` and `-inf` where they are no number.
-pub(super) fn plain(array: &ArrayRef) -> Option<(AnyCell, Form)> {
+pub(super) fn plain(array: &ArrayRef, instants: Instants) -> Option<(AnyCell, Form)> {
     Some(match array.data_type() {
         DataType::Null => (fixed(b"null"), Form::Bare),
         DataType::Boolean => (Box::new(Booleans(array.as_boolean().clone())), Form::Bare),
@@ -51,7 +51,7 @@ pub(super) fn plain(array: &ArrayRef) -> Option<(AnyCell, Form)> {
         DataType::FixedSizeBinary(_) => {
             (Box::new(Bytes(array.as_fixed_size_binary().clone())), Form::Quoted)
         }
-        _ => (times(array)?, Form::Quoted),
+        _ => (times(array, instants)?, Form::Quoted),
     })
 }
 
@@ -89,7 +89,7 @@ pub(super) fn raw_strings(array: &ArrayRef) -> Option<AnyCell> {
     })
 }
 
-fn times(array: &ArrayRef) -> Option<AnyCell> {
+fn times(array: &ArrayRef, instants: Instants) -> Option<AnyCell> {
     use DataType::{Date32, Date64, Duration, Interval, Time32, Time64, Timestamp};
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     Some(match array.data_type() {
@@ -104,12 +104,17 @@ fn times(array: &ArrayRef) -> Option<AnyCell> {
         Time64(Microsecond) => clock::<Time64MicrosecondType>(array, MICROS),
         Time64(_) => clock::<Time64NanosecondType>(array, NANOS),
         Timestamp(unit, zone) => {
-            let end: &[u8] = if zone.is_some() { b"Z" } else { b"" };
+            let around = match (instants, zone) {
+                (Instants::Iso, Some(_)) => (b'T', &b"Z"[..]),
+                (Instants::Iso, None) => (b'T', &b""[..]),
+                (Instants::Sql, Some(_)) => (b' ', &b" UTC"[..]),
+                (Instants::Sql, None) => (b' ', &b""[..]),
+            };
             match unit {
-                Second => instant::<TimestampSecondType>(array, SECONDS, end),
-                Millisecond => instant::<TimestampMillisecondType>(array, MILLIS, end),
-                Microsecond => instant::<TimestampMicrosecondType>(array, MICROS, end),
-                Nanosecond => instant::<TimestampNanosecondType>(array, NANOS, end),
+                Second => instant::<TimestampSecondType>(array, SECONDS, around),
+                Millisecond => instant::<TimestampMillisecondType>(array, MILLIS, around),
+                Microsecond => instant::<TimestampMicrosecondType>(array, MICROS, around),
+                Nanosecond => instant::<TimestampNanosecondType>(array, NANOS, around),
             }
         }
         Duration(Second) => span::<DurationSecondType>(array, SECONDS),
@@ -209,9 +214,9 @@ fn span<T: ArrowPrimitiveType<Native: Into<i64>>>(
 fn instant<T: ArrowPrimitiveType<Native: Into<i64>>>(
     array: &ArrayRef,
     precision: Precision,
-    end: &'static [u8],
+    around: (u8, &'static [u8]),
 ) -> AnyCell {
-    let instants = temporal::Instants::new(precision, end);
+    let instants = temporal::Instants::new(precision, around);
     each::<T, _>(array, move |value, out| instants.write(value.into(), &mut out.bytes))
 }
 

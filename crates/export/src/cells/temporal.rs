@@ -54,14 +54,17 @@ pub(super) struct Instants {
     /// What stands behind the digits.
     end: Piece,
     day: Cell<i64>,
+    /// What stands between day and time.
+    between: u8,
     /// `2020-02-29T`.
     prefix: RefCell<Piece>,
 }
 
 impl Instants {
-    pub(super) fn new(precision: Precision, end: &[u8]) -> Self {
-        let (day, prefix) = (Cell::new(0), RefCell::new(Piece::new(b"1970-01-01T")));
-        Self { precision, end: Piece::new(end), day, prefix }
+    pub(super) fn new(precision: Precision, (between, end): (u8, &[u8])) -> Self {
+        let first = [b"1970-01-01".as_slice(), &[between]].concat();
+        let (day, prefix) = (Cell::new(0), RefCell::new(Piece::new(&first)));
+        Self { precision, end: Piece::new(end), day, between, prefix }
     }
 
     /// Appends `2020-02-29T12:30:00.123` and the end.
@@ -71,7 +74,7 @@ impl Instants {
         if self.day.get() != day {
             let mut prefix = Text::default();
             date(day, &mut prefix);
-            prefix.push(b'T');
+            prefix.push(self.between);
             self.day.set(day);
             self.prefix.replace(Piece::new(prefix.as_slice()));
         }
@@ -210,7 +213,7 @@ mod tests {
     }
 
     fn at(value: i64, precision: Precision) -> String {
-        text(|out| Instants::new(precision, b"").write(value, out))
+        text(|out| Instants::new(precision, (b'T', b"")).write(value, out))
     }
 
     #[test]

@@ -154,6 +154,14 @@ impl Sink<'_> {
         self.writer.align();
     }
 
+    /// Writes what is left, and an empty stored block, which ends at a whole byte.
+    pub(super) fn finish_open(mut self) {
+        self.write_block(self.text.len(), false);
+        self.writer.write(0, 3);
+        self.writer.align();
+        self.writer.bytes(&[0, 0, 0xff, 0xff]);
+    }
+
     #[cold]
     #[inline(never)]
     fn write_block(&mut self, end: usize, last: bool) {

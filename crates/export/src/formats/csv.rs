@@ -12,7 +12,7 @@ use model::ports::{EncodedStream, RowStream};
 use model::schema::{Field, Schema, Type};
 
 use super::{Error, Format, Kind, Packing, Task};
-use crate::cells::{self, AnyCell, Dictionaries, Int64, Maker, Nulls, Out, Rules, Text};
+use crate::cells::{self, AnyCell, Dictionaries, Instants, Int64, Maker, Nulls, Out, Rules, Text};
 use crate::compress::{Codec, GZIP, NONE, ZSTD};
 use crate::options::{OptionKind, Settings, Values};
 use crate::pipeline::{Machine, RowFormat, RowWriter, TextJob};
@@ -29,24 +29,28 @@ pub(super) static KIND: Kind = Kind {
             help: "a quote inside a quoted field is doubled, or has a backslash in front",
             default: "double",
             values: Values::OneOf(&["double", "backslash"]),
+            later: false,
         },
         OptionKind {
             key: "csv.header",
             help: "whether the first line has the columns' names",
             default: "true",
             values: Values::OneOf(&["true", "false"]),
+            later: false,
         },
         OptionKind {
             key: "csv.line_end",
             help: "how lines end; RFC 4180 says crlf",
             default: "crlf",
             values: Values::OneOf(&["crlf", "lf"]),
+            later: false,
         },
         OptionKind {
             key: "csv.null",
             help: "what stands for null; a value that reads like it is quoted",
             default: "",
             values: Values::TextWithout("\","),
+            later: false,
         },
     ],
     compressions: &[&NONE, &GZIP, &ZSTD],
@@ -55,17 +59,17 @@ pub(super) static KIND: Kind = Kind {
 };
 
 /// JSON inside cells: whole numbers as numbers, nulls left out.
-const NESTED: Rules = Rules { int64: Int64::Number, nulls: Nulls::Omit };
+const NESTED: Rules = Rules { int64: Int64::Number, nulls: Nulls::Omit, instants: Instants::Iso };
 
 #[derive(Debug)]
 struct Csv;
 
 impl Format for Csv {
-    fn check(&self, _settings: &Settings, schema: &Schema) -> Result<(), PortError> {
+    fn check(&self, settings: &Settings, schema: &Schema) -> Result<(), PortError> {
         if schema.fields.is_empty() {
             return Err(Error::NoColumns { format: KIND.name }.into());
         }
-        Ok(())
+        Ok(Codec::check(settings)?)
     }
 
     fn id(&self, settings: &Settings, _: Option<u64>) -> String {

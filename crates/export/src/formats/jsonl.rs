@@ -10,7 +10,7 @@ use model::ports::{EncodedStream, RowStream};
 use model::schema::Schema;
 
 use super::{Error, Format, Kind, Packing, Task};
-use crate::cells::{Cell, Dictionaries, Int64, Maker, Nulls, Object, Out, Rules};
+use crate::cells::{Cell, Dictionaries, Instants, Int64, Maker, Nulls, Object, Out, Rules};
 use crate::compress::{Codec, GZIP, NONE, ZSTD};
 use crate::options::{OptionKind, Settings, Values};
 use crate::pipeline::{Machine, RowFormat, RowWriter, TextJob};
@@ -27,12 +27,21 @@ pub(super) static KIND: Kind = Kind {
             help: "integers of 64 bits and decimals as numbers, or as strings for readers whose numbers are doubles",
             default: "number",
             values: Values::OneOf(&["number", "string"]),
+            later: false,
         },
         OptionKind {
             key: "jsonl.nulls",
             help: "leave null fields out, or write them as null",
             default: "omit",
             values: Values::OneOf(&["omit", "keep"]),
+            later: false,
+        },
+        OptionKind {
+            key: "jsonl.timestamps",
+            help: "timestamps as ISO 8601, or as `2026-01-31 12:00:00.123 UTC`",
+            default: "iso",
+            values: Values::OneOf(&["iso", "sql"]),
+            later: true,
         },
     ],
     compressions: &[&NONE, &GZIP, &ZSTD],
@@ -44,8 +53,8 @@ pub(super) static KIND: Kind = Kind {
 struct Jsonl;
 
 impl Format for Jsonl {
-    fn check(&self, _settings: &Settings, _schema: &Schema) -> Result<(), PortError> {
-        Ok(())
+    fn check(&self, settings: &Settings, _schema: &Schema) -> Result<(), PortError> {
+        Ok(Codec::check(settings)?)
     }
 
     fn id(&self, settings: &Settings, _: Option<u64>) -> String {
@@ -62,8 +71,12 @@ impl Format for Jsonl {
             "keep" => Nulls::Keep,
             _ => Nulls::Omit,
         };
+        let instants = match settings.get("jsonl.timestamps") {
+            "sql" => Instants::Sql,
+            _ => Instants::Iso,
+        };
         let (label, codec) = (task.label(), Codec::of(settings));
-        let (rules, dictionaries) = (Rules { int64, nulls }, Dictionaries::default());
+        let (rules, dictionaries) = (Rules { int64, nulls, instants }, Dictionaries::default());
         let format = Arc::new(Lines { schema: task.schema, rules, dictionaries });
         TextJob { format, codec, bytes_max: task.bytes_max, label }.start(machine, rows)
     }

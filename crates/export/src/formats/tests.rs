@@ -170,7 +170,13 @@ fn json_floats_are_short_and_what_is_no_number_is_null_and_counted() {
 fn json_times_and_bytes_are_strings() {
     let instants = TimestampMillisecondArray::from(vec![1_582_979_400_001]).with_timezone("+02:00");
     assert_eq!(json(&[], instants), "{\"a\":\"2020-02-29T12:30:00.001Z\"}\n");
+    let instants = TimestampMillisecondArray::from(vec![1_582_979_400_001, 1]).with_timezone("UTC");
+    let sql = json(&[("jsonl.timestamps", "sql")], instants);
+    let expected = "{\"a\":\"2020-02-29 12:30:00.001 UTC\"}\n{\"a\":\"1970-01-01 00:00:00.001 UTC\"}\n";
+    assert_eq!(sql, expected);
     let local = TimestampSecondArray::from(vec![-1]);
+    let sql = json(&[("jsonl.timestamps", "sql")], local.clone());
+    assert_eq!(sql, "{\"a\":\"1969-12-31 23:59:59\"}\n");
     assert_eq!(json(&[], local), "{\"a\":\"1969-12-31T23:59:59\"}\n");
     assert_eq!(json(&[], Date32Array::from(vec![i32::MAX])), "{\"a\":\"+5881580-07-11\"}\n");
     assert_eq!(json(&[], Time64MicrosecondArray::from(vec![1])), "{\"a\":\"00:00:00.000001\"}\n");
@@ -181,6 +187,55 @@ fn json_times_and_bytes_are_strings() {
     assert_eq!(json(&[], bytes), "{\"a\":\"\"}\n{\"a\":\"//4=\"}\n{\"a\":\"YWJj\"}\n");
     assert_eq!(json(&[], BooleanArray::from(vec![true, false])), "{\"a\":true}\n{\"a\":false}\n");
     assert_eq!(json(&[("jsonl.nulls", "keep")], NullArray::new(1)), "{\"a\":null}\n");
+}
+
+/// Reads the first member alone, and checks that nothing follows it.
+fn one_member(bytes: &[u8]) -> Vec<u8> {
+    let (mut rest, mut out) = (bytes, Vec::new());
+    flate2::bufread::GzDecoder::new(&mut rest).read_to_end(&mut out).unwrap();
+    assert!(rest.is_empty(), "{} bytes behind the member", rest.len());
+    out
+}
+
+#[test]
+fn gzip_is_one_member_where_that_is_asked_for() {
+    for (format, level) in [("jsonl", "1"), ("csv", "2")] {
+        let options = [("gzip.members", "one"), ("gzip.level", level)];
+        let spec = spec(format, "gzip", &options);
+        for rows in [0, 1, 40_000] {
+            let batch = events(rows, 1);
+            let plain = encode(&self::spec(format, "none", &[]), &batch).0;
+            assert!(rows < 40_000 || plain.len() > 3 << 20, "several members were joined");
+            assert_eq!(one_member(&encode(&spec, &batch).0), plain, "{format}, {rows} rows");
+        }
+    }
+}
+
+#[test]
+fn one_member_keeps_to_the_maximum_and_to_levels_that_can_be_joined() {
+    let one = [("gzip.members", "one")];
+    let spec = FormatSpec { file_bytes: Some(300_000), ..spec("jsonl", "gzip", &one) };
+    let (bytes, sum) = encode(&spec, &events(40_000, 2));
+    assert!((250_000..=300_000).contains(&bytes.len()), "{} bytes", bytes.len());
+    let lines = one_member(&bytes).iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(lines as u64, sum.rows);
+    let level = [("gzip.members", "one"), ("gzip.level", "4")];
+    let schema = Schema::from_arrow(&events(1, 1).schema()).unwrap();
+    let refused = POOLS[0].check(&self::spec("jsonl", "gzip", &level), &schema).unwrap_err();
+    assert!(refused.to_string().contains("1 or 2"), "{refused}");
+}
+
+#[test]
+fn an_option_that_came_later_is_in_the_id_only_where_it_is_chosen() {
+    let schema = Schema::from_arrow(&events(1, 1).schema()).unwrap();
+    let id = |options: &[(&str, &str)]| {
+        POOLS[0].check(&spec("jsonl", "gzip", options), &schema).unwrap().encoder.to_string()
+    };
+    let before = "jsonl/1;int64=number;nulls=omit;gzip=sluice-1/1;member=1048576/256/16384/8388608";
+    assert_eq!(id(&[]), before);
+    assert_eq!(id(&[("gzip.members", "many"), ("jsonl.timestamps", "iso")]), before);
+    assert!(id(&[("gzip.members", "one")]).contains(";gzip=sluice-1;members=one/1;"));
+    assert!(id(&[("jsonl.timestamps", "sql")]).contains(";timestamps=sql;"));
 }
 
 fn map() -> MapArray {

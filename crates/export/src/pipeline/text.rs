@@ -17,6 +17,7 @@ use model::limits::{CHUNK_BYTES, MEASURED_ROWS, MEMBER_BYTES, MEMBER_ROWS_MAX};
 use model::ports::{Encoded, EncodedChunk, EncodedStream, Positions, RowStream};
 use tokio::sync::mpsc;
 
+use super::join::Joiner;
 use super::limit::{Limit, Step};
 use super::{Answer, Machine, Permit, Share, Tasks, broke_off};
 use crate::cells::{Out, Place};
@@ -125,6 +126,7 @@ impl TextJob {
         out: mpsc::Sender<Result<EncodedChunk, PortError>>,
     ) {
         let mut members = Members::new(fed);
+        let mut joiner = Joiner::new(self.codec);
         let mut limit = Limit::new(self.bytes_max, self.codec, self.label);
         loop {
             let step = match members.next().await {
@@ -137,6 +139,10 @@ impl TextJob {
                 Ok(Step::End(bytes, encoded)) => (bytes, Some(Ok(EncodedChunk::End(encoded)))),
                 Err(error) => (Vec::new(), Some(Err(error))),
             };
+            let mut bytes: Vec<_> = bytes.into_iter().map(|bytes| joiner.take(bytes)).collect();
+            if let Some(Ok(_)) = &end {
+                bytes.push(std::mem::take(&mut joiner).end());
+            }
             for bytes in bytes.into_iter().filter(|bytes| !bytes.is_empty()) {
                 if out.send(Ok(EncodedChunk::Bytes(bytes))).await.is_err() {
                     return;

@@ -1,9 +1,10 @@
 //! Functions that differ from the engine's own: `now()` and its kin are a given instant, functions whose
-//! result can be much larger than their arguments have a limit, and whole numbers do not wrap around.
+//! result can be much larger than their arguments have a limit, and whole numbers do not wrap around. One is our own: `rename_fields`.
 
 mod exact;
 mod growth;
 mod joins;
+mod rename;
 
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub(crate) fn install(state: &mut SessionState, now: DateTime<Utc>, limits: &Lim
             signature: Signature::nullary(Volatility::Immutable),
         })))?;
     }
+    state.register_udf(Arc::new(ScalarUDF::new_from_impl(rename::RenameFields::new())))?;
     let mut all = Vec::new();
     for (name, growth) in GROWING {
         if let Some(inner) = state.scalar_functions().get(*name).cloned() {

@@ -114,3 +114,21 @@ async fn whole_numbers_do_not_wrap_around() {
     check("SELECT \"sales.n + Int64(1)\" FROM (SELECT n + 1 FROM sales WHERE n = 2)", "3").await;
     check("SELECT -n FROM sales WHERE n = 2", "-2").await;
 }
+
+#[tokio::test]
+async fn fields_are_renamed_in_their_order() {
+    check("SELECT rename_fields(named_struct('a', 1, 'b', 2), 'x', 'y')['y']", "2").await;
+    let entries = "rename_fields(map_entries(make_map('k', 7)), 'name', 'value')";
+    check(&format!("SELECT {entries}[1]['name']"), "k").await;
+    check(&format!("SELECT {entries}[1]['value']"), "7").await;
+    let sql = "SELECT count(rename_fields(CASE n WHEN 1 THEN map_entries(make_map('k', n)) END, 'a', 'b')) FROM sales";
+    check(sql, "1").await;
+}
+
+#[tokio::test]
+async fn names_of_fields_must_fit() {
+    fail("SELECT rename_fields(named_struct('a', 1), 'x', 'y')", "2 names for 1 fields").await;
+    fail("SELECT rename_fields(1, 'x')", "takes a struct or a list of structs").await;
+    fail("SELECT rename_fields(named_struct('a', 1), Text) FROM sales", "constant texts").await;
+    fail("SELECT rename_fields(named_struct('a', 1), 1)", "constant texts").await;
+}

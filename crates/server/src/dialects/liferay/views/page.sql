@@ -1,0 +1,37 @@
+SELECT
+    arrow_cast(date_trunc('day', time), 'Timestamp(ms, "UTC")') AS "eventDate",
+    page AS "canonicalUrl",
+    max(title) AS title,
+    max(description) AS description,
+    max(property_id) AS "channelId",
+    user_id AS "userId",
+    session_id AS "sessionId",
+    max(browser) AS "browserName",
+    max(device_type) AS "deviceType",
+    max(platform) AS "platformName",
+    max(city) AS city,
+    max(region) AS region,
+    max(country) AS country,
+    max(experiment_id) AS "experimentId",
+    max(variant_id) AS "variantId",
+    count(*) FILTER (WHERE viewed) AS views,
+    count(*) FILTER (WHERE viewed AND nth = 1) AS entrances,
+    count(*) FILTER (WHERE viewed AND nth = of_session) AS exits,
+    count(*) FILTER (WHERE viewed AND of_session = 1) AS bounce,
+    count(*) FILTER (WHERE name = 'pageRead') AS reads,
+    count(*) FILTER (WHERE name = 'ctaClicked') AS "ctaClicks",
+    count(*) FILTER (WHERE viewed AND coalesce(referrer, '') = '') AS "directAccess",
+    count(*) FILTER (WHERE viewed AND coalesce(referrer, '') <> '') AS "indirectAccess",
+    coalesce(sum(milliseconds), 0) AS "timeOnPage"
+FROM (
+    SELECT
+        *,
+        coalesce(canonical_url, url) AS page,
+        name = 'pageViewed' AS viewed,
+        CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds,
+        row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time, id) AS nth,
+        count(*) OVER (PARTITION BY user_id, session_id, name = 'pageViewed') AS of_session
+    FROM event
+    WHERE application = 'Page'
+)
+GROUP BY date_trunc('day', time), page, user_id, session_id
