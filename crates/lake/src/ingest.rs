@@ -90,8 +90,19 @@ impl Importing<'_> {
             }
         }
         let base = Base::find(self.lake.catalog.as_ref(), self.import).await?;
-        if let Base::Known(dataset) = &base {
-            self.lake.known.keep(self.name(), dataset, self.lake.clock.now());
+        match &base {
+            Base::Known(dataset) => {
+                self.lake.known.keep(self.name(), dataset, self.lake.clock.now());
+            }
+            Base::New { .. } => {
+                // What has the columns of a canonical dataset becomes it; rows of another kind may have its name, too.
+                if let Some(canonical) = Base::canonical(self.import) {
+                    match Box::pin(self.on(&canonical, key.clone())).await {
+                        Err(error) if is_certain(&error) => self.progress.begin_again(),
+                        done => return done,
+                    }
+                }
+            }
         }
         self.on(&base, key).await
     }

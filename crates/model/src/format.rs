@@ -31,6 +31,21 @@ pub struct FormatSpec {
     pub folder: Option<String>,
 }
 
+impl FormatSpec {
+    /// Asks for a format with everything else as it is without a choice.
+    pub fn new(format: impl Into<String>) -> Self {
+        Self {
+            format: format.into(),
+            compression: None,
+            options: BTreeMap::new(),
+            file_rows: None,
+            file_bytes: None,
+            name: None,
+            folder: None,
+        }
+    }
+}
+
 /// Names everything that decides the bytes besides the rows: format version, options, compressor with
 /// its version, level and member size. The same part and encoder id give the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

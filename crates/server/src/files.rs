@@ -24,13 +24,10 @@ pub(crate) async fn manifest(
     let Some(frozen) = run.manifest.filter(|_| run.state == RunState::Sealed) else {
         return Err(Error::NotSealed { run: run.id, state: run.state });
     };
-    Ok(Download {
-        name: MANIFEST.into(),
-        kind: "application/json",
-        bytes: frozen.text.len() as u64,
-        sha256: frozen.sha256,
-        content: Content::Memory(Bytes::from(frozen.text)),
-    })
+    let bytes = frozen.text.len() as u64;
+    let content = Content::Memory(Bytes::from(frozen.text));
+    let named = (MANIFEST.into(), "application/json");
+    Ok(Download::summed(named, (bytes, frozen.sha256), content))
 }
 
 /// Returns a file of a sealed run in a managed destination by its place in the manifest, from 1.
@@ -46,13 +43,9 @@ pub(crate) async fn file(
     let objects = core.destinations.open(workspace, &status.definition.destination).await;
     let objects = objects.map_err(run::Port::from)?;
     let name = name(&receipt).to_owned();
-    Ok(Download {
-        kind: media_type(&name),
-        name,
-        bytes: receipt.bytes,
-        sha256: receipt.sha256,
-        content: Content::Stored(objects, receipt.key),
-    })
+    let kind = media_type(&name);
+    let content = Content::Stored(objects, receipt.key);
+    Ok(Download::summed((name, kind), (receipt.bytes, receipt.sha256), content))
 }
 
 /// Returns a run whose files we have: it is sealed, and they are in a managed destination.

@@ -1,5 +1,6 @@
 //! What every door shares: who is asking and how often, answers to errors, the log of changes, health, metrics.
 
+pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod change;
@@ -12,6 +13,7 @@ mod operators;
 pub(crate) mod page;
 pub(crate) mod problem;
 pub(crate) mod story;
+mod unpack;
 pub(crate) mod watch;
 
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::metrics::Metrics;
-use crate::{Core, Settings, links, native};
+use crate::{Core, Settings, dialects, links, native};
 pub(crate) use caller::Client;
 use caller::RequestId;
 use grants::Grants;
@@ -64,11 +66,11 @@ pub(crate) struct Doors {
 impl Doors {
     /// Reads the description of the API.
     pub(crate) fn new(core: Core, settings: &Settings) -> Self {
-        let operations = Operations::of(&native::parts().1);
-        let (path, id) = (operators::METRICS, operators::METRICS_ID);
+        let metrics = (operators::METRICS, operators::METRICS_ID, Scope::Admin);
+        let operations = Operations::of(&native::parts().1).and(metrics);
         Self {
             core,
-            operations: Arc::new(operations.and(path, id, Scope::Admin)),
+            operations: Arc::new(dialects::doors().fold(operations, Operations::and_door)),
             limits: Arc::new(Limits::new(settings)),
             grants: Arc::default(),
             stopping: Arc::default(),
@@ -98,14 +100,20 @@ pub(crate) fn service(doors: &Doors, with_metrics: bool) -> Router {
         let metrics = get(operators::metrics).with_state(doors.clone());
         native = native.route(operators::METRICS, metrics);
     }
-    let guarded = native
-        .with_state(doors.core.clone())
-        .route_layer(middleware::from_fn_with_state(doors.clone(), change::log))
-        .route_layer(middleware::from_fn_with_state(doors.clone(), caller::admit));
+    let native = guard(native.with_state(doors.core.clone()), doors);
+    let dialects = dialects::routes(doors, |one| guard(one.with_state(doors.clone()), doors));
     let description = get(move || std::future::ready(Json(description)));
-    let open = operators::health(doors).route(operators::DESCRIPTION, description).merge(guarded);
+    let open = operators::health(doors).route(operators::DESCRIPTION, description);
+    let open = open.merge(native).merge(dialects);
     // The paths of links are not ours to choose.
     finish(open.fallback_service(any(links::serve_or_refuse).with_state(doors.clone())), doors)
+}
+
+/// Lets through whoever may, and logs what is changed.
+fn guard(router: Router, doors: &Doors) -> Router {
+    router
+        .route_layer(middleware::from_fn_with_state(doors.clone(), change::log))
+        .route_layer(middleware::from_fn_with_state(doors.clone(), caller::admit))
 }
 
 /// Returns every route for operators.

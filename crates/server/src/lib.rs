@@ -1,12 +1,15 @@
 //! The server: the core's ports over HTTP.
 //!
-//! Contract: [`serve`] answers for the native API, `/v1`, for the health checks, and with metrics. Every route but those of
+//! Contract: [`serve`] answers for the native API, `/v1`, for the dialects, for the health checks, and with metrics. Every route but those of
 //! health and description needs a token, but for operators on a listener of their own; what a token's workspace does not
 //! hold is answered like what never was. It touches no database, no lake and no clock but by the ports in [`Core`].
 //! Besides requests a [`Scheduler`] makes exports due, an [`Executor`] works on runs, and a [`Keeper`] looks after datasets.
 
 mod background;
+mod bundle;
+pub mod canonical;
 mod claims;
+pub mod dialects;
 mod executor;
 pub mod files;
 mod http;
@@ -25,7 +28,7 @@ use std::sync::Arc;
 
 use model::ports::{
     Access, Catalog, Documents, Encoder, Groups, ImportReport, Ingest, PlaceRules, Places, Query,
-    Upkeep,
+    Tickets, Upkeep,
 };
 use model::{Clock, Code, PortError, WorkspaceId, limits};
 use run::{Coordinator, Destinations};
@@ -90,6 +93,10 @@ pub struct Parts {
     pub opener: Coordinator,
     /// Exports that are due.
     pub scheduler: Scheduler,
+    /// Exports that somebody waits for.
+    pub tickets: Arc<dyn Tickets>,
+    /// How dialects are served.
+    pub dialects: dialects::Settings,
     /// Groups of exports.
     pub groups: Arc<dyn Groups>,
     /// Care of every dataset.

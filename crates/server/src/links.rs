@@ -9,17 +9,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use model::access::{Actor, NewAudit};
+use model::access::Actor;
 use model::limits::{LINK_FILES_MAX, LINK_SECONDS, LINK_SECONDS_MAX};
 use model::link::{Closed, Link, LinkKey, NewLink, OpenLink};
 use model::ports::{AccessError, Links, Runs};
 use model::run::RunStatus;
-use model::{AuditId, Clock, Code, Failure, Fault, LinkId, PortError, RunId, WorkspaceId};
+use model::{Clock, Code, Failure, Fault, LinkId, PortError, RunId, WorkspaceId};
 use ring::hmac;
 use run::Destinations;
 use serde::Deserialize;
@@ -417,26 +417,14 @@ impl Asked<'_> {
             return Ok(response);
         }
         let (core, link) = (&self.doors.core, &open.link);
-        let now = core.clock.now();
-        let range = response.headers().get(header::CONTENT_RANGE);
-        let range = range.and_then(|range| range.to_str().ok()).unwrap_or_default();
-        let entry = NewAudit {
-            id: AuditId::mint(now),
+        let entry = watch::Entry {
             actor: Actor::Link(link.id.clone()),
             organization: open.organization.clone(),
-            workspace: Some(link.workspace.clone()),
-            action: OPERATION.into(),
-            target: format!("{}/{of} {range}", link.run).trim_end().to_owned(),
-            request: Some(self.id.to_string()),
+            workspace: link.workspace.clone(),
+            action: OPERATION,
+            target: format!("{}/{of}", link.run),
         };
-        core.access.begin_audit(&entry, now).await?;
-        let access = core.access.clone();
-        Ok(watch::whole(response, move |is_whole| async move {
-            let outcome = if is_whole { "done" } else { "broken_off" };
-            if let Err(error) = access.end_audit(&entry.id, outcome, None).await {
-                tracing::warn!(%error, audit.id = %entry.id, "the end of a download was not logged");
-            }
-        }))
+        watch::told(core, (entry, self.id), response).await
     }
 }
 

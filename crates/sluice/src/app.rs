@@ -12,6 +12,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use objects::{Egress, Local, S3};
 use run::{Coordinator, Guard, Liveness, Ports, Settings, TokioPauses};
+use server::dialects;
 use store::Store;
 
 use crate::cli::Cli;
@@ -52,6 +53,8 @@ pub(crate) struct App {
     pub(crate) files: Files,
     /// How the API is served.
     pub(crate) server: config::Server,
+    /// How dialects are.
+    pub(crate) dialects: dialects::Settings,
     /// Days for which a sealed run can be run again.
     rerun_days: u32,
     /// Threads that work at once.
@@ -104,7 +107,8 @@ impl App {
             Lake::new(store.clone(), objects, reader, scratch.path().to_owned(), clock.clone())
                 .with_tail_bytes(config.lake.tail_bytes)
                 .with_batch_days(config.lake.batch_days)
-                .with_rerun_days(config.export.rerun_days);
+                .with_rerun_days(config.export.rerun_days)
+                .with_views(dialects::views());
         let threads = match config.work.threads {
             0 => processors(),
             threads => threads,
@@ -123,6 +127,7 @@ impl App {
             rules,
             files,
             server: config.server,
+            dialects: dialects::Settings::new(config.dialects),
             rerun_days: config.export.rerun_days,
             threads,
             clock,

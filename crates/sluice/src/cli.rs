@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
+use server::dialects::{self, Dialect};
 
 pub(crate) use exports::{
     BeginAt, Export, ExportArgs, FormatArgs, Missed, SaveArgs, SaveMode, ScheduleArgs,
@@ -270,6 +271,9 @@ pub(crate) enum Dataset {
         after_help = "Example: sluice dataset create orders --time ordered_at --schema orders.json"
     )]
     Create(CreateDataset),
+    /// Make the canonical datasets that are not there, and give the others the columns that they lack.
+    #[command(after_help = "Example: sluice dataset canonical")]
+    Canonical,
     /// List datasets.
     #[command(after_help = "Example: sluice dataset list --json")]
     List,
@@ -499,12 +503,15 @@ pub(crate) enum Token {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateToken {
-    /// Who will act with it, by name or id.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) principal: String,
+    /// Who will act with it, by name or id; with --for somebody of that name, made if there is none.
+    #[arg(long, value_name = "NAME", required_unless_present = "dialect")]
+    pub(crate) principal: Option<String>,
     /// What it allows: data:write, data:read, export:run or admin; more than one if repeated.
-    #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope)]
+    #[arg(long = "scope", value_name = "SCOPE", required_unless_present = "dialect", value_parser = scope)]
     pub(crate) scopes: Vec<Scope>,
+    /// For scripts of a vendor's API: allows what those need, and prints lines to paste.
+    #[arg(long = "for", value_name = "DIALECT", conflicts_with_all = ["scopes", "everywhere"], value_parser = dialect)]
+    pub(crate) dialect: Option<&'static Dialect>,
     /// Open every workspace of the organization, instead of the one of --workspace.
     #[arg(long)]
     pub(crate) everywhere: bool,
@@ -545,6 +552,13 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
 fn scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).ok_or_else(|| {
         let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        format!("choose from {}", all.join(", "))
+    })
+}
+
+fn dialect(text: &str) -> Result<&'static Dialect, String> {
+    dialects::named(text).ok_or_else(|| {
+        let all: Vec<_> = dialects::KINDS.iter().map(|kind| kind.name).collect();
         format!("choose from {}", all.join(", "))
     })
 }

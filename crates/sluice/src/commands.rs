@@ -30,6 +30,7 @@ use crate::cli::{Cli, Command};
 use crate::config::Config;
 use crate::failed::Failed;
 use crate::output::Output;
+use serve::Busy;
 
 /// Does what was asked.
 pub(crate) async fn dispatch(cli: Cli, config: Result<Config, Failed>) -> Result<(), Failed> {
@@ -60,8 +61,9 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { serve: false, .. } => demo::demo(app).await,
         Command::Demo { serve: true, listen } => {
-            demo::demo(app).await?;
-            serve::serve(app, listen, demo::requests).await
+            let prepared = demo::demo_to_serve(app).await?;
+            let requests = |app: &App, at: &str| demo::requests(app, at, &prepared);
+            serve::serve(app, (listen, Busy::Next), requests).await
         }
         Command::Dataset(command) => dataset::dataset(app, command).await,
         Command::Import(args) => import::import(app, args).await,
@@ -83,7 +85,9 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Principal(command) => access::principal(app, command).await,
         Command::Token(command) => access::token(app, command).await,
         Command::Audit(args) => audit::audit(app, &args).await,
-        Command::Serve { listen, .. } => serve::serve(app, listen, |_, _| Vec::new()).await,
+        Command::Serve { listen, .. } => {
+            serve::serve(app, (listen, Busy::Refused), |_, _| Vec::new()).await
+        }
         Command::Upkeep => upkeep::upkeep(app).await,
         Command::Commits { dataset } => commits::commits(app, &dataset).await,
         Command::Verify(_)

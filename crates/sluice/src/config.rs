@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::failed::Failed;
 
-pub(crate) use keys::DEFAULTS;
+pub(crate) use keys::defaults;
 pub(crate) use settings::Settings;
 
 /// The settings. None of it is written to a log: some are secret.
@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) egress: EgressRules,
     /// What is said of what happens.
     pub(crate) log: Log,
+    /// How dialects are served: a section for each, which is theirs to read.
+    pub(crate) dialects: serde_json::Map<String, serde_json::Value>,
 }
 
 /// `[database]`

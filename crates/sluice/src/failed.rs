@@ -126,6 +126,7 @@ from_failures! {
     model::names::BadName,
     model::ports::AccessError,
     model::ports::CatalogError,
+    server::canonical::Error,
     model::ports::LedgerError,
     model::ports::ObjectError,
     model::ports::PlaceError,

@@ -211,11 +211,11 @@ fn again(base: &Base, plan: &Plan) -> Result<Schema, PortError> {
 }
 
 fn creation(import: &Import, base: &Base, schema: &Schema) -> Option<NewDataset> {
-    let Base::New { id, time_column, .. } = base else { return None };
+    let Base::New { id, time_column, kind, .. } = base else { return None };
     Some(NewDataset {
         id: id.clone(),
         name: import.dataset.clone(),
-        kind: import.kind,
+        kind: *kind,
         time_column: time_column.clone(),
         schema: schema.clone(),
     })

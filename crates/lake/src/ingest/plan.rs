@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset};
+use model::canonical::Canonical;
+use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset, DatasetKind, NewDataset};
 use model::ports::{Catalog, CatalogError, Import, ImportFile, InputFormat, Progress};
 use model::schema::{Field, Schema, Type};
 use model::{DatasetId, PortError};
@@ -35,6 +36,8 @@ pub(super) enum Base {
         schema: Schema,
         /// Its time column.
         time_column: Option<String>,
+        /// What its rows are.
+        kind: DatasetKind,
     },
 }
 
@@ -91,9 +94,19 @@ impl Base {
                 id: DatasetId::mint(),
                 schema: import.schema.clone().unwrap_or_default(),
                 time_column: import.time_column.clone(),
+                kind: import.kind,
             }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns the canonical dataset of that name as it would be made, for an import that says nothing of columns.
+    pub(super) fn canonical(import: &Import) -> Option<Self> {
+        let says =
+            import.schema.is_some() || import.time_column.is_some() || import.rejects.is_some();
+        let NewDataset { id, kind, time_column, schema, .. } =
+            Canonical::named(&import.dataset).filter(|_| !says)?.new_dataset();
+        Some(Self::New { id, schema, time_column, kind })
     }
 
     pub(super) fn id(&self) -> &DatasetId {

@@ -4,20 +4,24 @@
 //! choose. A tag never changes its bytes, so a download that broke off goes on where it was (`Range` with `If-Range`).
 
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
+use http_body::{Frame, SizeHint};
 use http_range_header::RangeUnsatisfiableError;
 use model::ports::Objects;
 use model::{Code, ObjectKey};
 
 use super::problem::Problem;
+use super::unpack;
 
 /// Bytes read at once.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -31,10 +35,25 @@ pub(crate) struct Download {
     pub(crate) kind: &'static str,
     /// Its bytes.
     pub(crate) bytes: u64,
-    /// Their SHA-256, bare lower-case hex.
-    pub(crate) sha256: String,
+    /// Stands for these very bytes; with that of others of its origin it has nothing in common.
+    pub(crate) tag: String,
+    /// Their SHA-256, bare lower-case hex, if it is known.
+    pub(crate) sha256: Option<String>,
+    /// How they are packed for the way, if they are.
+    pub(crate) coding: Option<&'static str>,
     /// Where they are.
     pub(crate) content: Content,
+}
+
+impl Download {
+    /// Makes a file of known sum, whose tag is that sum.
+    pub(crate) fn summed(
+        (name, kind): (String, &'static str),
+        (bytes, sha256): (u64, String),
+        content: Content,
+    ) -> Self {
+        Self { name, kind, bytes, tag: sha256.clone(), sha256: Some(sha256), coding: None, content }
+    }
 }
 
 /// Where the bytes of a file are.
@@ -44,11 +63,46 @@ pub(crate) enum Content {
     Memory(Bytes),
     /// In a store.
     Stored(Arc<dyn Objects>, ObjectKey),
+    /// In pieces, one behind the other.
+    Pieces(Vec<Piece>),
+    /// In gzip files of one member, unpacked one behind the other.
+    Packed(Vec<Packed>),
+}
+
+/// A piece of a file.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    /// Here.
+    Memory(Bytes),
+    /// Some bytes of an object.
+    Stored(Arc<dyn Objects>, ObjectKey, Range<u64>),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Stored(_, _, range) => range.end - range.start,
+        }
+    }
+}
+
+/// A gzip file of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    /// The store.
+    pub(crate) objects: Arc<dyn Objects>,
+    /// The file.
+    pub(crate) key: ObjectKey,
+    /// Where in it the deflated text is.
+    pub(crate) deflated: Range<u64>,
+    /// Bytes that it unpacks to.
+    pub(crate) plain: u64,
 }
 
 /// Answers with a file, or with what of it the headers ask for.
 pub(crate) async fn serve(file: Download, headers: &HeaderMap) -> Result<Response, Problem> {
-    let tag = format!("\"{}\"", file.sha256);
+    let tag = format!("\"{}\"", file.tag);
     if names(headers.get(header::IF_NONE_MATCH), &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
@@ -64,7 +118,7 @@ pub(crate) async fn serve(file: Download, headers: &HeaderMap) -> Result<Respons
         None => (StatusCode::OK, 0..file.bytes),
     };
     let length = bytes.end - bytes.start;
-    let body = body(&file.content, bytes.clone()).await?;
+    let body = Body::new(Exact { body: body(&file.content, bytes.clone()).await?, left: length });
     let mut response = (status, body).into_response();
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.kind));
@@ -73,14 +127,49 @@ pub(crate) async fn serve(file: Download, headers: &HeaderMap) -> Result<Respons
     out.insert(header::ETAG, text(&tag));
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     out.insert(header::CONTENT_DISPOSITION, text(&disposition(&file.name)));
-    if let Some(digest) = digest(&file.sha256) {
+    if let Some(digest) = file.sha256.as_deref().and_then(digest) {
         out.insert("repr-digest", text(&digest));
+    }
+    if let Some(coding) = file.coding {
+        out.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
     }
     if range.is_some() {
         let range = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, file.bytes);
         out.insert(header::CONTENT_RANGE, text(&range));
     }
     Ok(response)
+}
+
+/// A body that knows how long it is, and so that it has ended.
+struct Exact {
+    body: Body,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+impl HttpBody for Exact {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.left = self.left.saturating_sub(bytes as u64);
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
 }
 
 /// The range begins behind the file's end.
@@ -124,19 +213,71 @@ async fn body(content: &Content, range: Range<u64>) -> Result<Body, Problem> {
             Ok(Body::from(bytes.slice(start..end)))
         }
         Content::Stored(objects, key) => {
-            // Before the answer begins: what is gone is a problem, not an answer that breaks off.
-            let info = objects.info(key).await.map_err(|error| {
-                // Where the destination is, is not for everybody.
-                tracing::warn!(%error, "a destination could not be read");
-                Problem::new(Code::Unavailable, "the destination does not answer; try again")
-            })?;
-            if info.is_none() {
-                let detail = "the file is gone from the destination; run the export again";
-                return Err(Problem::new(Code::NotFound, detail));
-            }
+            check_there(&**objects, key).await?;
             Ok(Body::from_stream(stored(Arc::clone(objects), key.clone(), range)))
         }
+        Content::Pieces(pieces) => {
+            for piece in pieces {
+                if let Piece::Stored(objects, key, _) = piece {
+                    check_there(&**objects, key).await?;
+                }
+            }
+            Ok(Body::from_stream(joined(cut(pieces, range))))
+        }
+        Content::Packed(files) => {
+            for file in files {
+                check_there(&*file.objects, &file.key).await?;
+            }
+            Ok(Body::from_stream(unpack::unpacked(files.clone(), range)))
+        }
     }
+}
+
+/// Before the answer begins: what is gone is a problem, not an answer that breaks off.
+async fn check_there(objects: &dyn Objects, key: &ObjectKey) -> Result<(), Problem> {
+    let info = objects.info(key).await.map_err(|error| {
+        // Where the destination is, is not for everybody.
+        tracing::warn!(%error, "a destination could not be read");
+        Problem::new(Code::Unavailable, "the destination does not answer; try again")
+    })?;
+    if info.is_none() {
+        let detail = "the file is gone from the destination; run the export again";
+        return Err(Problem::new(Code::NotFound, detail));
+    }
+    Ok(())
+}
+
+/// Returns what of the pieces is in a range of all of them.
+fn cut(pieces: &[Piece], range: Range<u64>) -> Vec<Piece> {
+    let (mut at, mut kept) = (0, Vec::new());
+    for piece in pieces {
+        let (begin, end) = (at, at + piece.len());
+        at = end;
+        let inside = range.start.max(begin)..range.end.min(end);
+        if inside.is_empty() {
+            continue;
+        }
+        let (from, to) = (inside.start - begin, inside.end - begin);
+        kept.push(match piece {
+            Piece::Memory(bytes) => {
+                let index = |at| usize::try_from(at).expect("what is in memory has indexes");
+                Piece::Memory(bytes.slice(index(from)..index(to)))
+            }
+            Piece::Stored(objects, key, range) => {
+                let range = range.start + from..range.start + to;
+                Piece::Stored(Arc::clone(objects), key.clone(), range)
+            }
+        });
+    }
+    kept
+}
+
+/// Reads pieces one behind the other.
+fn joined(pieces: Vec<Piece>) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    stream::iter(pieces).flat_map(|piece| match piece {
+        Piece::Memory(bytes) => stream::once(std::future::ready(Ok(bytes))).boxed(),
+        Piece::Stored(objects, key, range) => stored(objects, key, range).boxed(),
+    })
 }
 
 /// Reads a range piece by piece.

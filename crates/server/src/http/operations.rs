@@ -7,6 +7,8 @@ use axum::http::Method;
 use model::access::Scope;
 use serde_json::Value;
 
+use crate::dialects::Door;
+
 /// The name of the security scheme in the description.
 pub(crate) const SCHEME: &str = "token";
 
@@ -24,7 +26,7 @@ pub(crate) struct Operation {
     pub(crate) in_workspace: bool,
 }
 
-/// Every operation of the native API.
+/// Every operation of the native API and of the dialects.
 #[derive(Debug)]
 pub(crate) struct Operations(HashMap<(String, String), Operation>);
 
@@ -54,11 +56,16 @@ impl Operations {
     }
 
     /// Adds what is not described, because it is not for clients.
-    pub(crate) fn and(mut self, path: &str, id: &str, scope: Scope) -> Self {
-        self.0.insert(
-            ("get".into(), path.into()),
-            Operation { id: id.into(), scope, in_workspace: false },
-        );
+    pub(crate) fn and(mut self, (path, id, scope): (&str, &str, Scope)) -> Self {
+        let one = Operation { id: id.into(), scope, in_workspace: false };
+        self.0.insert(("get".into(), path.into()), one);
+        self
+    }
+
+    /// Adds what a dialect has, whose description is its vendor's.
+    pub(crate) fn and_door(mut self, door: &Door) -> Self {
+        let one = Operation { id: door.id.into(), scope: door.scope, in_workspace: true };
+        self.0.insert((door.method.as_str().to_lowercase(), door.path.into()), one);
         self
     }
 

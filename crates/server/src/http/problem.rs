@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use super::caller::RequestId;
-use crate::{files, links};
+use crate::{bundle, canonical, files, links};
 
 /// Why a request was not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +136,12 @@ impl Problem {
         &self.detail
     }
 
+    /// Returns the HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Returns after how many seconds it is worth asking again.
-    #[cfg(test)]
     pub(crate) fn retry_after(&self) -> Option<u64> {
         self.retry_after
     }
@@ -245,6 +249,21 @@ impl From<files::Error> for Problem {
             files::Error::Ledger(error) => error.into(),
             error => Self::of(error.code(), &error),
         }
+    }
+}
+
+impl From<bundle::Error> for Problem {
+    fn from(error: bundle::Error) -> Self {
+        match error {
+            bundle::Error::File(error) => error.into(),
+            error => Self::of(error.code(), &error),
+        }
+    }
+}
+
+impl From<canonical::Error> for Problem {
+    fn from(error: canonical::Error) -> Self {
+        Self::of(error.code(), &error)
     }
 }
 

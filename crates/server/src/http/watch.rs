@@ -1,4 +1,4 @@
-//! Answers whose end is told.
+//! Answers whose end is told: to whoever asked for that, or to the log of changes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,7 +8,56 @@ use axum::http::header;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use model::access::{Actor, NewAudit};
+use model::{AuditId, OrganizationId, WorkspaceId};
 use tokio::runtime::Handle;
+
+use super::caller::RequestId;
+use super::problem::Problem;
+use crate::Core;
+
+/// Something that is sent out, for the log.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Who has it sent.
+    pub(crate) actor: Actor,
+    /// The organization.
+    pub(crate) organization: OrganizationId,
+    /// The workspace.
+    pub(crate) workspace: WorkspaceId,
+    /// What the log calls it.
+    pub(crate) action: &'static str,
+    /// What it is.
+    pub(crate) target: String,
+}
+
+/// Writes a download into the log before its first byte is sent, and what became of it after its last.
+pub(crate) async fn told(
+    core: &Core,
+    (entry, request): (Entry, &RequestId),
+    response: Response,
+) -> Result<Response, Problem> {
+    let now = core.clock.now();
+    let range = response.headers().get(header::CONTENT_RANGE);
+    let range = range.and_then(|range| range.to_str().ok()).unwrap_or_default();
+    let entry = NewAudit {
+        id: AuditId::mint(now),
+        actor: entry.actor,
+        organization: entry.organization,
+        workspace: Some(entry.workspace),
+        action: entry.action.into(),
+        target: format!("{} {range}", entry.target).trim_end().to_owned(),
+        request: Some(request.to_string()),
+    };
+    core.access.begin_audit(&entry, now).await?;
+    let access = core.access.clone();
+    Ok(whole(response, move |is_whole| async move {
+        let outcome = if is_whole { "done" } else { "broken_off" };
+        if let Err(error) = access.end_audit(&entry.id, outcome, None).await {
+            tracing::warn!(%error, audit.id = %entry.id, "the end of a download was not logged");
+        }
+    }))
+}
 
 /// Has `then` done once the answer is sent or nobody waits for it any more, and says which; not if the server ends before.
 pub(crate) fn whole<F: Future<Output = ()> + Send + 'static>(

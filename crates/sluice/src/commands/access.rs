@@ -5,7 +5,9 @@ use model::access::{self, NewToken, TokenText};
 use model::ports::Access;
 use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId, WorkspaceId, names};
 use serde::Serialize;
+use server::dialects::{Dialect, Example};
 
+use super::demo::canonical::newest_day;
 use crate::app::App;
 use crate::cli::{self, CreateToken};
 use crate::failed::Failed;
@@ -112,23 +114,67 @@ struct Shown<'a> {
     #[serde(flatten)]
     token: &'a access::Token,
     text: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lines: &'a [String],
 }
 
 async fn create_token(app: &App, args: CreateToken) -> Result<(), Failed> {
     let text = mint()?;
     let now = app.clock.now();
+    let principal = match (args.principal, args.dialect) {
+        (Some(principal), _) => principal,
+        (None, Some(kind)) => principal_for(app, kind).await?,
+        (None, None) => return Err(Failed::request("name who it is for with --principal")),
+    };
     let new = NewToken {
         id: TokenId::mint(),
-        principal: args.principal,
+        principal,
         workspace: (!args.everywhere).then(|| app.workspace.to_string()),
-        scopes: args.scopes,
+        scopes: args.dialect.map_or(args.scopes, |kind| kind.scopes.to_vec()),
         expires_at: args.days.map(|days| now + TimeDelta::days(days.into())),
         sha256: text.sha256(),
     };
     let token = app.store.create_token(&app.organization, &new, now).await?;
-    let shown = Shown { token: &token, text: text.reveal() };
-    app.output.value(&shown, |out| writeln!(out, "{}", text.reveal()))?;
+    let lines = match args.dialect {
+        Some(kind) => lines(app, kind, &text).await?,
+        None => Vec::new(),
+    };
+    let shown = Shown { token: &token, text: text.reveal(), lines: &lines };
+    app.output.value(&shown, |out| {
+        if lines.is_empty() {
+            return writeln!(out, "{}", text.reveal());
+        }
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    })?;
     Ok(())
+}
+
+/// Returns the name of whoever acts for scripts of a dialect, made if there is nobody.
+pub(crate) async fn principal_for(app: &App, kind: &Dialect) -> Result<String, Failed> {
+    let all = app.store.principals(&app.organization).await?;
+    if all.iter().all(|one| one.name != kind.name) {
+        let new = access::Principal {
+            id: PrincipalId::mint(),
+            name: kind.name.into(),
+            organization: app.organization.clone(),
+            created_at: app.clock.now(),
+            disabled_at: None,
+        };
+        app.store.create_principal(&new).await?;
+    }
+    Ok(kind.name.into())
+}
+
+/// Returns lines to paste, each complete in itself.
+async fn lines(app: &App, kind: &Dialect, token: &TokenText) -> Result<Vec<String>, Failed> {
+    let server = &app.server;
+    let scheme = if server.tls_cert.is_empty() { "http" } else { "https" };
+    let url = match &*server.public_url {
+        "" => format!("{scheme}://{}", server.listen),
+        url => url.trim_end_matches('/').to_owned(),
+    };
+    let day = newest_day(app).await?;
+    Ok((kind.examples)(&Example { url: &url, token, day }))
 }
 
 /// Makes the text of a token.

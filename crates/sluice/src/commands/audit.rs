@@ -74,6 +74,7 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
     let outside = |action, target: &str| Some((action, target.into(), None));
     match command {
         Command::Dataset(cli::Dataset::Create(args)) => here("dataset.create", &args.name),
+        Command::Dataset(cli::Dataset::Canonical) => here("dataset.create", "canonical"),
         Command::Dataset(cli::Dataset::Keep { name, .. }) => here("dataset.keep", name),
         Command::Dataset(cli::Dataset::Drop { name }) => here("dataset.drop", name),
         Command::Export(command) => match &**command {
@@ -118,7 +119,10 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
         Command::Workspace(cli::Workspace::Create { name }) => outside("workspace.create", name),
         Command::Principal(cli::Principal::Create { name }) => outside("principal.create", name),
         Command::Principal(cli::Principal::Disable { name }) => outside("principal.disable", name),
-        Command::Token(cli::Token::Create(args)) => outside("token.create", &args.principal),
+        Command::Token(cli::Token::Create(args)) => {
+            let of_dialect = args.dialect.map(|kind| kind.name);
+            outside("token.create", args.principal.as_deref().or(of_dialect).unwrap_or_default())
+        }
         Command::Token(cli::Token::Revoke { id }) => outside("token.revoke", id),
         _ => None,
     }

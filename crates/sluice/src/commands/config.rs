@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::{self, Cli};
-use crate::config::{Config, DEFAULTS, file, settings};
+use crate::config::{Config, defaults, file, settings};
 use crate::failed::Failed;
 use crate::output::{Output, counted};
 
@@ -30,8 +30,8 @@ pub(crate) fn config(cli: &Cli, command: &cli::Config, output: Output) -> Result
             Ok(output.value(&settings.json(), |out| out.write_all(settings.toml().as_bytes()))?)
         }
         cli::Config::Default => {
-            let told = json!({ "toml": DEFAULTS });
-            Ok(output.value(&told, |out| out.write_all(DEFAULTS.as_bytes()))?)
+            let told = json!({ "toml": defaults() });
+            Ok(output.value(&told, |out| out.write_all(defaults().as_bytes()))?)
         }
     }
 }

@@ -8,6 +8,7 @@ use model::ports::{Catalog, Health, Pin, PinOwner, Upkeep};
 use model::schema::{Given, Schema};
 use model::{DatasetId, names};
 use serde::Serialize;
+use server::canonical;
 
 use crate::app::App;
 use crate::cli::{self, CreateDataset, Kind};
@@ -41,6 +42,7 @@ struct Shown<'a> {
 pub(crate) async fn dataset(app: &App, command: cli::Dataset) -> Result<(), Failed> {
     match command {
         cli::Dataset::Create(args) => create(app, args).await,
+        cli::Dataset::Canonical => canonical(app).await,
         cli::Dataset::List => list(app).await,
         cli::Dataset::Show { name } => show(app, &name).await,
         cli::Dataset::Keep { name, days, forever: _ } => keep(app, &name, days).await,
@@ -67,6 +69,18 @@ async fn create(app: &App, args: CreateDataset) -> Result<(), Failed> {
     let made = app.store.create_dataset(&app.workspace, &new, app.clock.now()).await?;
     let shown = Shown::of(&made, &[], 0);
     app.output.value(&shown, |out| writeln!(out, "made the dataset `{}`", made.name))?;
+    Ok(())
+}
+
+async fn canonical(app: &App) -> Result<(), Failed> {
+    let ports = (&*app.store as &dyn Catalog, &*app.clock);
+    let all = canonical::ensure_all(ports, &app.workspace).await?;
+    let shown: Vec<_> = all.iter().map(|dataset| Shown::of(dataset, &[], 0)).collect();
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|one| vec![one.name.clone(), count(one.schema.fields.len() as u64)])
+        .collect();
+    app.output.value(&shown, |out| table(out, &["dataset", "columns"], &rows))?;
     Ok(())
 }
 

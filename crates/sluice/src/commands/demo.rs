@@ -4,6 +4,8 @@
 //! one batch, the rest is a second one. Both imports carry a key, so running the demo again imports
 //! nothing twice and exports only what is new.
 
+pub(crate) mod canonical;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,12 +19,14 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use server::dialects::Example;
 
 use super::export::{Asked, Delivered, deliver};
 use super::import::{import_with_bar, sentence};
 use crate::app::App;
 use crate::failed::Failed;
 use crate::output::{Output, bytes, counted};
+use canonical::Prepared;
 
 const DATA: &[u8] = include_bytes!("../../data/online_retail.parquet");
 const DATASET: &str = "online_retail";
@@ -33,6 +37,19 @@ const FIRST_ROWS: usize = 500_000;
 
 /// Does the `demo` command.
 pub(crate) async fn demo(app: &App) -> Result<(), Failed> {
+    let delivered = deliver_twice(app).await?;
+    finish(app, &delivered)
+}
+
+/// Does it, and prepares what a server is asked for.
+pub(crate) async fn demo_to_serve(app: &App) -> Result<Prepared, Failed> {
+    let delivered = deliver_twice(app).await?;
+    let prepared = canonical::prepare(app).await?;
+    finish(app, &delivered)?;
+    Ok(prepared)
+}
+
+async fn deliver_twice(app: &App) -> Result<Vec<Delivered>, Failed> {
     let place = app.folder.root().join("demo");
     std::fs::create_dir_all(&place)?;
     say(app, "Sluice demo: real orders of an online shop (UCI Online Retail, CC BY 4.0).\n")?;
@@ -58,7 +75,7 @@ pub(crate) async fn demo(app: &App) -> Result<(), Failed> {
     };
     let report = super::verify::check(Path::new(&last.manifest), export::verify::Chain::Follow)?;
     say(app, &format!("5. {report}"))?;
-    finish(app, &delivered)
+    Ok(delivered)
 }
 
 /// Whether everything up to the newest commit has been delivered.
@@ -134,8 +151,9 @@ fn finish(app: &App, delivered: &[Delivered]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns lines for a shell that ask a server at its URL for what the demo left.
-pub(crate) fn requests(app: &App, address: &str) -> Vec<String> {
+/// Returns lines for a shell that ask a server at its URL for what the demo left: those that need the first one, then those
+/// that are complete in themselves.
+pub(crate) fn requests(app: &App, address: &str, prepared: &Prepared) -> Vec<String> {
     let file = app.folder.admin_token();
     let token = if file.is_file() {
         format!("$(cat {})", quoted(&file))
@@ -148,7 +166,7 @@ pub(crate) fn requests(app: &App, address: &str) -> Vec<String> {
     let bearer = "-H \"Authorization: Bearer $token\"";
     let sql = "SELECT country, count(*) AS rows FROM online_retail GROUP BY country ORDER BY rows DESC LIMIT 5";
     let new = "{\"id\":1,\"price\":9.5,\"country\":\"FR\"}";
-    vec![
+    let mut lines = vec![
         format!("token={token}"),
         format!("curl -s {v1}/datasets/{DATASET} {bearer}"),
         format!(
@@ -158,7 +176,11 @@ pub(crate) fn requests(app: &App, address: &str) -> Vec<String> {
             "curl -s {v1}/datasets/orders/rows {bearer} -H 'Content-Type: application/x-ndjson' -d '{new}'"
         ),
         format!("curl -s {v1}/datasets/orders/commits {bearer}"),
-    ]
+    ];
+    for (kind, token) in &prepared.tokens {
+        lines.extend((kind.examples)(&Example { url: address, token, day: prepared.day }));
+    }
+    lines
 }
 
 /// Returns a path as one word of a shell, whatever is in it.
@@ -169,7 +191,10 @@ fn quoted(path: &Path) -> String {
 /// Friendly lines are the demo's result; under `--json` they would not be JSON.
 fn say(app: &App, line: &str) -> Result<(), Failed> {
     if app.output == Output::Text {
-        writeln!(io::stdout(), "{line}")?;
+        let mut out = io::stdout();
+        writeln!(out, "{line}")?;
+        // Also where it is no terminal: whoever reads it may be waiting.
+        out.flush()?;
     }
     Ok(())
 }

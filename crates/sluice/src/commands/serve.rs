@@ -32,14 +32,26 @@ use crate::{config, durable};
 /// Signals that may wait to be looked at; more say nothing new.
 const SIGNALS: usize = 8;
 
+/// What becomes of a port that somebody else has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// It is refused.
+    Refused,
+    /// One of the next is taken.
+    Next,
+}
+
+/// Ports that are tried.
+const PORTS_TRIED: u16 = 100;
+
 /// Serves until asked to stop; `requests` are lines that somebody may paste, made when the address is known.
 pub(crate) async fn serve(
     app: &App,
-    listen: Option<String>,
+    (listen, busy): (Option<String>, Busy),
     requests: impl FnOnce(&App, &str) -> Vec<String>,
 ) -> Result<(), Failed> {
     let settings = settings(&app.server).await?;
-    let main = bind(listen.as_ref().unwrap_or(&app.server.listen)).await?;
+    let main = bind_or_next(listen.as_ref().unwrap_or(&app.server.listen), busy).await?;
     let admin = match &*app.server.admin_listen {
         "" => None,
         address => Some(bind(address).await?),
@@ -49,13 +61,7 @@ pub(crate) async fn serve(
         let message = "a server with --test-clock listens to this machine only; use 127.0.0.1";
         return Err(Failed::request(message));
     }
-    if let Some(path) = first_token(app).await? {
-        let path = path.display().to_string();
-        let told = serde_json::json!({ "admin_token": path });
-        app.output.value(&told, |out| {
-            writeln!(out, "the token of the first administrator is in {path}")
-        })?;
-    }
+    tell_first_token(app).await?;
     let shelf = shelf(app)?;
     let signals = signals()?;
     if let Some(admin) = &admin {
@@ -82,10 +88,37 @@ pub(crate) async fn serve(
     Ok(Box::pin(server::serve(listeners, core, settings, signals)).await?)
 }
 
+/// Listens at an address, or at one of the ports behind it.
+async fn bind_or_next(address: &str, busy: Busy) -> Result<TcpListener, Failed> {
+    let port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (Busy::Next, Some((host, first))) = (busy, port) else { return bind(address).await };
+    let first: u16 = first;
+    for port in first..first.saturating_add(PORTS_TRIED) {
+        match TcpListener::bind(format!("{host}:{port}")).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(_) => break,
+            Ok(bound) => return Ok(bound),
+        }
+    }
+    bind(address).await
+}
+
 async fn bind(address: &str) -> Result<TcpListener, Failed> {
     TcpListener::bind(address)
         .await
         .map_err(|e| Failed::request(format!("cannot listen on `{address}`: {e}; choose another")))
+}
+
+/// Makes the first administrator's token where nobody may do anything yet, and says where it is.
+pub(crate) async fn tell_first_token(app: &App) -> Result<(), Failed> {
+    if let Some(path) = first_token(app).await? {
+        let path = path.display().to_string();
+        let told = serde_json::json!({ "admin_token": path });
+        app.output.value(&told, |out| {
+            writeln!(out, "the token of the first administrator is in {path}")
+        })?;
+    }
+    Ok(())
 }
 
 async fn settings(config: &config::Server) -> Result<Settings, Failed> {
@@ -159,6 +192,8 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     };
     Core::new(Parts {
         executor,
+        tickets: app.store.clone(),
+        dialects: app.dialects.clone(),
         opener: app.opener(Who::Tenant),
         groups: app.store.clone(),
         scheduler,

@@ -4,14 +4,20 @@
 //! values, and which values nobody may see. It reads no file and no environment.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use config::{FileFormat, ValueKind};
 use model::limits::{BATCH_DAYS_MAX, RERUN_DAYS_MAX, TAIL_COMMIT_BYTES_MAX};
 use serde::Serialize;
+use server::dialects;
 use server::links::PublicUrl;
 
-/// The shipped file.
-pub(crate) const DEFAULTS: &str = include_str!("default.toml");
+/// Returns the shipped file: the program's own sections, then those of the dialects.
+pub(crate) fn defaults() -> &'static str {
+    static ALL: LazyLock<String> =
+        LazyLock::new(|| format!("{}{}", include_str!("default.toml"), dialects::settings()));
+    &ALL
+}
 
 /// What the variable of every key begins with.
 const PREFIX: &str = "SLUICE_";
@@ -95,7 +101,7 @@ pub(crate) struct Key {
 impl Key {
     /// Returns every key, in the order of the shipped file.
     pub(crate) fn all() -> Vec<Self> {
-        let tree = parse(DEFAULTS).expect("the shipped file is TOML");
+        let tree = parse(defaults()).expect("the shipped file is TOML");
         let default = |name: &String| {
             let mut at = &tree;
             for piece in name.split('.') {
@@ -105,7 +111,7 @@ impl Key {
             Value::of(at).expect("defaults are of the types that settings have")
         };
         let key = |name: String| Self { default: default(&name), name };
-        names(DEFAULTS).into_iter().map(key).collect()
+        names(defaults()).into_iter().map(key).collect()
     }
 
     /// Returns the environment variable that sets it.
@@ -125,7 +131,18 @@ impl Key {
 
     /// Returns what its value may be.
     pub(crate) fn rule(&self) -> Rule {
-        RULES.iter().find(|(name, _)| *name == self.name).map_or(Rule::Any, |(_, rule)| *rule)
+        let own = RULES.iter().find(|(name, _)| *name == self.name).map(|(_, rule)| *rule);
+        own.or_else(|| self.rule_of_dialect()).unwrap_or(Rule::Any)
+    }
+
+    fn rule_of_dialect(&self) -> Option<Rule> {
+        let (section, name) = self.section();
+        let rules = dialects::named(section)?.rules;
+        let rule = rules.iter().find(|(of, _)| *of == name)?.1;
+        Some(match rule {
+            dialects::Rule::Whole(least, most) => Rule::Whole(least, most),
+            dialects::Rule::OneOf(words) => Rule::OneOf(words),
+        })
     }
 
     /// Checks a value.
@@ -267,8 +284,8 @@ mod tests {
 
     #[test]
     fn the_scan_finds_what_the_parser_finds() {
-        let (mut parsed, mut scanned) = (Vec::new(), names(DEFAULTS));
-        leaves(&parse(DEFAULTS).expect("TOML"), "", &mut parsed);
+        let (mut parsed, mut scanned) = (Vec::new(), names(defaults()));
+        leaves(&parse(defaults()).expect("TOML"), "", &mut parsed);
         parsed.sort();
         scanned.sort();
         assert_eq!(parsed, scanned);
@@ -279,7 +296,7 @@ mod tests {
         let keys = Key::all();
         let variables: std::collections::BTreeSet<_> = keys.iter().map(Key::variable).collect();
         assert_eq!(variables.len(), keys.len());
-        let lines: Vec<_> = DEFAULTS.lines().collect();
+        let lines: Vec<_> = defaults().lines().collect();
         for (above, line) in lines.iter().zip(&lines[1..]) {
             let is_key = line.contains(" = ") && !line.starts_with('#');
             assert!(!is_key || above.starts_with("# "), "{line}");
@@ -290,7 +307,7 @@ mod tests {
     fn the_comments_say_the_limits_and_defaults_are_within_them() {
         let mut comment = String::new();
         let mut keys = Key::all().into_iter();
-        for line in DEFAULTS.lines() {
+        for line in defaults().lines() {
             if let Some(more) = line.strip_prefix('#') {
                 comment.push_str(more);
                 continue;

@@ -12,6 +12,7 @@ use config::ValueKind;
 use export::nearest;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, json};
+use server::dialects::{self, Dialect};
 
 use super::keys::{Key, Value, parse, variable};
 use crate::failed::Failed;
@@ -96,6 +97,10 @@ impl Settings {
             }
             at[name] = json!(value);
         }
+        let own = root.as_object_mut().expect("sections are in an object");
+        let of_dialects = |kind: &&Dialect| own.remove_entry(kind.name);
+        let dialects: Map<_, _> = dialects::KINDS.iter().filter_map(of_dialects).collect();
+        root["dialects"] = dialects.into();
         // The limits keep values within the fields' types, and a test the names in step.
         serde_json::from_value(root)
             .map_err(|e| Failed::internal(format!("the settings do not fit the program: {e}")))

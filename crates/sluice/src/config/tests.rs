@@ -34,7 +34,7 @@ fn the_shipped_file_has_the_fields_of_the_structure() {
     assert_eq!(config.lake.tail_bytes, TAIL_COMMIT_BYTES);
     assert_eq!((config.log.format, &*config.log.level), (LogFormat::Text, ""));
     // As a file of one's own it changes nothing.
-    let settings = read(DEFAULTS, &[]).unwrap_or_else(|said| panic!("{said}"));
+    let settings = read(defaults(), &[]).unwrap_or_else(|said| panic!("{said}"));
     assert_eq!(settings.chosen(), Key::all().len());
 }
 

@@ -79,8 +79,8 @@ FROM (
         max(title) AS title,
         CAST(count(*) FILTER (WHERE viewed) AS DOUBLE) AS views,
         CAST(count(*) FILTER (WHERE viewed AND nth = 1) AS DOUBLE) AS entrances,
-        CAST(count(*) FILTER (WHERE viewed AND nth = of_session) AS DOUBLE) AS exits,
-        CAST(count(*) FILTER (WHERE viewed AND of_session = 1) AS DOUBLE) AS bounce,
+        CAST(count(*) FILTER (WHERE viewed AND nth_last = 1) AS DOUBLE) AS exits,
+        CAST(count(*) FILTER (WHERE viewed AND nth = 1 AND nth_last = 1) AS DOUBLE) AS bounce,
         CAST(count(*) FILTER (WHERE name = 'ctaClicked') AS DOUBLE) AS cta_clicks,
         CAST(count(*) FILTER (WHERE viewed AND coalesce(referrer, '') = '') AS DOUBLE) AS direct_access,
         CAST(count(*) FILTER (WHERE viewed AND coalesce(referrer, '') <> '') AS DOUBLE) AS indirect_access,
@@ -96,7 +96,7 @@ FROM (
             CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds,
             CASE name WHEN 'pageDepthReached' THEN TRY_CAST(properties['depth'] AS BIGINT) END AS depth,
             row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time, id) AS nth,
-            count(*) OVER (PARTITION BY user_id, session_id, name = 'pageViewed') AS of_session
+            row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time DESC, id DESC) AS nth_last
         FROM event
         WHERE application = 'Page'
     )

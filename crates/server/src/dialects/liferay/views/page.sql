@@ -16,8 +16,8 @@ SELECT
     max(variant_id) AS "variantId",
     count(*) FILTER (WHERE viewed) AS views,
     count(*) FILTER (WHERE viewed AND nth = 1) AS entrances,
-    count(*) FILTER (WHERE viewed AND nth = of_session) AS exits,
-    count(*) FILTER (WHERE viewed AND of_session = 1) AS bounce,
+    count(*) FILTER (WHERE viewed AND nth_last = 1) AS exits,
+    count(*) FILTER (WHERE viewed AND nth = 1 AND nth_last = 1) AS bounce,
     count(*) FILTER (WHERE name = 'pageRead') AS reads,
     count(*) FILTER (WHERE name = 'ctaClicked') AS "ctaClicks",
     count(*) FILTER (WHERE viewed AND coalesce(referrer, '') = '') AS "directAccess",
@@ -30,7 +30,7 @@ FROM (
         name = 'pageViewed' AS viewed,
         CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds,
         row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time, id) AS nth,
-        count(*) OVER (PARTITION BY user_id, session_id, name = 'pageViewed') AS of_session
+        row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time DESC, id DESC) AS nth_last
     FROM event
     WHERE application = 'Page'
 )

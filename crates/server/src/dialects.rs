@@ -1,0 +1,171 @@
+//! The dialects: APIs of vendors, over the same core.
+//!
+//! A dialect is one folder beside this module and one line in the registry below. It parses its vendor's request into the words of the core, calls
+//! the core, and renders the answer and the error as the vendor does. It describes itself as data ([`Dialect`]): settings, what tokens
+//! for it may do, its views, its routes; the configuration, the command line and the server follow from that. Its rules and their sources are in
+//! `docs/dialects`.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::Method;
+use model::access::{Scope, TokenText};
+use model::dataset::View;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::http::Doors;
+
+macro_rules! registry {
+    ($($module:ident),+ $(,)?) => {
+        $(mod $module;)+
+        /// Every dialect.
+        pub static KINDS: &[&Dialect] = &[$(&$module::KIND),+];
+    };
+}
+
+registry! {
+    liferay,
+}
+
+/// A dialect, described as data.
+pub struct Dialect {
+    /// What it is called: in the configuration, at the command line, in the log.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Its section of the shipped configuration, with comments.
+    pub settings: &'static str,
+    /// What its settings may be, beyond their type; by their names in the section.
+    pub rules: &'static [(&'static str, Rule)],
+    /// What a token for it may do.
+    pub scopes: &'static [Scope],
+    /// Views that every workspace has, unless it has something of that name itself.
+    pub views: fn() -> Vec<View>,
+    /// Lines for a shell that ask for something; each works as it stands.
+    pub examples: fn(&Example<'_>) -> Vec<String>,
+    /// Its routes that need a token.
+    operations: &'static [Door],
+    /// What answers them.
+    routes: fn(&Doors) -> Router<Doors>,
+    /// How its errors look.
+    dress: fn(Router) -> Router,
+}
+
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialect").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a setting may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A whole number from the one to the other.
+    Whole(usize, usize),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// For whom and of what an example is.
+#[derive(Debug)]
+pub struct Example<'a> {
+    /// Where the server is, without a slash at its end.
+    pub url: &'a str,
+    /// What opens it.
+    pub token: &'a TokenText,
+    /// A day of which there are events.
+    pub day: chrono::NaiveDate,
+}
+
+/// A route that needs a token.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    /// What the log calls it.
+    pub(crate) id: &'static str,
+    /// What a token must allow.
+    pub(crate) scope: Scope,
+}
+
+/// The settings of all dialects: a section for each, of which the binary has checked names, types and rules.
+#[derive(Clone, Debug)]
+pub struct Settings(Map<String, Value>);
+
+impl Settings {
+    /// Takes sections by name.
+    pub fn new(sections: Map<String, Value>) -> Self {
+        Self(sections)
+    }
+
+    /// Returns the section of a dialect.
+    ///
+    /// # Panics
+    ///
+    /// If the section does not fit what the dialect makes of it, which a test of each rules out.
+    pub(crate) fn of<T: DeserializeOwned>(&self, dialect: &Dialect) -> T {
+        let section = self.0.get(dialect.name).cloned().unwrap_or_default();
+        serde_json::from_value(section).expect("a dialect's settings are what it says they are")
+    }
+}
+
+/// Returns the sections of all dialects, as the shipped configuration has them.
+pub fn settings() -> &'static str {
+    static ALL: LazyLock<String> =
+        LazyLock::new(|| KINDS.iter().map(|kind| format!("\n{}", kind.settings)).collect());
+    &ALL
+}
+
+/// Returns the dialect of that name.
+///
+/// ```
+/// let first = server::dialects::KINDS[0];
+/// assert_eq!(server::dialects::named(first.name).map(|kind| kind.name), Some(first.name));
+/// assert!(server::dialects::named("esperanto").is_none());
+/// ```
+pub fn named(name: &str) -> Option<&'static Dialect> {
+    KINDS.iter().copied().find(|kind| kind.name == name)
+}
+
+/// Returns the views of all dialects.
+pub fn views() -> Vec<View> {
+    KINDS.iter().flat_map(|kind| (kind.views)()).collect()
+}
+
+/// Returns the routes of all dialects that need a token.
+pub(crate) fn doors() -> impl Iterator<Item = &'static Door> {
+    KINDS.iter().flat_map(|kind| kind.operations)
+}
+
+/// Returns what answers the routes of all dialects; `guard` looks at tokens and logs changes.
+pub(crate) fn routes(doors: &Doors, guard: impl Fn(Router<Doors>) -> Router) -> Router {
+    let one = |all: Router, kind: &&Dialect| all.merge((kind.dress)(guard((kind.routes)(doors))));
+    KINDS.iter().fold(Router::new(), one)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_dialect_keeps_to_names_of_its_own() {
+        let mut paths = BTreeSet::new();
+        for kind in KINDS {
+            assert!(kind.settings.starts_with(&format!("[{}]\n", kind.name)), "{kind:?}");
+            assert!(!kind.scopes.contains(&Scope::Admin), "{kind:?}: no script needs that");
+            for view in (kind.views)() {
+                assert!(view.name.starts_with(&format!("{}.", kind.name)), "{}", view.name);
+                model::names::check("a view", &view.name).expect("a name");
+            }
+            for door in kind.operations {
+                assert!(door.id.starts_with(&format!("{}.", kind.name)), "{}", door.id);
+                assert!(kind.scopes.contains(&door.scope), "{}: its own tokens open it", door.id);
+                assert!(paths.insert((door.method.as_str(), door.path)), "{}", door.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+SELECT
+    invoice_no || '-' || CAST(row_number() OVER (PARTITION BY invoice_no ORDER BY stock_code, quantity, unit_price) AS VARCHAR) AS id,
+    CASE WHEN quantity > 0 THEN 'page' ELSE 'custom' END AS type,
+    CASE WHEN quantity > 0 THEN 'Page' ELSE 'Custom' END AS application,
+    CASE WHEN quantity > 0 THEN 'pageViewed' ELSE 'refund' END AS name,
+    arrow_cast(invoice_date, 'Timestamp(us, "UTC")') AS time,
+    arrow_cast(invoice_date, 'Timestamp(us, "UTC")') AS received_at,
+    coalesce(CAST(customer_id AS VARCHAR), 'guest-' || invoice_no) AS user_id,
+    CAST(customer_id AS VARCHAR) AS individual_id,
+    invoice_no AS session_id,
+    'Web' AS platform,
+    'shop.example' AS domain,
+    '/products/' || stock_code AS path,
+    'https://shop.example/products/' || stock_code AS url,
+    'https://shop.example/products/' || stock_code AS canonical_url,
+    description AS title,
+    stock_code AS asset_id,
+    country,
+    make_map('quantity', CAST(quantity AS VARCHAR), 'unitPrice', CAST(unit_price AS VARCHAR)) AS properties
+FROM online_retail

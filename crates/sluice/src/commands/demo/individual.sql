@@ -1,0 +1,7 @@
+SELECT
+    CAST(customer_id AS VARCHAR) AS id,
+    arrow_cast(min(invoice_date), 'Timestamp(us, "UTC")') AS created_at,
+    arrow_cast(max(invoice_date), 'Timestamp(us, "UTC")') AS modified_at
+FROM online_retail
+WHERE customer_id IS NOT NULL
+GROUP BY customer_id
