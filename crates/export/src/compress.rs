@@ -54,20 +54,21 @@ pub(crate) static GZIP: CompressionKind = CompressionKind {
     summary: "RFC 1952, which every reader takes",
     suffix: ".gz",
     options: &[
-    OptionKind {
-        key: "gzip.level",
-        help: "1 is fastest, 9 is smallest",
-        default: GZIP_LEVEL,
-        values: Values::Whole { least: 1, most: 9 },
-        later: false,
-    },
-    OptionKind {
-        key: "gzip.members",
-        help: "many members one behind the other, or one, for readers that stop after the first (levels 1 and 2)",
-        default: "many",
-        values: Values::OneOf(&["many", "one"]),
-        later: true,
-    }],
+        OptionKind {
+            key: "gzip.level",
+            help: "1 is fastest, 9 is smallest",
+            default: GZIP_LEVEL,
+            values: Values::Whole { least: 1, most: 9 },
+            later: false,
+        },
+        OptionKind {
+            key: "gzip.members",
+            help: "many members one behind the other, or one, for readers that stop after the first (levels 1 and 2)",
+            default: "many",
+            values: Values::OneOf(&["many", "one"]),
+            later: true,
+        },
+    ],
 };
 
 /// The same inside Parquet.
@@ -133,7 +134,11 @@ impl Codec {
         let is_one = settings.compression.name == "gzip" && settings.get("gzip.members") == "one";
         if is_one && effort(settings.level("gzip.level")).is_none() {
             let (key, value) = ("gzip.level".into(), settings.get("gzip.level").into());
-            return Err(Error::Value { key, value, allowed: "1 or 2 with `gzip.members=one`".into() });
+            return Err(Error::Value {
+                key,
+                value,
+                allowed: "1 or 2 with `gzip.members=one`".into(),
+            });
         }
         Ok(())
     }

@@ -90,7 +90,8 @@ impl Settings {
 
     /// Returns the format's own options as an encoder id has them: `;nulls=omit`, values percent-encoded.
     pub(crate) fn id(&self) -> String {
-        let is_told = |option: &&OptionKind| !option.later || self.get(option.key) != option.default;
+        let is_told =
+            |option: &&OptionKind| !option.later || self.get(option.key) != option.default;
         let option = |option: &OptionKind| {
             let name = option.key.rsplit('.').next().unwrap_or(option.key);
             format!(";{name}={}", percent(self.get(option.key)))

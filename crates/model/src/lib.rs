@@ -38,6 +38,7 @@ pub use clock::Clock;
 pub use failure::{Code, Failure, Fault, PortError};
 pub use ids::{
     AuditId, BatchId, CommitNumber, DatasetId, DestinationId, ExportId, FileId, GroupId, JobId,
-    LinkId, ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TicketId, TokenId, WorkspaceId,
+    LinkId, ObjectKey, OrganizationId, PrincipalId, RunId, SchemaId, TicketId, TokenId,
+    WorkspaceId,
 };
 pub use secret::SecretText;

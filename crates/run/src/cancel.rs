@@ -97,8 +97,7 @@ impl Coordinator {
         let receipts = receipts(&self.ports, &found).await?.into_iter();
         let files = receipts.filter(|receipt| receipt.rows > 0).map(|receipt| receipt.key);
         let beside = manifest.sidecar.as_ref();
-        let beside =
-            beside.map(|list| ObjectKey::new(format!("{}/{}", found.folder(), list.name)));
+        let beside = beside.map(|list| ObjectKey::new(format!("{}/{}", found.folder(), list.name)));
         for key in files.chain(beside).chain([found.manifest_key()]) {
             objects.delete(&key).await.map_err(PortError::from)?;
         }

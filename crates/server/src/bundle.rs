@@ -249,7 +249,7 @@ fn narrow(number: u64) -> u32 {
 }
 
 fn dos_time(at: DateTime<Utc>) -> u16 {
-    let bits = at.hour() << 11 | at.minute() << 5 | at.second() / 2;
+    let bits = at.hour() << 11 | at.minute() << 5 | (at.second() / 2);
     u16::try_from(bits).unwrap_or_default()
 }
 

@@ -113,8 +113,10 @@ impl Settings {
 
 /// Returns the sections of all dialects, as the shipped configuration has them.
 pub fn settings() -> &'static str {
-    static ALL: LazyLock<String> =
-        LazyLock::new(|| KINDS.iter().map(|kind| format!("\n{}", kind.settings)).collect());
+    static ALL: LazyLock<String> = LazyLock::new(|| {
+        let sections = KINDS.iter().flat_map(|kind| ["\n", kind.settings]);
+        sections.collect()
+    });
     &ALL
 }
 

@@ -117,7 +117,9 @@ async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerErro
         Some((Next::Stays | Next::Later(_), ticket)) => {
             return Ok(Drawn { ticket, how: How::Known });
         }
-        Some((next, ticket)) => (ticket.id, if next == Next::Again { How::Again } else { How::New }),
+        Some((next, ticket)) => {
+            (ticket.id, if next == Next::Again { How::Again } else { How::New })
+        }
         None => (new.id.clone(), How::New),
     };
     let line = line(&new.workspace, &new.door);
@@ -134,7 +136,8 @@ async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerErro
     let workspace = new.workspace.as_str();
     let values = args![id.as_str(), workspace, &new.door, &new.key, definition, held, now];
     tx.execute(sql, values).await?;
-    let sql = "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)
+    let sql =
+        "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)
                VALUES ($1, $2, 'ticket', $3, $4, $5, $6, $6, $7)";
     let (job, asked) = (JobId::mint(), Priority::Asked as i64);
     let values = args![job.as_str(), workspace, id.as_str(), line, place, now, asked];
@@ -173,7 +176,8 @@ pub(crate) async fn ended(
     (state, why): (RunState, Option<&str>),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let sql = "SELECT t.id, t.held FROM ticket_run h JOIN ticket t ON t.id = h.ticket WHERE h.run = $1";
+    let sql =
+        "SELECT t.id, t.held FROM ticket_run h JOIN ticket t ON t.id = h.ticket WHERE h.run = $1";
     let Some(row) = tx.first(sql, args![run.as_str()]).await? else { return Ok(()) };
     let ticket = row.text("id")?;
     if state == RunState::Sealed {
@@ -197,7 +201,8 @@ pub(crate) async fn failed(
     why: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let sql = "UPDATE ticket SET failures = failures + 1, reason = $2, failed_at = $3 WHERE id = $1";
+    let sql =
+        "UPDATE ticket SET failures = failures + 1, reason = $2, failed_at = $3 WHERE id = $1";
     tx.execute(sql, args![ticket, short(why), truncate(now)]).await?;
     Ok(())
 }

@@ -38,16 +38,12 @@ impl Joiner {
         // The size counts modulo 2^32.
         self.bytes = self.bytes.wrapping_add(bytes);
         let next = Hasher::new_with_initial_len(sum, bytes.into());
-        match &mut self.sum {
-            Some(sum) => {
-                sum.combine(&next);
-                member.slice(GZIP_FRONT..back)
-            }
-            None => {
-                self.sum = Some(next);
-                member.slice(..back)
-            }
+        if let Some(sum) = &mut self.sum {
+            sum.combine(&next);
+            return member.slice(GZIP_FRONT..back);
         }
+        self.sum = Some(next);
+        member.slice(..back)
     }
 
     /// Returns what stands behind the last member.

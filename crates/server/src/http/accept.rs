@@ -35,7 +35,7 @@ fn weighted(headers: &HeaderMap, name: &HeaderName) -> Vec<(String, f64)> {
     let item = |item: &str| {
         let mut pieces = item.split(';').map(str::trim);
         let name = pieces.next().filter(|name| !name.is_empty())?.to_owned();
-        let weight = pieces.find_map(|piece| piece.strip_prefix("q=").or(piece.strip_prefix("Q=")));
+        let weight = pieces.find_map(|piece| piece.strip_prefix(['q', 'Q'])?.strip_prefix('='));
         let weight = weight.map_or(Ok(1.0), str::parse).ok()?;
         Some((name, weight))
     };

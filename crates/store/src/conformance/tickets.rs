@@ -211,7 +211,8 @@ pub async fn old_tickets_are_forgotten(rig: &Rig) {
     rig.draw("failed", 1).await;
     rig.serve(RunState::Failed).await;
     rig.draw("waits", 1).await;
-    let is_there = async |key| rig.tickets.ticket(&workspace(), "door", key).await.unwrap().is_some();
+    let is_there =
+        async |key| rig.tickets.ticket(&workspace(), "door", key).await.unwrap().is_some();
     let old = at(2) + TimeDelta::days(TICKET_DAYS);
     rig.jobs.forget(old - TimeDelta::seconds(2), 9).await.unwrap();
     assert!(is_there("failed").await);

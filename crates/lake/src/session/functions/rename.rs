@@ -38,33 +38,35 @@ impl ScalarUDFImpl for RenameFields {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let Some((value, names)) = args.arg_fields.split_first().zip(args.scalar_arguments.get(1..))
+        let Some((value, names)) =
+            args.arg_fields.split_first().zip(args.scalar_arguments.get(1..))
         else {
-            return plan_err!("`{NAME}` needs a struct or a list of structs, then a name for each field");
+            return plan_err!(
+                "`{NAME}` needs a struct or a list of structs, then a name for each field"
+            );
         };
-        let names = names.iter().map(|name| match name {
-            Some(ScalarValue::Utf8(Some(name)) | ScalarValue::LargeUtf8(Some(name))) => Ok(&**name),
-            _ => plan_err!("the names of `{NAME}` must be constant texts"),
-        });
-        let names = names.collect::<Result<Vec<_>>>()?;
+        let text = |name: &ScalarValue| name.try_as_str().flatten().map(str::to_owned);
+        let names: Option<Vec<String>> = names.iter().map(|name| name.and_then(text)).collect();
+        let Some(names) = names else {
+            return plan_err!("the names of `{NAME}` must be constant texts");
+        };
         let kind = renamed(value.0.data_type(), &names)?;
         Ok(Arc::new(Field::new(NAME, kind, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let value = args.args.first().map(|value| value.to_array(args.number_rows));
-        match value.transpose()? {
-            Some(value) => Ok(ColumnarValue::Array(rename(&value, args.return_type())?)),
-            None => plan_err!("`{NAME}` needs a value"),
-        }
+        let Some(value) = value.transpose()? else { return plan_err!("`{NAME}` needs a value") };
+        Ok(ColumnarValue::Array(rename(&value, args.return_type())?))
     }
 }
 
 /// Returns the type with other names.
-fn renamed(kind: &DataType, names: &[&str]) -> Result<DataType> {
+fn renamed(kind: &DataType, names: &[String]) -> Result<DataType> {
     match kind {
         DataType::Struct(fields) if fields.len() == names.len() => {
-            let field = |(field, name): (&FieldRef, &&str)| field.as_ref().clone().with_name(*name);
+            let field =
+                |(field, name): (&FieldRef, &String)| field.as_ref().clone().with_name(name);
             let fields: Fields = fields.iter().zip(names).map(field).collect();
             Ok(DataType::Struct(fields))
         }

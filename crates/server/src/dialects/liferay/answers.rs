@@ -23,7 +23,8 @@ pub(super) struct Status {
     message: String,
     #[serde(rename = "type")]
     kind: String,
-    status: &'static str,
+    #[serde(rename = "status")]
+    state: &'static str,
 }
 
 /// What an answer speaks of.
@@ -36,7 +37,7 @@ pub(super) struct Subject {
 }
 
 impl Status {
-    fn new(of: &Subject, created: DateTime<Utc>, status: &'static str, message: String) -> Self {
+    fn new(of: &Subject, created: DateTime<Utc>, state: &'static str, message: String) -> Self {
         Self {
             from_date: render(of.from),
             created_date: render(created),
@@ -44,7 +45,7 @@ impl Status {
             to_date: render(of.to),
             message,
             kind: of.kind.clone(),
-            status,
+            state,
         }
     }
 

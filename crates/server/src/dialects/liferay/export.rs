@@ -1,7 +1,8 @@
 //! `GET /api/reports/export/{type}`: one URL creates a job, says where it stands, and gives its data out.
 
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access::Actor;
@@ -50,27 +51,24 @@ impl Asked {
 pub(super) async fn export(
     State(doors): State<Doors>,
     caller: Caller,
-    Extension(id): Extension<RequestId>,
     Segment(kind): Segment,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (Parts { method, uri, headers, extensions, .. }, _) = request.into_parts();
+    let id = extensions.get::<RequestId>().ok_or_else(Problem::broken)?;
     let asked = read(&kind, uri.query().unwrap_or_default())?;
     let settings: Settings = doors.core.dialects.of(&KIND);
     let now = doors.core.clock.now();
     if let Some(refused) = check_age(&settings, asked.subject.from, now) {
         return Ok(refused);
     }
-    let this = Exporting { doors: &doors, caller: &caller, id: &id, settings, asked };
+    let this = Exporting { doors: &doors, caller: &caller, id, settings, asked };
     let is_head = method == Method::HEAD;
     let (ticket, how) = match this.find(now).await? {
-        Found::Stays(ticket) => (ticket, How::Known),
+        Some(ticket) => (ticket, How::Known),
         // LR-11: a look creates nothing.
-        Found::Draws if is_head => {
-            return Ok(Status::new_job(&this.asked.subject, now).into_response());
-        }
-        Found::Draws => this.draw(now).await?,
+        None if is_head => return Ok(Status::new_job(&this.asked.subject, now).into_response()),
+        None => this.draw(now).await?,
     };
     this.answer((ticket, how), (&headers, is_head)).await
 }
@@ -140,18 +138,13 @@ struct Exporting<'a> {
     asked: Asked,
 }
 
-enum Found {
-    Stays(Ticket),
-    Draws,
-}
-
 impl Exporting<'_> {
-    /// Looks whether there is a job that this request would find.
-    async fn find(&self, now: DateTime<Utc>) -> Result<Found, Problem> {
+    /// Returns the job that this request finds; none where it creates one.
+    async fn find(&self, now: DateTime<Utc>) -> Result<Option<Ticket>, Problem> {
         let (core, workspace) = (&self.doors.core, &self.caller.workspace);
         let found = core.tickets.ticket(workspace, NAME, &self.asked.key()).await?;
         let stays = |ticket: &Ticket| matches!(ticket.next(now), Next::Stays | Next::Later(_));
-        Ok(found.filter(stays).map_or(Found::Draws, Found::Stays))
+        Ok(found.filter(stays))
     }
 
     /// Creates a job, or finds the one that somebody else has created meanwhile (LR-10).
