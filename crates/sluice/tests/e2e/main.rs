@@ -9,6 +9,7 @@ mod deliver;
 mod demo;
 mod description;
 mod destinations;
+mod dialects;
 mod documents;
 mod durability;
 mod faults;

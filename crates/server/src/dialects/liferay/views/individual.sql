@@ -8,7 +8,13 @@ SELECT
     first_value(job_title ORDER BY _commit DESC, modified_at DESC NULLS LAST) FILTER (WHERE job_title IS NOT NULL) AS "jobTitle",
     first_value(birthday ORDER BY _commit DESC, modified_at DESC NULLS LAST) FILTER (WHERE birthday IS NOT NULL) AS birthday,
     first_value(language ORDER BY _commit DESC, modified_at DESC NULLS LAST) FILTER (WHERE language IS NOT NULL) AS "languageId",
-    rename_fields(first_value(fields ORDER BY _commit DESC, modified_at DESC NULLS LAST) FILTER (WHERE fields IS NOT NULL), 'dataSourceId', 'name', 'value', 'modifiedDate') AS fields,
+    rename_fields(
+        arrow_cast(
+            first_value(fields ORDER BY _commit DESC, modified_at DESC NULLS LAST) FILTER (WHERE fields IS NOT NULL),
+            'List(Struct("source_id": Int64, "name": Utf8, "value": Utf8, "modified_at": Timestamp(ms, "UTC")))'
+        ),
+        'dataSourceId', 'name', 'value', 'modifiedDate'
+    ) AS fields,
     first_value(groups ORDER BY _commit DESC, modified_at DESC NULLS LAST) FILTER (WHERE groups IS NOT NULL) AS memberships,
     arrow_cast(min(coalesce(created_at, _commit_time)), 'Timestamp(ms, "UTC")') AS "createDate",
     arrow_cast(max(coalesce(modified_at, _commit_time)), 'Timestamp(ms, "UTC")') AS "modifiedDate",

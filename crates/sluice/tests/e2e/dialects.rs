@@ -1,0 +1,4 @@
+//! The dialects, as their vendors' clients see them.
+
+mod liferay;
+mod scenarios;

@@ -1,0 +1,303 @@
+//! Scenario files: requests and the answers that they must have, as data.
+//!
+//! Each file below `scenarios/DIALECT` is a server of its own whose clock stands where the file says; its steps are done in order. A step is a
+//! request (`get`, `head`, `post`), rows that come in, another time, or an end and a new start. `docs/dialects` has the rules that the files name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::{DeflateDecoder, GzDecoder};
+use serde::Deserialize;
+use serde_json::Value;
+use ureq::http::Request;
+
+use crate::helper::Sluice;
+use crate::schedules::{Time, at};
+use crate::server::Server;
+
+/// Times that a step is asked again until its answer is no status.
+const LOOKS_MAX: u32 = 1500;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    about: String,
+    /// Rules that it shows.
+    rules: Vec<String>,
+    /// The time when it begins.
+    #[serde(default = "new_year")]
+    now: String,
+    /// Settings of the dialect, as lines of its section.
+    #[serde(default)]
+    settings: String,
+    step: Vec<Step>,
+}
+
+fn new_year() -> String {
+    "2026-01-01T12:00:00Z".into()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Step {
+    say: String,
+    /// The dataset that `lines` go to.
+    rows: String,
+    lines: String,
+    /// A view to be made: its name, its text and its time column.
+    view: Option<NewView>,
+    /// The time from now on.
+    clock: String,
+    get: String,
+    head: String,
+    post: String,
+    delete: String,
+    body: String,
+    /// `admin` without it, `other` for one of another workspace, `reader` for one that may read only, `none`, or a text of its own.
+    token: String,
+    headers: BTreeMap<String, String>,
+    /// Ask until the answer is no status.
+    ready: bool,
+    status: u16,
+    /// Headers that the answer must have; empty for those that it must not.
+    has: BTreeMap<String, String>,
+    /// What the one line of the answer must have; `*` for any text.
+    line: Option<Value>,
+    /// What it must be, to the byte.
+    text: Option<String>,
+    /// The objects that its lines must be, in any order.
+    data: Option<String>,
+    /// How many lines it must have.
+    count: Option<usize>,
+    /// Words that must be in it.
+    words: Vec<String>,
+    /// How the body is packed: `gzip` or `zip`.
+    packed: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewView {
+    name: String,
+    sql: String,
+    time_column: Option<String>,
+    #[serde(default)]
+    window: Option<String>,
+}
+
+/// A server and who talks to it.
+struct Stage {
+    sluice: Sluice,
+    time: Time,
+    server: Server,
+    tokens: BTreeMap<&'static str, String>,
+}
+
+struct Got {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder");
+    let mut all: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    all.sort();
+    all
+}
+
+impl Stage {
+    fn new(dialect: &str, scenario: &Scenario) -> Self {
+        let sluice = Sluice::new();
+        sluice.configure(&format!("[{dialect}]\n{}\n", scenario.settings));
+        let time = Time::new(&sluice, &scenario.now);
+        let server = time.serve(&sluice);
+        sluice.ok(&["workspace", "create", "other"]);
+        let token = |args: &[&str]| {
+            let made = sluice.ok(&[&["token", "create", "--principal", "admin"], args].concat());
+            made.trim().to_owned()
+        };
+        let exports = ["--scope", "export:run"];
+        let tokens = BTreeMap::from([
+            ("admin", server.admin.clone()),
+            ("other", token(&[&["--workspace", "other"][..], &exports].concat())),
+            ("reader", token(&["--scope", "data:read"])),
+            ("none", String::new()),
+        ]);
+        Self { sluice, time, server, tokens }
+    }
+
+    fn send(&self, step: &Step) -> Got {
+        let [get, head, post, delete] = [&step.get, &step.head, &step.post, &step.delete];
+        let methods = [("GET", get), ("HEAD", head), ("POST", post), ("DELETE", delete)];
+        let (method, path) = methods.into_iter().find(|(_, path)| !path.is_empty()).expect("one");
+        let url = format!("http://{}{path}", self.server.address());
+        let mut request = Request::builder().method(method).uri(url);
+        let name = if step.token.is_empty() { "admin" } else { &step.token };
+        let token = self.tokens.get(name).map_or(name, String::as_str);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in &step.headers {
+            request = request.header(name, value);
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .accept("")
+            .accept_encoding("");
+        let agent: ureq::Agent = config.build().into();
+        let sent = if step.body.is_empty() {
+            agent.run(request.body(()).expect("a request"))
+        } else {
+            agent.run(request.body(step.body.as_bytes()).expect("a request"))
+        };
+        let mut response = sent.expect("an answer");
+        let text = |value: &ureq::http::HeaderValue| value.to_str().expect("text").to_owned();
+        let headers =
+            response.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+        let (status, headers) = (response.status().as_u16(), headers.collect());
+        let body = response.body_mut().read_to_vec().expect("a whole body");
+        Got { status, headers, body }
+    }
+
+    fn ask(&self, step: &Step) -> Got {
+        let mut got = self.send(step);
+        for _ in 0..LOOKS_MAX {
+            if !step.ready || !is_status(&got.body) {
+                return got;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            got = self.send(step);
+        }
+        panic!("never ready: {}", String::from_utf8_lossy(&got.body));
+    }
+
+    fn play(&mut self, step: &Step) {
+        if !step.clock.is_empty() {
+            self.time.set(at(&step.clock));
+        }
+        if !step.rows.is_empty() {
+            let answer = self.server.rows(&step.rows, &step.lines, &[]);
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        if let Some(NewView { name, sql, time_column, window }) = &step.view {
+            let window = window.as_deref().unwrap_or("output");
+            let view = serde_json::json!({
+                "name": name, "sql": sql, "time_column": time_column, "window": window
+            });
+            self.server.post("/v1/views", &view).ok(201);
+        }
+        if [&step.get, &step.head, &step.post, &step.delete].iter().any(|path| !path.is_empty()) {
+            check(step, self.ask(step));
+        }
+    }
+}
+
+/// Whether a body says where a job stands.
+fn is_status(body: &[u8]) -> bool {
+    let line: Option<Value> = serde_json::from_slice(body).ok();
+    let status = line.as_ref().and_then(|line| line["status"].as_str());
+    matches!(status, Some("PENDING" | "RUNNING"))
+}
+
+fn check(step: &Step, got: Got) {
+    let body = match &*step.packed {
+        "" => got.body,
+        "gzip" => {
+            let mut text = Vec::new();
+            GzDecoder::new(&got.body[..]).read_to_end(&mut text).expect("gzip");
+            text
+        }
+        "zip" => unzip(&got.body),
+        other => panic!("`{other}` is no way to pack"),
+    };
+    let text = String::from_utf8(body).expect("text");
+    let wanted = if step.status == 0 { 200 } else { step.status };
+    assert_eq!(got.status, wanted, "{text}");
+    for (name, value) in &step.has {
+        let found = got.headers.get(name).map_or("", String::as_str);
+        assert!(found == value || (value == "*" && !found.is_empty()), "{name}: `{found}`");
+    }
+    if let Some(wanted) = &step.line {
+        assert!(text.ends_with('\n') && text.lines().count() == 1, "one line: {text}");
+        let line: Value = serde_json::from_str(&text).expect("JSON");
+        assert_has(&line, wanted);
+    }
+    if let Some(wanted) = &step.text {
+        assert_eq!(text, *wanted);
+    }
+    if let Some(count) = step.count {
+        assert_eq!(text.lines().count(), count, "{text}");
+    }
+    for word in &step.words {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    if let Some(wanted) = &step.data {
+        let sorted = |text: &str| {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            let mut lines: Vec<Value> =
+                lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            lines.sort_by_key(ToString::to_string);
+            lines
+        };
+        assert!(text.is_empty() || text.ends_with('\n'), "lines end: {text}");
+        let (got, wanted) = (sorted(&text), sorted(wanted));
+        assert_eq!(got, wanted);
+    }
+}
+
+/// Asserts that an object has the fields of another; `*` stands for any text.
+fn assert_has(line: &Value, wanted: &Value) {
+    for (name, value) in wanted.as_object().expect("an object") {
+        let found = &line[name];
+        let is_any = value == "*" && found.as_str().is_some_and(|text| !text.is_empty());
+        let is_absent = value == "" && found.is_null();
+        assert!(is_any || is_absent || found == value, "{name} is {found}, not {value}: {line}");
+    }
+}
+
+/// Returns the first entry of an archive, whose sizes are in its ZIP64 field.
+fn unzip(archive: &[u8]) -> Vec<u8> {
+    assert_eq!(archive[..4], *b"PK\x03\x04");
+    let short = |at: usize| usize::from(u16::from_le_bytes([archive[at], archive[at + 1]]));
+    let start = 30 + short(26) + short(28);
+    assert_eq!(archive[30..30 + short(26)], *b"data.json");
+    let mut text = Vec::new();
+    DeflateDecoder::new(&archive[start..]).read_to_end(&mut text).expect("deflated");
+    text
+}
+
+#[test]
+fn every_scenario_is_as_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+    for dialect in files(&root) {
+        let name = dialect.file_name().expect("a name").to_str().expect("text").to_owned();
+        let page = root.join(format!("../docs/dialects/{name}.md"));
+        let rules = fs::read_to_string(page).expect("a page for each dialect");
+        for file in files(&dialect) {
+            let text = fs::read_to_string(&file).expect("text");
+            let scenario: Scenario =
+                toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            assert!(!scenario.rules.is_empty(), "{} names its rules", file.display());
+            for rule in &scenario.rules {
+                assert!(rules.contains(&format!("| {rule} |")), "{rule} of {}", file.display());
+            }
+            let mut stage = Stage::new(&name, &scenario);
+            for (number, step) in scenario.step.iter().enumerate() {
+                // What fails says where.
+                let place = (file.display(), number + 1, &scenario.about, &step.say);
+                let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    stage.play(step);
+                }));
+                if let Err(panic) = played {
+                    eprintln!("{}: step {}, {}: {}", place.0, place.1, place.2, place.3);
+                    std::panic::resume_unwind(panic);
+                }
+            }
+            drop(stage.sluice);
+        }
+    }
+}
