@@ -95,12 +95,8 @@ impl Importing<'_> {
                 self.lake.known.keep(self.name(), dataset, self.lake.clock.now());
             }
             Base::New { .. } => {
-                // What has the columns of a canonical dataset becomes it; rows of another kind may have its name, too.
-                if let Some(canonical) = Base::canonical(self.import) {
-                    match Box::pin(self.on(&canonical, key.clone())).await {
-                        Err(error) if is_certain(&error) => self.progress.begin_again(),
-                        done => return done,
-                    }
+                if let Some(canonical) = self.canonical(&base).await? {
+                    return self.on(&canonical, key).await;
                 }
             }
         }
@@ -156,6 +152,22 @@ impl Importing<'_> {
                 Err(failed.error)
             }
         }
+    }
+
+    /// Returns the canonical dataset of that name, if the input has its time column and no columns but its own: rows of another kind may
+    /// have its name, too.
+    async fn canonical(&self, base: &Base) -> Result<Option<Base>, PortError> {
+        let Some(canonical) = Base::canonical(self.import) else { return Ok(None) };
+        let progress: Arc<dyn Progress> = self.progress.clone();
+        let looked = Plan::make(self.import, base, self.depth, &progress).await;
+        self.progress.begin_again();
+        // What cannot be read is told when it is read for good.
+        let Ok(Some(plan)) = looked else { return Ok(None) };
+        let has_time =
+            canonical.time_column().is_some_and(|time| plan.schema.field(time).is_some());
+        let own = canonical.schema();
+        let all_own = plan.schema.fields.iter().all(|field| own.field(&field.name).is_some());
+        Ok((has_time && all_own).then_some(canonical))
     }
 
     fn name(&self) -> (WorkspaceId, String) {

@@ -50,6 +50,8 @@ pub enum Task {
         run: RunId,
         /// Whether a slot asked for it.
         of_slot: bool,
+        /// Whether it is of a ticket.
+        of_ticket: bool,
     },
     /// The lake is to be looked after.
     Chore(Chore),

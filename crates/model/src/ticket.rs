@@ -123,8 +123,20 @@ pub struct NewTicket {
     pub definition: Definition,
     /// See [`Ticket::held`].
     pub held: TimeDelta,
+    /// A run whose files are gone although they should be held: if that is still the ticket's, it is drawn anew.
+    pub gone: Option<RunId>,
     /// When.
     pub now: DateTime<Utc>,
+}
+
+impl NewTicket {
+    /// Returns what asking for a ticket does, which may have lost its files.
+    pub fn next(&self, ticket: &Ticket) -> Next {
+        match (&ticket.state, &self.gone) {
+            (TicketState::Ready { run, .. }, Some(gone)) if run == gone => Next::Lapsed,
+            _ => ticket.next(self.now),
+        }
+    }
 }
 
 /// What asking came to.

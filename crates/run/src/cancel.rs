@@ -79,6 +79,28 @@ impl Coordinator {
 }
 
 impl Coordinator {
+    /// Ends a run that cannot be finished as failed. What it has written is taken away later, as after a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Leased`] while somebody else works on it, [`LedgerError::State`] for one that is sealed or being sealed.
+    pub async fn give_up(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        why: &str,
+    ) -> Result<(), Error> {
+        let ledger = &self.ports.ledger;
+        let found = ledger.run(workspace, run).await?;
+        if matches!(found.state, RunState::Failed | RunState::Cancelled) {
+            return Ok(());
+        }
+        let (opened, _guard) = self.take_over(&found).await?;
+        let now = self.ports.clock.now();
+        let end = || ledger.end(&opened.lease, RunState::Failed, why, now);
+        Ok(patiently(&*self.ports.pauses, end).await?)
+    }
+
     /// Deletes the files of a sealed run that nobody needs any more, its manifest last. The run stays sealed; its files are gone for
     /// whoever asks for them. Fine if some are gone already.
     ///

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use crc32fast::Hasher;
+use futures::{StreamExt, TryStreamExt, stream};
 use model::part::Receipt;
 use model::ports::{ObjectError, Objects};
 use model::{Code, Failure, Fault, RunId, WorkspaceId};
@@ -21,6 +22,9 @@ const PAGE: u32 = 1000;
 
 /// Files of a run that are put together at most: each is looked at before the first byte.
 const FILES_MAX: usize = 10_000;
+
+/// Ends of files that are read at once.
+const READS_AT_ONCE: usize = 16;
 
 /// The header of a member: RFC 1952.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -42,6 +46,15 @@ pub(crate) enum Form {
     Zip,
 }
 
+/// Whether the bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Only what is known of them.
+    Nothing,
+    /// They are.
+    Bytes,
+}
+
 /// What the whole is called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
@@ -57,7 +70,7 @@ pub(crate) struct Names<'a> {
 pub(crate) async fn whole(
     core: &Core,
     (workspace, run): (&WorkspaceId, &RunId),
-    form: Form,
+    (form, reads): (Form, Reads),
     names: Names<'_>,
 ) -> Result<Download, Error> {
     let status = files::held(&*core.executor.runs, &*core.destinations, (workspace, run)).await?;
@@ -70,7 +83,10 @@ pub(crate) async fn whole(
     let (content, bytes) = match form {
         Form::Plain => (Content::Packed(packed(&objects, receipts)), plain),
         Form::Gzip | Form::Zip => {
-            let crc = checksum(&*objects, &receipts).await?;
+            let crc = match reads {
+                Reads::Bytes => checksum(&*objects, &receipts).await?,
+                Reads::Nothing => 0,
+            };
             let deflated = deflated(&objects, &receipts);
             let around = match form {
                 Form::Zip => zip(names.inside, made_at, (crc, plain, deflated.bytes)),
@@ -146,15 +162,24 @@ fn deflated(objects: &Arc<dyn Objects>, receipts: &[Receipt]) -> Deflated {
 
 /// Puts the checksums together that the files end with.
 async fn checksum(objects: &dyn Objects, receipts: &[Receipt]) -> Result<u32, Error> {
-    let mut all = Hasher::new();
-    for Receipt { key, bytes, uncompressed_bytes, .. } in receipts {
-        let at = bytes.saturating_sub(TRAILER);
-        let sum = objects.read(key, at..at + 4).await.map_err(Error::Objects)?;
-        let sum = sum.as_ref().try_into().map_err(|_| Error::Short { key: key.to_string() })?;
-        let sum = u32::from_le_bytes(sum);
-        all.combine(&Hasher::new_with_initial_len(sum, *uncompressed_bytes));
-    }
-    Ok(all.finalize())
+    let one = |receipt: &Receipt| {
+        let Receipt { key, bytes, uncompressed_bytes, .. } = receipt.clone();
+        async move {
+            let at = bytes.saturating_sub(TRAILER);
+            let sum = objects.read(&key, at..at + 4).await.map_err(Error::Objects)?;
+            let sum = sum.as_ref().try_into().map_err(|_| Error::Short { key: key.to_string() })?;
+            Ok::<_, Error>(Hasher::new_with_initial_len(
+                u32::from_le_bytes(sum),
+                uncompressed_bytes,
+            ))
+        }
+    };
+    let sums = stream::iter(receipts.iter().map(one)).buffered(READS_AT_ONCE);
+    let all = sums.try_fold(Hasher::new(), |mut all, next| {
+        all.combine(&next);
+        std::future::ready(Ok(all))
+    });
+    Ok(all.await?.finalize())
 }
 
 /// What stands before and behind the deflated texts.

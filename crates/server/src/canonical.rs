@@ -1,21 +1,31 @@
 //! Canonical datasets, made where they are needed.
 
 use model::canonical::{Canonical, DATASETS};
-use model::dataset::{CommitKind, Dataset, NewCommit, SchemaStep};
+use model::dataset::{CommitKind, Dataset, DatasetKind, NewCommit, SchemaStep};
 use model::ports::{Catalog, CatalogError};
-use model::schema;
+use model::schema::{self, Field, Schema};
 use model::{Clock, Code, Failure, Fault, WorkspaceId};
 
 /// Times that others may change a dataset while it is looked at.
 const TRIES: usize = 20;
 
-/// Makes those of the named canonical datasets that are not there, and gives those that are there the columns that they lack.
+/// Whether a dataset that is there may be given columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// It may.
+    Allowed,
+    /// Whoever asks may not change datasets.
+    Refused,
+}
+
+/// Makes those of the named canonical datasets that are not there, and gives those that are there the columns that they lack. A name that a view has is left
+/// alone: whoever made that maps tables of their own.
 ///
 /// Shape: the datasets as they are then, in the order of their names.
 ///
 /// # Errors
 ///
-/// A column of another type, and whatever the catalog says. What was made before stays.
+/// A column of another type, events by another time column, and whatever the catalog says. What was made before stays.
 ///
 /// # Panics
 ///
@@ -23,12 +33,12 @@ const TRIES: usize = 20;
 pub async fn ensure(
     (catalog, clock): (&dyn Catalog, &dyn Clock),
     workspace: &WorkspaceId,
-    names: &[&str],
+    (names, growth): (&[&str], Growth),
 ) -> Result<Vec<Dataset>, Error> {
     let mut all = Vec::with_capacity(names.len());
     for name in names {
         let wanted = Canonical::named(name).expect("callers name canonical datasets");
-        all.push(one((catalog, clock), workspace, wanted).await?);
+        all.extend(one((catalog, clock), workspace, (wanted, growth)).await?);
     }
     Ok(all)
 }
@@ -42,21 +52,21 @@ pub async fn ensure_all(
     ports: (&dyn Catalog, &dyn Clock),
     workspace: &WorkspaceId,
 ) -> Result<Vec<Dataset>, Error> {
-    ensure(ports, workspace, &DATASETS.each_ref().map(|one| one.name)).await
+    let names = DATASETS.each_ref().map(|one| one.name);
+    ensure(ports, workspace, (&names, Growth::Allowed)).await
 }
 
 async fn one(
     (catalog, clock): (&dyn Catalog, &dyn Clock),
     workspace: &WorkspaceId,
-    wanted: &Canonical,
-) -> Result<Dataset, Error> {
+    (wanted, growth): (&Canonical, Growth),
+) -> Result<Option<Dataset>, Error> {
     for _ in 0..TRIES {
         match catalog.dataset(workspace, wanted.name).await {
             Ok(dataset) => {
-                let next = dataset.schema.evolve(&wanted.schema());
-                let next = next.map_err(|source| Error::Type { dataset: wanted.name, source })?;
-                if next == dataset.schema {
-                    return Ok(dataset);
+                let Some(next) = grown(&dataset, wanted)? else { return Ok(Some(dataset)) };
+                if growth == Growth::Refused {
+                    return Err(Error::Lacks { dataset: wanted.name });
                 }
                 let step = SchemaStep { seen: dataset.schema.id(), next };
                 let commit = NewCommit::new(workspace.clone(), CommitKind::Append, dataset.id);
@@ -69,10 +79,13 @@ async fn one(
             Err(CatalogError::NotFound { what: "dataset", .. }) => {
                 let new = wanted.new_dataset();
                 match catalog.create_dataset(workspace, &new, clock.now()).await {
-                    Ok(made) => return Ok(made),
-                    // Somebody else was faster, if it is a dataset.
-                    Err(CatalogError::Exists { .. })
-                        if catalog.dataset(workspace, wanted.name).await.is_ok() => {}
+                    Ok(made) => return Ok(Some(made)),
+                    // Somebody else was faster, or it is a view.
+                    Err(CatalogError::Exists { .. }) => {
+                        if catalog.view(workspace, wanted.name).await.is_ok() {
+                            return Ok(None);
+                        }
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -80,6 +93,24 @@ async fn one(
         }
     }
     Err(CatalogError::Moved.into())
+}
+
+/// Returns the columns of a dataset with those that it lacks; none where it lacks none. Its own stay what they are.
+fn grown(dataset: &Dataset, wanted: &Canonical) -> Result<Option<Schema>, Error> {
+    let (name, canonical) = (wanted.name, wanted.schema());
+    let fits = dataset.schema.evolve(&canonical);
+    fits.map_err(|source| Error::Type { dataset: name, source })?;
+    // Windows on what goes into a view are on it.
+    let time = dataset.time_column.as_deref();
+    if wanted.kind == DatasetKind::Event && time != Some(wanted.time_column) {
+        let (wanted, have) = (wanted.time_column, time.unwrap_or("none").to_owned());
+        return Err(Error::Time { dataset: name, wanted, have });
+    }
+    let has = |field: &Field| dataset.schema.field(&field.name).is_some();
+    let lacking: Vec<_> = canonical.fields.into_iter().filter(|field| !has(field)).collect();
+    let fields = dataset.schema.fields.iter().cloned();
+    let next = (!lacking.is_empty()).then(|| fields.chain(lacking).collect());
+    Ok(next.map(|fields| Schema { fields }))
 }
 
 /// Why a canonical dataset is not as it should be.
@@ -93,6 +124,26 @@ pub enum Error {
         /// Which column.
         source: schema::Error,
     },
+    /// It lacks columns, and whoever asks may not add them.
+    #[error(
+        "the dataset `{dataset}` lacks columns of the canonical one; run `sluice dataset canonical`, or see docs/guides/map-your-data.md"
+    )]
+    Lacks {
+        /// The dataset.
+        dataset: &'static str,
+    },
+    /// Its time column is another one.
+    #[error(
+        "the dataset `{dataset}` has the time column `{have}`, not `{wanted}`; see docs/guides/map-your-data.md"
+    )]
+    Time {
+        /// The dataset.
+        dataset: &'static str,
+        /// The canonical one.
+        wanted: &'static str,
+        /// Its own.
+        have: String,
+    },
     /// The catalog says no, or does not answer.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -102,13 +153,14 @@ impl Failure for Error {
     fn code(&self) -> Code {
         match self {
             Self::Type { source, .. } => source.code(),
+            Self::Lacks { .. } | Self::Time { .. } => Code::Conflict,
             Self::Catalog(error) => error.code(),
         }
     }
 
     fn fault(&self) -> Fault {
         match self {
-            Self::Type { .. } => Fault::Source,
+            Self::Type { .. } | Self::Lacks { .. } | Self::Time { .. } => Fault::Source,
             Self::Catalog(error) => error.fault(),
         }
     }

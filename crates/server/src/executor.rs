@@ -14,7 +14,7 @@ use model::export::{Advance, Definition, OpenSlot};
 use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{
     JOBS_LOOKED_AT, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE,
-    RUNS_LOOK_SECONDS,
+    RUNS_LOOK_SECONDS, TICKET_FAILURES_MAX,
 };
 use model::ports::{Exports, Lease, Ledger, LedgerError, Progress, Runs};
 use model::run::Run;
@@ -232,6 +232,19 @@ impl Executor {
                 return self.claims.jobs.later(&tried.lease, later, &why).await;
             }
             Kind::Waits => return self.claims.jobs.later(&tried.lease, later, &why).await,
+            // Whoever asked for it may ask again, and others wait behind it.
+            Kind::Failed
+                if !code.can_retry()
+                    && let Task::Run { run, of_ticket: true, .. } = &job.task =>
+            {
+                return match self.coordinator.give_up(&job.workspace, run, &why).await {
+                    Ok(()) => Ok(()),
+                    Err(error) => {
+                        tracing::warn!(run = %run, %error, "a run could not be given up");
+                        self.claims.jobs.later(&tried.lease, later, &why).await
+                    }
+                };
+            }
             Kind::Failed if !tried.is_slot => {
                 self.leave(id, later);
                 return self.claims.jobs.later(&tried.lease, later, &why).await;
@@ -296,6 +309,12 @@ impl Executor {
         let later = self.clock.now() + pause(job.attempts);
         let own = || JobLease { job: job.id.clone(), epoch: job.slot_epoch };
         let lease = holder.slot().unwrap_or_else(own);
+        if matches!(job.task, Task::Ticket { .. }) && job.attempts >= TICKET_FAILURES_MAX {
+            let failure = SlotFailure { why, may_help: false, version: None };
+            if let Err(error) = self.claims.jobs.failed(&lease, &failure, self.clock.now()).await {
+                tracing::warn!(job = %job.id, %error, "a job that broke off could not be ended");
+            }
+        }
         if let Err(error) = self.claims.jobs.later(&lease, later, why).await {
             tracing::warn!(job = %job.id, %error, "a job that broke off could not be put off");
         }
@@ -412,7 +431,7 @@ mod tests {
         Job {
             id: JobId::new(run),
             workspace: WorkspaceId::new(workspace),
-            task: Task::Run { run: RunId::new(run), of_slot: false },
+            task: Task::Run { run: RunId::new(run), of_slot: false, of_ticket: false },
             attempts: 0,
             due_at: DateTime::UNIX_EPOCH,
             epoch: 1,

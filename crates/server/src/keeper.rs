@@ -187,25 +187,33 @@ impl Keeper {
         self.upkeep.sweep(workspace).await?;
         // What is broken off is gone on with next time.
         let limit = Duration::from_secs(CLEAN_SECONDS);
-        let cleaning = async {
-            self.clean(workspace).await?;
-            self.let_go(workspace).await
-        };
-        tokio::time::timeout(limit, cleaning).await.unwrap_or(Ok(()))
+        let cleaned = tokio::time::timeout(limit, self.clean(workspace)).await.unwrap_or(Ok(()));
+        let let_go = tokio::time::timeout(limit, self.let_go(workspace)).await.unwrap_or(Ok(()));
+        cleaned.and(let_go)
     }
 
     /// Takes away files that were held for tickets, once downloads that had begun are over.
     async fn let_go(&self, workspace: &WorkspaceId) -> Result<(), PortError> {
         let before = self.clock.now() - TimeDelta::hours(TICKET_GRACE_HOURS);
-        for run in self.tickets.lapsed(workspace, before, TICKET_RUNS).await? {
-            match Box::pin(self.coordinator.take_away(workspace, &run)).await {
-                Ok(()) => self.tickets.let_go(workspace, &run).await?,
-                Err(error) => {
-                    tracing::info!(%workspace, %run, %error, "its files are not taken away");
+        loop {
+            let runs = self.tickets.lapsed(workspace, before, TICKET_RUNS).await?;
+            let mut gone = 0;
+            for run in &runs {
+                match Box::pin(self.coordinator.take_away(workspace, run)).await {
+                    Ok(()) => {
+                        self.tickets.let_go(workspace, run).await?;
+                        gone += 1;
+                    }
+                    Err(error) => {
+                        tracing::info!(%workspace, %run, %error, "its files are not taken away");
+                    }
                 }
             }
+            // What fails is found again, and tried next time.
+            if gone == 0 || runs.len() < TICKET_RUNS as usize {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Takes away what failed and cancelled runs have left, where whoever ended them did not come to it or something was written late.

@@ -27,10 +27,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use model::ports::{
-    Access, Catalog, Documents, Encoder, Groups, ImportReport, Ingest, PlaceRules, Places, Query,
-    Tickets, Upkeep,
+    Access, Catalog, Documents, Encoder, Groups, Import, ImportReport, Ingest, PlaceRules, Places,
+    Query, Tickets, Upkeep,
 };
-use model::{Clock, Code, PortError, WorkspaceId, limits};
+use model::{Clock, Code, Fault, PortError, WorkspaceId, limits};
 use run::{Coordinator, Destinations};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -127,6 +127,32 @@ impl Core {
         self.gates.tending.after(of, report, self.upkeep.clone());
     }
 
+    /// Waits until there is room for a body of rows.
+    async fn room_for(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let permit = self.gates.imports.clone().acquire_many_owned(mib(bytes)).await;
+        permit.expect("nobody closes the gate")
+    }
+
+    /// Takes rows in, by itself: whoever hangs up leaves nothing half done.
+    async fn take_in(
+        &self,
+        import: Import,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<ImportReport, PortError> {
+        let core = self.clone();
+        let importing = tokio::spawn(async move {
+            let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;
+            drop(permit);
+            if let Ok(report) = &report {
+                core.came_in((import.workspace, import.dataset), report);
+            }
+            report
+        });
+        importing.await.unwrap_or_else(|broken| {
+            Err(PortError::caused(Code::Internal, Fault::Own, "an import broke off", broken))
+        })
+    }
+
     /// Takes a place among the questions that are answered at once.
     fn question(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.gates.questions).try_acquire_owned().map_err(|_| {
@@ -135,6 +161,15 @@ impl Core {
             Problem::new(Code::Unavailable, detail).after(1)
         })
     }
+}
+
+/// Bytes of a body of rows as it is sent.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// Returns how many MiB a body counts for.
+fn mib(bytes: u64) -> u32 {
+    let bytes = bytes.clamp(1, BODY_BYTES_MAX as u64);
+    u32::try_from(bytes.div_ceil(1 << 20)).expect("some MiB")
 }
 
 /// Requests of heavy kinds that are worked on at once.

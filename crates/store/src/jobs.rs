@@ -99,12 +99,12 @@ async fn waiting(
 ) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
     let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at,
-                   until, term, epoch, definition
+                   until, term, epoch, definition, held
                FROM (
                    SELECT j.id, j.workspace, j.kind, j.subject, j.export, COALESCE(e.name, d.name) AS name,
                        j.slot_at, j.slot_since, j.attempts, j.due_at,
                        COALESCE(r.lease_until, j.lease_until) AS until,
-                       COALESCE(r.epoch, j.epoch) AS term, j.epoch, t.definition,
+                       COALESCE(r.epoch, j.epoch) AS term, j.epoch, t.definition, h.ticket AS held,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
@@ -112,6 +112,7 @@ async fn waiting(
                        ) AS turn
                    FROM job j
                    LEFT JOIN run r ON j.kind = 'run' AND r.id = j.subject
+                   LEFT JOIN ticket_run h ON h.run = r.id
                    LEFT JOIN export e ON e.id = j.export
                    LEFT JOIN ticket t ON j.kind = 'ticket' AND t.id = j.subject
                    LEFT JOIN dataset d ON j.kind IN ('seal', 'care') AND d.id = j.subject
@@ -128,13 +129,24 @@ async fn waiting(
     let upkeep = i64::from(shift == Shift::Upkeep);
     let overdue = truncate(now - TimeDelta::seconds(OVERDUE_SECONDS));
     let rows = tx.all(sql, args![truncate(now), clock, of_one, upkeep, overdue]).await?;
-    rows.iter().map(|row| read(row, clock)).collect()
+    let mut jobs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match read(row, clock) {
+            Ok(job) => jobs.push(job),
+            // One that another version wrote holds up no other.
+            Err(error) => tracing::error!(%error, "a job cannot be read and is left alone"),
+        }
+    }
+    Ok(jobs)
 }
 
 fn read(row: &Row, clock: i64) -> Result<Job, Error> {
     let of_slot = row.int_or_null("slot_at")?.is_some();
     let task = match &*row.text("kind")? {
-        "run" => Task::Run { run: RunId::new(row.text("subject")?), of_slot },
+        "run" => {
+            let (run, ticket) = (row.text("subject")?, row.text_or_null("held")?);
+            Task::Run { run: RunId::new(run), of_slot, of_ticket: ticket.is_some() }
+        }
         "seal" => Task::Chore(Chore::Seal(row.text("name")?)),
         "care" => Task::Chore(Chore::Care(row.text("name")?)),
         "sweep" => Task::Chore(Chore::Sweep),
@@ -332,13 +344,13 @@ pub(crate) async fn opened(
     }
 }
 
-/// Removes the job of a run that has ended; a slot whose run failed is there again, after a while.
+/// Removes the job of a run that has ended; a slot whose run failed is there again, after a while. Returns whether it was of a ticket.
 pub(crate) async fn ended(
     tx: &mut Transaction,
     run: &RunId,
     (state, why): (RunState, Option<&str>),
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if state == RunState::Failed {
         let sql =
             "SELECT export FROM job WHERE kind = 'run' AND subject = $1 AND slot_at IS NOT NULL";

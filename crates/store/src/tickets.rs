@@ -45,7 +45,7 @@ impl Tickets for Store {
         // Polls are many, and mostly change nothing.
         let found = self.ticket(&new.workspace, &new.door, &new.key).await?;
         if let Some(ticket) = found
-            && matches!(ticket.next(new.now), Next::Stays | Next::Later(_))
+            && matches!(new.next(&ticket), Next::Stays | Next::Later(_))
         {
             return Ok(Drawn { ticket, how: How::Known });
         }
@@ -113,7 +113,7 @@ fn state(row: &Row) -> Result<TicketState, Error> {
 async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerError> {
     let (_, place) = take_head(tx, &new.workspace).await?;
     let found = find(tx, &new.workspace, (&new.door, &new.key)).await?;
-    let (id, how) = match found.map(|ticket| (ticket.next(new.now), ticket)) {
+    let (id, how) = match found.map(|ticket| (new.next(&ticket), ticket)) {
         Some((Next::Stays | Next::Later(_), ticket)) => {
             return Ok(Drawn { ticket, how: How::Known });
         }
@@ -169,16 +169,16 @@ pub(crate) async fn opened(
     Ok(())
 }
 
-/// Notes at a ticket that its run has ended.
+/// Notes at a ticket that its run has ended; returns whether there is one.
 pub(crate) async fn ended(
     tx: &mut Transaction,
     run: &RunId,
     (state, why): (RunState, Option<&str>),
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let sql =
         "SELECT t.id, t.held FROM ticket_run h JOIN ticket t ON t.id = h.ticket WHERE h.run = $1";
-    let Some(row) = tx.first(sql, args![run.as_str()]).await? else { return Ok(()) };
+    let Some(row) = tx.first(sql, args![run.as_str()]).await? else { return Ok(false) };
     let ticket = row.text("id")?;
     if state == RunState::Sealed {
         let held = TimeDelta::microseconds(row.int("held")?);
@@ -187,11 +187,12 @@ pub(crate) async fn ended(
         tx.execute(sql, args![run.as_str(), until]).await?;
         let sql = "UPDATE ticket SET failures = 0, reason = NULL, failed_at = NULL WHERE id = $1";
         tx.execute(sql, args![&ticket]).await?;
-        return Ok(());
+        return Ok(true);
     }
     // What it wrote is taken away with the run.
     tx.execute("DELETE FROM ticket_run WHERE run = $1", args![run.as_str()]).await?;
-    failed(tx, &ticket, why.unwrap_or_default(), now).await
+    failed(tx, &ticket, why.unwrap_or_default(), now).await?;
+    Ok(true)
 }
 
 /// Counts a failure of a ticket.
@@ -224,7 +225,8 @@ pub(crate) async fn forget(
     now: DateTime<Utc>,
     limit: u32,
 ) -> Result<u64, Error> {
-    let sql = "DELETE FROM ticket WHERE id IN
+    // The age once more outside: whoever draws one meanwhile keeps it.
+    let sql = "DELETE FROM ticket WHERE drawn_at < $1 AND id IN
                    (SELECT t.id FROM ticket t WHERE t.drawn_at < $1
                         AND NOT EXISTS (SELECT 1 FROM ticket_run h WHERE h.ticket = t.id)
                         AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'ticket' AND j.subject = t.id)

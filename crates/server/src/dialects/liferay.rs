@@ -6,22 +6,39 @@
 mod answers;
 mod dates;
 mod export;
+mod publisher;
 mod reports;
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 use model::access::Scope;
 use model::dataset::{View, Window};
 use serde::Deserialize;
+use tower_http::cors::{Any, CorsLayer};
 
 use super::{Dialect, Door, Example, Rule};
 use crate::http::Doors;
+use crate::http::problem::Problem;
 use reports::REPORTS;
 
 /// Where reports are asked for and fetched.
 const EXPORT: &str = "/api/reports/export/{type}";
+
+/// Whatever else is asked for below reports (LR-40).
+const ELSE: &str = "/api/reports/{*rest}";
+
+/// Where events are sent to.
+const PUBLISHER: &str = "/liferay/publisher";
+
+/// Where it is said who somebody is.
+const IDENTITY: &str = "/liferay/publisher/identity";
+
+/// Seconds for which a browser need not ask again whether it may send.
+const PREFLIGHT_SECONDS: u64 = 86_400;
 
 /// What the dialect is called.
 const NAME: &str = "liferay";
@@ -39,18 +56,23 @@ pub(super) static KIND: Dialect = Dialect {
         ("timestamps", Rule::OneOf(&["sql", "iso"])),
         ("container", Rule::OneOf(&["lines", "zip"])),
     ],
-    scopes: &[Scope::ExportRun, Scope::DataRead, Scope::DataWrite],
+    scopes: &[Scope::ExportRun],
     views,
     examples,
-    operations: &[Door {
-        method: Method::GET,
-        path: EXPORT,
-        id: "liferay.export",
-        scope: Scope::ExportRun,
-    }],
+    operations: &[
+        door(Method::GET, EXPORT, "liferay.export", Scope::ExportRun),
+        door(Method::GET, ELSE, "liferay.unknown", Scope::ExportRun),
+        door(Method::POST, PUBLISHER, "liferay.publish", Scope::DataWrite),
+        door(Method::POST, IDENTITY, "liferay.identify", Scope::DataWrite),
+    ],
     routes,
+    open_routes,
     dress,
 };
+
+const fn door(method: Method, path: &'static str, id: &'static str, scope: Scope) -> Door {
+    Door { method, path, id, scope }
+}
 
 /// How the dialect is served.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -68,6 +90,8 @@ struct Settings {
     timestamps: Timestamps,
     /// What holds the data where a client does not say.
     container: Container,
+    /// Whether messages need no token.
+    publisher_open: bool,
 }
 
 /// The generation of rows.
@@ -107,15 +131,28 @@ enum Container {
 }
 
 fn routes(_: &Doors) -> Router<Doors> {
-    Router::new().route(EXPORT, get(export::export))
+    Router::new().route(EXPORT, get(export::export)).route(ELSE, get(answers::unknown))
+}
+
+/// LR-30: browsers send messages from the pages of other hosts.
+fn open_routes(_: &Doors) -> Router<Doors> {
+    let from_anywhere = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers(Any)
+        .max_age(Duration::from_secs(PREFLIGHT_SECONDS));
+    Router::new()
+        .route(PUBLISHER, post(publisher::publish))
+        .route(IDENTITY, post(publisher::identify))
+        // Before the layer, which answers what this would refuse.
+        .method_not_allowed_fallback(|| std::future::ready(Problem::no_method()))
+        .layer(from_anywhere)
 }
 
 /// LR-02: errors look as the vendor's do, also those that arise before the dialect is asked.
 fn dress(router: Router) -> Router {
     router
-        .method_not_allowed_fallback(|| {
-            std::future::ready(crate::http::problem::Problem::no_method())
-        })
+        .method_not_allowed_fallback(|| std::future::ready(Problem::no_method()))
         .layer(middleware::map_response(answers::dress))
 }
 

@@ -4,12 +4,17 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 /// Returns the kind that a client prefers among those there are; `None` where it says nothing, takes anything, or takes none of them.
 ///
-/// Shape: the greatest weight wins; of several with one weight the one named first by the client. Only kinds that are named count, so that `*/*` chooses nothing.
+/// Shape: the greatest weight wins; of several with one weight the one named first by the client. Only kinds that are named count, and no less
+/// than what stands for any, so that `*/*` chooses nothing.
 pub(crate) fn best(headers: &HeaderMap, kinds: &[&'static str]) -> Option<&'static str> {
     let mut best: Option<(&'static str, f64)> = None;
-    for (name, weight) in weighted(headers, &header::ACCEPT) {
+    let all = weighted(headers, &header::ACCEPT);
+    let anything = all.iter().filter(|(name, _)| name.ends_with("/*")).map(|(_, weight)| *weight);
+    let anything = anything.fold(0.0, f64::max);
+    for (name, weight) in all {
         let found = kinds.iter().find(|kind| kind.eq_ignore_ascii_case(&name));
         if let Some(kind) = found
+            && weight >= anything
             && weight > best.map_or(0.0, |(_, weight)| weight)
         {
             best = Some((kind, weight));
@@ -59,6 +64,8 @@ mod tests {
         assert_eq!(best("Application/JSON;q=0.5, application/zip;q=0.6"), Some("application/zip"));
         assert_eq!(best("application/zip;q=0.5, application/json"), Some("application/json"));
         assert_eq!(best("application/json, application/zip"), Some("application/json"));
+        assert_eq!(best("application/zip, */*"), Some("application/zip"));
+        assert_eq!(best("*/*, application/zip;q=0.1"), None);
         for none in ["*/*", "text/html", "", "application/zip;q=0", "application/zip;q=x", ";q=1"] {
             assert_eq!(best(none), None, "{none}");
         }

@@ -132,7 +132,8 @@ pub(super) async fn admit(State(doors): State<Doors>, request: Request, next: Ne
     }
 }
 
-async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
+/// Returns who asks, if their token allows the operation that the route is.
+pub(crate) async fn look(doors: &Doors, parts: &Parts) -> Result<Caller, Problem> {
     let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let operation = doors.operations.find(&parts.method, path).ok_or_else(Problem::no_method)?;
     let client = Client::of(parts)?;

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use http_body::{Frame, SizeHint};
 use http_range_header::RangeUnsatisfiableError;
 use model::ports::Objects;
@@ -25,6 +25,9 @@ use super::unpack;
 
 /// Bytes read at once.
 const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Files that are looked at together.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// A file to be served.
 #[derive(Clone, Debug)]
@@ -217,20 +220,26 @@ async fn body(content: &Content, range: Range<u64>) -> Result<Body, Problem> {
             Ok(Body::from_stream(stored(Arc::clone(objects), key.clone(), range)))
         }
         Content::Pieces(pieces) => {
-            for piece in pieces {
-                if let Piece::Stored(objects, key, _) = piece {
-                    check_there(&**objects, key).await?;
-                }
-            }
+            let stored = pieces.iter().filter_map(|piece| match piece {
+                Piece::Stored(objects, key, _) => Some((&**objects, key)),
+                Piece::Memory(_) => None,
+            });
+            check_all_there(stored).await?;
             Ok(Body::from_stream(joined(cut(pieces, range))))
         }
         Content::Packed(files) => {
-            for file in files {
-                check_there(&*file.objects, &file.key).await?;
-            }
+            check_all_there(files.iter().map(|file| (&*file.objects, &file.key))).await?;
             Ok(Body::from_stream(unpack::unpacked(files.clone(), range)))
         }
     }
+}
+
+/// Looks at several at once.
+async fn check_all_there(
+    files: impl Iterator<Item = (&dyn Objects, &ObjectKey)>,
+) -> Result<(), Problem> {
+    let looks: Vec<_> = files.map(|(objects, key)| check_there(objects, key)).collect();
+    stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
 }
 
 /// Before the answer begins: what is gone is a problem, not an answer that breaks off.

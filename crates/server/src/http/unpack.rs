@@ -1,20 +1,21 @@
 //! Gzip files, unpacked on their way to a client.
 //!
 //! Contract: each file is one member, of which the place of the deflated text and the bytes of the plain one are known; what comes out is a
-//! range of the plain texts one behind the other. Files before the range are not read. Memory is some hundred KiB for each download.
+//! range of the plain texts one behind the other, each compared with its checksum where it comes to its end. Files before the range are not read. Memory is some hundred KiB for each download.
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
+use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 use futures::{Stream, stream};
 
 use super::download::Packed;
 
 /// Bytes read at once; text unpacks to several times as many.
-const READ_BYTES: u64 = 256 << 10;
+const READ_BYTES: u64 = 1 << 20;
 
 /// Bytes unpacked at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -55,6 +56,10 @@ struct Open {
     /// Read and not unpacked.
     input: Bytes,
     inflate: Decompress,
+    /// The checksum of what was unpacked.
+    sum: Hasher,
+    /// Whether it was compared with the file's own.
+    compared: bool,
 }
 
 impl State {
@@ -65,8 +70,13 @@ impl State {
                 let Some(file) = self.files.pop_front() else {
                     return Err(io::Error::other("the files unpack to less than they should"));
                 };
-                let (input, inflate) = (Bytes::new(), Decompress::new(false));
-                self.open = Some(Open { file, input, inflate });
+                self.open = Some(Open {
+                    file,
+                    input: Bytes::new(),
+                    inflate: Decompress::new(false),
+                    sum: Hasher::new(),
+                    compared: false,
+                });
                 continue;
             };
             let mut piece = open.next().await?;
@@ -106,6 +116,10 @@ impl Open {
             let status = status.map_err(io::Error::other)?;
             let taken = usize::try_from(self.inflate.total_in() - before).expect("of the input");
             self.input = self.input.slice(taken..);
+            self.sum.update(&out);
+            if status == Status::StreamEnd && !self.compared {
+                self.compare().await?;
+            }
             if !out.is_empty() || status == Status::StreamEnd {
                 return Ok(out.into());
             }
@@ -113,6 +127,20 @@ impl Open {
                 return Err(io::Error::other("a file ends before its text does"));
             }
         }
+    }
+}
+
+impl Open {
+    /// Compares what was unpacked with the checksum behind it.
+    async fn compare(&mut self) -> Result<(), io::Error> {
+        let at = self.file.deflated.end;
+        let read = self.file.objects.read(&self.file.key, at..at + 4).await;
+        let read = read.map_err(|error| io::Error::other(error.to_string()))?;
+        if self.sum.clone().finalize().to_le_bytes() != *read {
+            return Err(io::Error::other("a file is not what was written"));
+        }
+        self.compared = true;
+        Ok(())
     }
 }
 
@@ -135,7 +163,8 @@ mod tests {
         deflated.write_all(text).expect("in memory");
         let mut bytes = deflated.finish().expect("in memory");
         let end = bytes.len() as u64;
-        bytes.extend_from_slice(b"back");
+        bytes.extend_from_slice(&crc32fast::hash(text).to_le_bytes());
+        bytes.extend_from_slice(b"size");
         let key = ObjectKey::new(name);
         objects.create(&key, bytes.into()).await.expect("created");
         let (objects, plain) = (Arc::new(objects.clone()), text.len() as u64);
@@ -178,6 +207,8 @@ mod tests {
         read(half).await.expect_err("it ends too early");
         let longer = Packed { plain: file.plain + 1, ..file.clone() };
         read(longer).await.expect_err("it is not as long as it should be");
+        let wrong = Packed { deflated: 5..file.deflated.end + 1, ..file.clone() };
+        read(wrong).await.expect_err("its checksum is another one");
         let shifted = Packed { deflated: 6..file.deflated.end, ..file };
         read(shifted).await.expect_err("that is no deflated text");
     }

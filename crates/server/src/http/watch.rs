@@ -7,6 +7,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::header;
 use axum::response::Response;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http_body::{Frame, SizeHint};
 use model::access::{Actor, NewAudit};
 use model::{AuditId, OrganizationId, WorkspaceId};
@@ -40,15 +41,8 @@ pub(crate) async fn told(
     let now = core.clock.now();
     let range = response.headers().get(header::CONTENT_RANGE);
     let range = range.and_then(|range| range.to_str().ok()).unwrap_or_default();
-    let entry = NewAudit {
-        id: AuditId::mint(now),
-        actor: entry.actor,
-        organization: entry.organization,
-        workspace: Some(entry.workspace),
-        action: entry.action.into(),
-        target: format!("{} {range}", entry.target).trim_end().to_owned(),
-        request: Some(request.to_string()),
-    };
+    let target = format!("{} {range}", entry.target).trim_end().to_owned();
+    let entry = Entry { target, ..entry }.begun(request, now);
     core.access.begin_audit(&entry, now).await?;
     let access = core.access.clone();
     Ok(whole(response, move |is_whole| async move {
@@ -57,6 +51,33 @@ pub(crate) async fn told(
             tracing::warn!(%error, audit.id = %entry.id, "the end of a download was not logged");
         }
     }))
+}
+
+/// Writes something into the log that is done. What is done stays done where the log cannot be written.
+pub(crate) async fn note(core: &Core, (entry, request): (Entry, &RequestId)) {
+    let now = core.clock.now();
+    let entry = entry.begun(request, now);
+    let noted = match core.access.begin_audit(&entry, now).await {
+        Ok(()) => core.access.end_audit(&entry.id, "done", None).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = noted {
+        tracing::error!(%error, audit.id = %entry.id, "what was done was not logged");
+    }
+}
+
+impl Entry {
+    fn begun(self, request: &RequestId, now: DateTime<Utc>) -> NewAudit {
+        NewAudit {
+            id: AuditId::mint(now),
+            actor: self.actor,
+            organization: self.organization,
+            workspace: Some(self.workspace),
+            action: self.action.into(),
+            target: self.target,
+            request: Some(request.to_string()),
+        }
+    }
 }
 
 /// Has `then` done once the answer is sent or nobody waits for it any more, and says which; not if the server ends before.

@@ -3,8 +3,6 @@
 //! Contract: a body is one commit or none, and the answer comes after the commit is durable. With an
 //! `Idempotency-Key` a repeat within [`KEY_DAYS`] is answered like the first time and adds nothing.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::extract::State;
@@ -15,16 +13,12 @@ use model::limits::KEY_DAYS;
 use model::ports::{Import, ImportContent, ImportFile, ImportReport, InputFormat};
 use model::{Code, names};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
-use crate::Core;
 use crate::http::body::{Segment, key, media_type, unsupported, whole};
 use crate::http::caller::Caller;
 use crate::http::problem::{Problem, Problems};
-
-/// Bytes of a body as it is sent.
-const BODY_BYTES_MAX: usize = 32 << 20;
+use crate::{BODY_BYTES_MAX, Core};
 
 /// Bytes that it may unpack to.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
@@ -87,12 +81,12 @@ pub(super) async fn add(
     let format = format(&headers)?;
     let key = key(&headers)?;
     // Before the body is read: those that wait hold nothing.
-    let mut permit = place(&core, weight(&headers, &body)).await;
+    let mut permit = core.room_for(weight(&headers, &body)).await;
     let bytes = whole(body, BODY_BYTES_MAX).await?;
     if is_packed(&bytes) && !headers.contains_key(header::CONTENT_ENCODING) {
         // It is more than it looked like. Nobody waits for others while they hold what others wait for.
         drop(permit);
-        permit = place(&core, weight_of(u64::MAX)).await;
+        permit = core.room_for(u64::MAX).await;
     }
     let content = ImportContent::Text { bytes, text_bytes_max: TEXT_BYTES_MAX };
     let import = Import {
@@ -109,18 +103,7 @@ pub(super) async fn add(
         key_days: Some(KEY_DAYS),
         rejects: None,
     };
-    let (told, telling) = tokio::sync::oneshot::channel();
-    // By itself: whoever hangs up leaves nothing half done.
-    tokio::spawn(async move {
-        let report = core.ingest.import(&import, Arc::new(run::Quiet)).await;
-        drop(permit);
-        if let Ok(report) = &report {
-            core.came_in((import.workspace, import.dataset), report);
-        }
-        // Nobody may be waiting any more.
-        drop(told.send(report));
-    });
-    let report = telling.await.map_err(|_| Problem::broken())??;
+    let report = core.take_in(import, permit).await?;
     Ok((StatusCode::OK, Json(report.into())))
 }
 
@@ -140,21 +123,10 @@ fn format(headers: &HeaderMap) -> Result<InputFormat, Problem> {
     }
 }
 
-/// Waits until there is room for a body.
-async fn place(core: &Core, mib: u32) -> OwnedSemaphorePermit {
-    let permit = core.gates.imports.clone().acquire_many_owned(mib).await;
-    permit.expect("nobody closes the gate")
-}
-
-/// Returns how many MiB a body counts for: as many as it has, or the most where nobody knows what it comes to.
-fn weight(headers: &HeaderMap, body: &Body) -> u32 {
+/// Returns how many bytes a body counts for: as many as it has, or the most where nobody knows what it comes to.
+fn weight(headers: &HeaderMap, body: &Body) -> u64 {
     let packed = headers.contains_key(header::CONTENT_ENCODING);
-    weight_of(body.size_hint().exact().filter(|_| !packed).unwrap_or(u64::MAX))
-}
-
-fn weight_of(bytes: u64) -> u32 {
-    let bytes = bytes.clamp(1, BODY_BYTES_MAX as u64);
-    u32::try_from(bytes.div_ceil(1 << 20)).expect("some MiB")
+    body.size_hint().exact().filter(|_| !packed).unwrap_or(u64::MAX)
 }
 
 /// Returns whether a body is packed, by its first bytes.
@@ -175,9 +147,10 @@ mod tests {
             }
             weight(&headers, &Body::from(body.to_vec()))
         };
+        let of = |body: &[u8], packed| crate::mib(of(body, packed));
         assert_eq!([of(b"", false), of(b"{}", false), of(b"{}", true)], [1, 1, 32]);
         assert_eq!(of(&vec![b' '; (3 << 20) + 1], false), 4);
         let stream = futures::stream::empty::<Result<bytes::Bytes, std::io::Error>>();
-        assert_eq!(weight(&HeaderMap::new(), &Body::from_stream(stream)), 32);
+        assert_eq!(crate::mib(weight(&HeaderMap::new(), &Body::from_stream(stream))), 32);
     }
 }

@@ -6,15 +6,16 @@ use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use model::dataset::{View, Window};
 use model::names;
+use model::ports::CatalogError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Core;
 use crate::http::body::{Asked, JsonBody, Segment};
 use crate::http::caller::Caller;
 use crate::http::change::Target;
 use crate::http::page::{Page, Paging};
 use crate::http::problem::{Problem, Problems};
+use crate::{Core, dialects};
 
 /// A named `SELECT`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,7 +96,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Extension(Target(view.name.clone())), Json(view.into())))
 }
 
-/// A view.
+/// A view of the workspace, or one that every workspace has.
 #[utoipa::path(get, path = "/v1/views/{view}", operation_id = "view.show", tag = "views",
     params(("view" = String, Path, description = "Its name")), security(("token" = ["data:read"])),
     responses(
@@ -105,7 +106,10 @@ pub(super) async fn show(
     caller: Caller,
     Segment(name): Segment,
 ) -> Result<Json<ViewBody>, Problem> {
-    Ok(Json(core.catalog.view(&caller.workspace, &name).await?.into()))
+    match (core.catalog.view(&caller.workspace, &name).await, dialects::view(&name)) {
+        (Err(CatalogError::NotFound { .. }), Some(own)) => Ok(Json(own.into())),
+        (found, _) => Ok(Json(found?.into())),
+    }
 }
 
 /// Removes a view.

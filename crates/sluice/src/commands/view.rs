@@ -2,8 +2,9 @@
 
 use model::dataset::{View, Window};
 use model::names;
-use model::ports::{Catalog, Query};
+use model::ports::{Catalog, CatalogError, Query};
 use model::schema::{Schema, Type};
+use server::dialects;
 
 use crate::app::App;
 use crate::cli::{self, CreateView};
@@ -59,7 +60,10 @@ async fn list(app: &App) -> Result<(), Failed> {
 }
 
 async fn show(app: &App, name: &str) -> Result<(), Failed> {
-    let view = app.store.view(&app.workspace, name).await?;
+    let view = match (app.store.view(&app.workspace, name).await, dialects::view(name)) {
+        (Err(CatalogError::NotFound { .. }), Some(own)) => own,
+        (found, _) => found?,
+    };
     app.output.value(&view, |out| {
         let window = match view.window {
             Window::Input => "the rows that go in",

@@ -199,7 +199,7 @@ pub async fn a_slot_becomes_its_run(rig: &Rig) {
     assert_eq!(again.lease, opened.lease, "after a lost answer");
     refused!(rig.ledger.open_run(&for_slot("e", &lease)).await, LedgerError::Open { .. });
     let found = rig.waiting_at(hour(1)).await;
-    assert_eq!(found[0].task, Task::Run { run: new.id.clone(), of_slot: true });
+    assert_eq!(found[0].task, Task::Run { run: new.id.clone(), of_slot: true, of_ticket: false });
     assert_eq!((found.len(), &found[0].id, found[0].leased), (1, &job.id, true));
     rig.bring(&opened.lease, RunState::Sealed).await;
     assert!(rig.waiting_at(hour(9)).await.is_empty());

@@ -21,6 +21,7 @@ fn asked(key: &str, now: DateTime<Utc>) -> NewTicket {
         key: key.into(),
         definition: definition(),
         held: TimeDelta::seconds(60),
+        gone: None,
         now,
     }
 }
@@ -141,7 +142,13 @@ pub async fn files_are_held_and_then_let_go(rig: &Rig) {
     assert_eq!(lapsed(1000).await.len(), 2);
     rig.tickets.let_go(&workspace(), &first).await.unwrap();
     rig.tickets.let_go(&workspace(), &first).await.unwrap();
-    assert_eq!(lapsed(1000).await, [second]);
+    assert_eq!(lapsed(1000).await.as_slice(), std::slice::from_ref(&second));
+    // Files that are gone before their time are made anew, once.
+    let lost = NewTicket { gone: Some(second.clone()), ..asked("a", at(12)) };
+    assert_eq!(rig.tickets.draw(&lost).await.unwrap().how, How::New);
+    assert_eq!(rig.tickets.draw(&lost).await.unwrap().how, How::Known);
+    rig.serve(RunState::Sealed).await;
+    assert_eq!(rig.tickets.draw(&lost).await.unwrap().how, How::Known);
     assert_eq!(rig.tickets.lapsed(&WorkspaceId::new("other"), at(1000), 9).await.unwrap(), []);
 }
 

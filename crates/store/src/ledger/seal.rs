@@ -224,9 +224,10 @@ async fn finish(
 ) -> Result<(), Error> {
     let sql = "UPDATE run SET state = $2, error = $3, ended_at = $4, lease_until = 0 WHERE id = $1";
     tx.execute(sql, args![held.run.as_str(), state.as_str(), reason, now]).await?;
-    jobs::ended(tx, &held.run, (state, reason), now).await?;
+    let of_ticket = jobs::ended(tx, &held.run, (state, reason), now).await?;
     match state {
-        RunState::Sealed => pins::keep(tx, &held.run).await,
+        // A ticket is drawn anew instead of being written again.
+        RunState::Sealed if !of_ticket => pins::keep(tx, &held.run).await,
         _ => pins::remove(tx, pins::Owner::Run(&held.run)).await,
     }
 }

@@ -167,6 +167,33 @@ async fn schemas_grow_and_the_dataset_guides() {
     );
 }
 
+#[tokio::test]
+async fn what_has_the_columns_of_a_canonical_dataset_becomes_it() {
+    let check = async |dataset: &str, line: &str| {
+        let bench = Bench::new();
+        let import =
+            Import { dataset: dataset.into(), ..bench.import(&[("x.jsonl", line.as_bytes())]) };
+        bench.run(&import).await.map_err(|error| error.to_string())?;
+        let made = bench.catalog.dataset(&import.workspace, dataset).await.unwrap();
+        Ok::<_, String>((made.kind, made.time_column, made.schema.fields.len()))
+    };
+    let event = r#"{"id":"a","time":"2026-01-01T00:00:00Z","properties":{"n":"1"}}"#;
+    let (kind, time, columns) = check("event", event).await.unwrap();
+    assert_eq!((kind, time.as_deref()), (DatasetKind::Event, Some("time")));
+    assert!(columns > 70, "{columns}");
+    let person = r#"{"id":"a","created_at":"2026-01-01T00:00:00Z"}"#;
+    let (kind, time, _) = check("individual", person).await.unwrap();
+    assert_eq!((kind, time.as_deref()), (DatasetKind::Record, Some("created_at")));
+    // Rows of another kind keep the columns that they have.
+    for line in [r#"{"id":1,"time":"2026-01-01","more":true}"#, r#"{"id":1,"name":"x"}"#] {
+        assert!(check("event", line).await.unwrap().2 < 4, "{line}");
+    }
+    // What is meant to be one and does not fit is refused, and not taken for something else.
+    let refused = check("event", r#"{"id":"a","time":"yesterday"}"#).await.unwrap_err();
+    assert!(refused.contains("`time`"), "{refused}");
+    assert_eq!(check("orders", event).await.unwrap().2, 3);
+}
+
 fn sample(numbers: Vec<i64>) -> RecordBatch {
     let texts: StringArray = numbers.iter().map(|n| Some(format!("t{n}"))).collect();
     let numbers = Int64Array::from(numbers);

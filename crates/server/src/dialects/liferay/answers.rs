@@ -76,7 +76,7 @@ impl Status {
         Self { started_date: Some(render(started)), ..status }
     }
 
-    /// It failed several times, and is not tried before then.
+    /// It failed several times, and is not tried before then. `DIFFERENCE:` the vendor never says so and tries for ever (LR-16).
     pub(super) fn failed(
         of: &Subject,
         created: DateTime<Utc>,
@@ -114,6 +114,12 @@ struct TooOld<'a> {
 /// Refuses a window for its age.
 pub(super) fn too_old(description: &str) -> Response {
     line(StatusCode::BAD_REQUEST, &TooOld { description, message: "Bad Request" })
+}
+
+/// LR-40: of an address that there is not, the vendor's server says so with the status of one that there is.
+pub(super) async fn unknown() -> Response {
+    let message = "there is nothing at this address; reports are at /api/reports/export/{type}";
+    line(StatusCode::OK, &Wrong { message, status: "ERROR" })
 }
 
 /// Writes a value as one line of JSON.

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use model::access::Actor;
+use model::access::{Actor, Scope};
 use model::export::Definition;
 use model::relation::{Relation, Selection, Source};
 use model::ticket::{How, NewTicket, Next, Ticket, TicketState};
@@ -15,8 +15,8 @@ use url::form_urlencoded;
 use super::answers::{Status, Subject, later, too_old};
 use super::reports::{Form, Report};
 use super::{Container, KIND, NAME, Settings, dates};
-use crate::bundle::{self, Names};
-use crate::canonical;
+use crate::bundle::{self, Names, Reads};
+use crate::canonical::{self, Growth};
 use crate::http::Doors;
 use crate::http::body::Segment;
 use crate::http::caller::{Caller, RequestId};
@@ -40,10 +40,13 @@ struct Asked {
 }
 
 impl Asked {
-    /// What jobs are told apart by: type and exact instants (LR-10).
-    fn key(&self) -> String {
+    /// What jobs are told apart by: type and exact instants (LR-10), and how rows are written, which an operator may change.
+    fn key(&self, settings: &Settings) -> String {
         let Subject { kind, from, to } = &self.subject;
-        format!("{kind}/{}/{}", from.timestamp_millis(), to.timestamp_millis())
+        let form = self.report.form(settings.rows);
+        let style = form.format(settings).options.into_values().collect::<Vec<_>>().join(",");
+        let window = (from.timestamp_millis(), to.timestamp_millis());
+        format!("{kind}/{}/{}/{}/{style}", window.0, window.1, form.view)
     }
 }
 
@@ -68,9 +71,18 @@ pub(super) async fn export(
         Some(ticket) => (ticket, How::Known),
         // LR-11: a look creates nothing.
         None if is_head => return Ok(Status::new_job(&this.asked.subject, now).into_response()),
-        None => this.draw(now).await?,
+        None => this.draw(now, None).await?,
     };
-    this.answer((ticket, how), (&headers, is_head)).await
+    match this.answer((&ticket, how), (&headers, is_head)).await {
+        // Its files are gone before their time: they are made anew.
+        Err(problem) if problem.code() == "not_found" && !is_head => {
+            let TicketState::Ready { run, .. } = &ticket.state else { return Err(problem) };
+            tracing::warn!(%run, detail = problem.detail(), "the files of a report are gone");
+            let (ticket, how) = this.draw(now, Some(run.clone())).await?;
+            this.answer((&ticket, how), (&headers, is_head)).await
+        }
+        answered => answered,
+    }
 }
 
 /// Understands a path and a query string, in the vendor's order of checks (LR-03).
@@ -142,32 +154,40 @@ impl Exporting<'_> {
     /// Returns the job that this request finds; none where it creates one.
     async fn find(&self, now: DateTime<Utc>) -> Result<Option<Ticket>, Problem> {
         let (core, workspace) = (&self.doors.core, &self.caller.workspace);
-        let found = core.tickets.ticket(workspace, NAME, &self.asked.key()).await?;
+        let found = core.tickets.ticket(workspace, NAME, &self.key()).await?;
         let stays = |ticket: &Ticket| matches!(ticket.next(now), Next::Stays | Next::Later(_));
         Ok(found.filter(stays))
     }
 
     /// Creates a job, or finds the one that somebody else has created meanwhile (LR-10).
-    async fn draw(&self, now: DateTime<Utc>) -> Result<(Ticket, How), Problem> {
+    async fn draw(
+        &self,
+        now: DateTime<Utc>,
+        gone: Option<RunId>,
+    ) -> Result<(Ticket, How), Problem> {
         let (core, workspace) = (&self.doors.core, &self.caller.workspace);
         let form = self.asked.report.form(self.settings.rows);
         let own = core.catalog.views(workspace).await?;
         if own.iter().all(|view| view.name != form.view) {
             let ports = (&*core.catalog, &*core.clock);
-            canonical::ensure(ports, workspace, form.reads).await?;
+            let writes = self.caller.grant.allows(Scope::DataWrite);
+            let growth = if writes { Growth::Allowed } else { Growth::Refused };
+            canonical::ensure(ports, workspace, (form.reads, growth)).await?;
         }
         let new = NewTicket {
             id: TicketId::mint(),
             workspace: workspace.clone(),
             door: NAME.into(),
-            key: self.asked.key(),
+            key: self.key(),
             definition: self.definition(form).await?,
             held: TimeDelta::hours(self.settings.keep_hours.into()),
+            gone,
             now,
         };
         let drawn = core.tickets.draw(&new).await?;
         if drawn.how != How::Known {
-            tracing::info!(ticket = %drawn.ticket.id, key = new.key, "a report was asked for");
+            let entry = self.entry("liferay.export.create", new.key);
+            watch::note(core, (entry, self.id)).await;
             core.executor.wake.notify_one();
         }
         Ok((drawn.ticket, drawn.how))
@@ -188,7 +208,7 @@ impl Exporting<'_> {
     /// Says where a job stands, or gives its data out.
     async fn answer(
         &self,
-        (ticket, how): (Ticket, How),
+        (ticket, how): (&Ticket, How),
         (headers, is_head): (&HeaderMap, bool),
     ) -> Result<Response, Problem> {
         let (of, created) = (&self.asked.subject, ticket.drawn_at);
@@ -241,23 +261,39 @@ impl Exporting<'_> {
         let stamp = made_at.format("%Y%m%dT%H%M%SZ");
         let file = format!("{}-data-{stamp}.{ending}", self.asked.report.name);
         let names = Names { file: &file, kind, inside: ENTRY };
-        let whole = bundle::whole(core, (&self.caller.workspace, run), form, names).await?;
-        let mut response = download::serve(whole, headers).await?;
+        // LR-12: a range is of what is sent, and a look sends nothing.
+        let mut headers = headers.clone();
+        if is_head {
+            headers.remove(header::RANGE);
+        }
+        let reads = if is_head { Reads::Nothing } else { Reads::Bytes };
+        let asked = (form, reads);
+        let whole = bundle::whole(core, (&self.caller.workspace, run), asked, names).await?;
+        let mut response = download::serve(whole, &headers).await?;
         let vary = HeaderValue::from_static("Accept, Accept-Encoding");
         response.headers_mut().insert(header::VARY, vary);
         let sends = matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if is_head || !sends {
             return Ok(response);
         }
+        let entry = self.entry("liferay.download", format!("{} {run}", self.key()));
+        watch::told(core, (entry, self.id), response).await
+    }
+
+    fn key(&self) -> String {
+        self.asked.key(&self.settings)
+    }
+
+    /// Returns what the log says of what is done for this request.
+    fn entry(&self, action: &'static str, target: String) -> watch::Entry {
         let grant = self.caller.grant.clone();
-        let entry = watch::Entry {
+        watch::Entry {
             actor: Actor::Token { principal: grant.principal, token: grant.token },
             organization: grant.organization,
             workspace: self.caller.workspace.clone(),
-            action: "liferay.download",
-            target: format!("{} {run}", self.asked.key()),
-        };
-        watch::told(core, (entry, self.id), response).await
+            action,
+            target,
+        }
     }
 }
 
@@ -277,7 +313,10 @@ mod tests {
     use super::*;
 
     fn asked(kind: &str, query: &str) -> Result<String, String> {
-        read(kind, query).map(|asked| asked.key()).map_err(|problem| problem.detail().to_owned())
+        let words = |Asked { subject: Subject { kind, from, to }, .. }: Asked| {
+            format!("{kind}/{}/{}", from.timestamp_millis(), to.timestamp_millis())
+        };
+        read(kind, query).map(words).map_err(|problem| problem.detail().to_owned())
     }
 
     fn day(ms: &str) -> String {

@@ -8,6 +8,9 @@ use model::format::FormatSpec;
 
 use super::{Integers, Rows, Settings, Timestamps};
 
+/// Bytes of a file at most: whoever asks for a part near the end of one has it unpacked from its beginning.
+const FILE_BYTES: u64 = 32 << 20;
+
 /// A type of report.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -154,7 +157,7 @@ pub(super) static REPORTS: [Report; 7] = [
 ];
 
 impl Report {
-    /// Returns the report of that name, in any case.
+    /// Returns the report of that name. `DIFFERENCE:` in any case, where the vendor takes lower case alone (LR-01).
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         REPORTS.iter().find(|report| report.name.eq_ignore_ascii_case(name))
     }
@@ -195,6 +198,7 @@ impl Form {
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         FormatSpec {
             compression: Some("gzip".into()),
+            file_bytes: Some(FILE_BYTES),
             options: options.map(owned).into_iter().collect::<BTreeMap<_, _>>(),
             ..FormatSpec::new("jsonl")
         }

@@ -54,6 +54,7 @@ struct Step {
     head: String,
     post: String,
     delete: String,
+    options: String,
     body: String,
     /// `admin` without it, `other` for one of another workspace, `reader` for one that may read only, `none`, or a text of its own.
     token: String,
@@ -77,6 +78,21 @@ struct Step {
     packed: String,
 }
 
+impl Step {
+    /// The method and the path of a request, if it is one.
+    fn request(&self) -> Option<(&'static str, &str)> {
+        let Self { get, head, post, delete, options, .. } = self;
+        let all = [
+            ("GET", get),
+            ("HEAD", head),
+            ("POST", post),
+            ("DELETE", delete),
+            ("OPTIONS", options),
+        ];
+        all.into_iter().find(|(_, path)| !path.is_empty()).map(|(method, path)| (method, &**path))
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewView {
@@ -89,7 +105,8 @@ struct NewView {
 
 /// A server and who talks to it.
 struct Stage {
-    sluice: Sluice,
+    /// Its folder goes with it.
+    _sluice: Sluice,
     time: Time,
     server: Server,
     tokens: BTreeMap<&'static str, String>,
@@ -126,13 +143,11 @@ impl Stage {
             ("reader", token(&["--scope", "data:read"])),
             ("none", String::new()),
         ]);
-        Self { sluice, time, server, tokens }
+        Self { _sluice: sluice, time, server, tokens }
     }
 
     fn send(&self, step: &Step) -> Got {
-        let [get, head, post, delete] = [&step.get, &step.head, &step.post, &step.delete];
-        let methods = [("GET", get), ("HEAD", head), ("POST", post), ("DELETE", delete)];
-        let (method, path) = methods.into_iter().find(|(_, path)| !path.is_empty()).expect("one");
+        let (method, path) = step.request().expect("one");
         let url = format!("http://{}{path}", self.server.address());
         let mut request = Request::builder().method(method).uri(url);
         let name = if step.token.is_empty() { "admin" } else { &step.token };
@@ -190,7 +205,7 @@ impl Stage {
             });
             self.server.post("/v1/views", &view).ok(201);
         }
-        if [&step.get, &step.head, &step.post, &step.delete].iter().any(|path| !path.is_empty()) {
+        if step.request().is_some() {
             check(step, self.ask(step));
         }
     }
@@ -277,6 +292,7 @@ fn every_scenario_is_as_it_says() {
         let name = dialect.file_name().expect("a name").to_str().expect("text").to_owned();
         let page = root.join(format!("../docs/dialects/{name}.md"));
         let rules = fs::read_to_string(page).expect("a page for each dialect");
+        let mut shown = String::new();
         for file in files(&dialect) {
             let text = fs::read_to_string(&file).expect("text");
             let scenario: Scenario =
@@ -285,6 +301,7 @@ fn every_scenario_is_as_it_says() {
             for rule in &scenario.rules {
                 assert!(rules.contains(&format!("| {rule} |")), "{rule} of {}", file.display());
             }
+            shown.push_str(&scenario.rules.join(" "));
             let mut stage = Stage::new(&name, &scenario);
             for (number, step) in scenario.step.iter().enumerate() {
                 // What fails says where.
@@ -297,7 +314,15 @@ fn every_scenario_is_as_it_says() {
                     std::panic::resume_unwind(panic);
                 }
             }
-            drop(stage.sluice);
+        }
+        // What needs more than requests is shown by a test of the dialect, which names it.
+        let test = root.join(format!("../crates/sluice/tests/e2e/dialects/{name}.rs"));
+        shown.push_str(&fs::read_to_string(test).unwrap_or_default());
+        for line in rules.lines() {
+            let rule = line.strip_prefix("| ").and_then(|rest| rest.split_once(" | "));
+            if let Some((rule, _)) = rule.filter(|(rule, _)| rule.contains('-')) {
+                assert!(shown.contains(rule), "{rule} is shown by nothing");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 SELECT
     id,
     coalesce(application, CASE type WHEN 'page' THEN 'Page' ELSE 'Custom' END) AS "applicationId",
-    coalesce(name, type) AS "eventId",
+    coalesce(name, CASE type WHEN 'page' THEN 'pageViewed' ELSE type END) AS "eventId",
     arrow_cast(time, 'Timestamp(ms, "UTC")') AS "eventDate",
     arrow_cast(coalesce(received_at, _commit_time), 'Timestamp(ms, "UTC")') AS "createDate",
     user_id AS "userId",

@@ -91,14 +91,18 @@ FROM (
     FROM (
         SELECT
             *,
-            coalesce(canonical_url, url) AS page,
-            name = 'pageViewed' AS viewed,
-            CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds,
-            CASE name WHEN 'pageDepthReached' THEN TRY_CAST(properties['depth'] AS BIGINT) END AS depth,
-            row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time, id) AS nth,
-            row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time DESC, id DESC) AS nth_last
-        FROM event
-        WHERE application = 'Page'
+            row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time, id) AS nth,
+            row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time DESC, id DESC) AS nth_last
+        FROM (
+            SELECT
+                *,
+                coalesce(canonical_url, url) AS page,
+                coalesce(name, CASE type WHEN 'page' THEN 'pageViewed' END, '') = 'pageViewed' AS viewed,
+                CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds,
+                CASE name WHEN 'pageDepthReached' THEN TRY_CAST(properties['depth'] AS BIGINT) END AS depth
+            FROM event
+            WHERE coalesce(application, CASE type WHEN 'page' THEN 'Page' END) = 'Page'
+        )
     )
     GROUP BY page
 )

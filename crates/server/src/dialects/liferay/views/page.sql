@@ -26,12 +26,16 @@ SELECT
 FROM (
     SELECT
         *,
-        coalesce(canonical_url, url) AS page,
-        name = 'pageViewed' AS viewed,
-        CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds,
-        row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time, id) AS nth,
-        row_number() OVER (PARTITION BY user_id, session_id, name = 'pageViewed' ORDER BY time DESC, id DESC) AS nth_last
-    FROM event
-    WHERE application = 'Page'
+        row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time, id) AS nth,
+        row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time DESC, id DESC) AS nth_last
+    FROM (
+        SELECT
+            *,
+            coalesce(canonical_url, url) AS page,
+            coalesce(name, CASE type WHEN 'page' THEN 'pageViewed' END, '') = 'pageViewed' AS viewed,
+            CASE name WHEN 'pageUnloaded' THEN TRY_CAST(properties['viewDuration'] AS BIGINT) END AS milliseconds
+        FROM event
+        WHERE coalesce(application, CASE type WHEN 'page' THEN 'Page' END) = 'Page'
+    )
 )
 GROUP BY date_trunc('day', time), page, user_id, session_id
