@@ -5,6 +5,7 @@
 //! hold is answered like what never was. It touches no database, no lake and no clock but by the ports in [`Core`].
 //! Besides requests a [`Scheduler`] makes exports due, an [`Executor`] works on runs, and a [`Keeper`] looks after datasets.
 
+mod answer;
 mod background;
 mod bundle;
 pub mod canonical;

@@ -7,6 +7,7 @@ mod answers;
 mod dates;
 mod export;
 mod publisher;
+mod read;
 mod reports;
 
 use std::time::Duration;
@@ -28,8 +29,11 @@ use reports::REPORTS;
 /// Where reports are asked for and fetched.
 const EXPORT: &str = "/api/reports/export/{type}";
 
-/// Whatever else is asked for below reports (LR-40).
-const ELSE: &str = "/api/reports/{*rest}";
+/// Where it is said what there is.
+const LINKS: &str = "/api/reports";
+
+/// Where it is listed, and whatever else is asked for there (LR-40).
+const READ: &str = "/api/reports/{*rest}";
 
 /// Where events are sent to.
 const PUBLISHER: &str = "/liferay/publisher";
@@ -56,12 +60,13 @@ pub(super) static KIND: Dialect = Dialect {
         ("timestamps", Rule::OneOf(&["sql", "iso"])),
         ("container", Rule::OneOf(&["lines", "zip"])),
     ],
-    scopes: &[Scope::ExportRun],
+    scopes: &[Scope::ExportRun, Scope::DataRead],
     views,
     examples,
     operations: &[
         door(Method::GET, EXPORT, "liferay.export", Scope::ExportRun),
-        door(Method::GET, ELSE, "liferay.unknown", Scope::ExportRun),
+        door(Method::GET, LINKS, "liferay.links", Scope::DataRead),
+        door(Method::GET, READ, "liferay.read", Scope::DataRead),
         door(Method::POST, PUBLISHER, "liferay.publish", Scope::DataWrite),
         door(Method::POST, IDENTITY, "liferay.identify", Scope::DataWrite),
     ],
@@ -131,7 +136,10 @@ enum Container {
 }
 
 fn routes(_: &Doors) -> Router<Doors> {
-    Router::new().route(EXPORT, get(export::export)).route(ELSE, get(answers::unknown))
+    Router::new()
+        .route(EXPORT, get(export::export))
+        .route(LINKS, get(read::links))
+        .route(READ, get(read::read))
 }
 
 /// LR-30: browsers send messages from the pages of other hosts.

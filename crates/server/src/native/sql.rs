@@ -6,22 +6,21 @@
 mod ipc;
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use model::format::FormatSpec;
-use model::ports::{EncodedChunk, Positions, Rows, SqlStream};
+use model::ports::SqlStream;
 use model::schema::Schema;
 use model::{Code, PortError};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::Core;
+use crate::answer::{self, Answer};
 use crate::http::body::JsonBody;
 use crate::http::caller::Caller;
 use crate::http::problem::{Problem, Problems};
@@ -51,9 +50,6 @@ pub(super) enum Form {
     /// An Arrow IPC stream.
     Arrow,
 }
-
-/// The bytes of an answer.
-type Answer = Pin<Box<dyn Stream<Item = Result<Bytes, PortError>> + Send>>;
 
 impl Form {
     fn media_type(self) -> &'static str {
@@ -88,21 +84,7 @@ impl Form {
     /// Writes rows.
     fn write(self, core: &Core, schema: &Schema, rows: SqlStream) -> Result<Answer, PortError> {
         let Some(spec) = self.spec() else { return Ok(ipc::stream(schema, rows)?.boxed()) };
-        let encoding = core.encoder.check(&spec, schema)?;
-        let mut read = 0;
-        let rows = rows.map_ok(move |batch| {
-            let first = read;
-            read += batch.num_rows() as u64;
-            Rows { batch, read: Positions::Dense { first }, read_after: read }
-        });
-        let encoded = core.encoder.encode(&encoding, schema, rows.boxed());
-        let bytes = encoded.try_filter_map(async |chunk| {
-            Ok(match chunk {
-                EncodedChunk::Bytes(bytes) => Some(bytes),
-                EncodedChunk::End(_) => None,
-            })
-        });
-        Ok(bytes.boxed())
+        answer::encoded(core, &spec, schema, rows)
     }
 }
 

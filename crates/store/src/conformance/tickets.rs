@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access;
-use model::export::{Advance, NewRun, OpenSlot};
+use model::export::{Advance, NewRun, OpenSlot, Rerun};
 use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure};
 use model::limits::{TICKET_AGAIN_SECONDS, TICKET_DAYS, TICKETS_WAITING_MAX};
 use model::ports::{Lease, LedgerError};
@@ -134,6 +134,17 @@ pub async fn files_are_held_and_then_let_go(rig: &Rig) {
     let lapsed = async |second| rig.tickets.lapsed(&workspace(), at(second), 9).await.unwrap();
     assert_eq!(rig.draw("a", 69).await.how, How::Known);
     assert_eq!(lapsed(69).await, []);
+    // What it read is not kept: it is drawn anew, not written again.
+    let rerun = Rerun {
+        id: RunId::mint(at(10)),
+        workspace: workspace(),
+        of: first.clone(),
+        now: at(10),
+        owner: "test".into(),
+        key: None,
+        kept_since: at(0),
+    };
+    refused!(rig.ledger.open_rerun(&rerun).await, LedgerError::Gone { .. });
     let again = rig.draw("a", 70).await;
     assert_eq!((again.how, again.ticket.drawn_at), (How::New, at(70)));
     assert_eq!(again.ticket.state, TicketState::Waiting);

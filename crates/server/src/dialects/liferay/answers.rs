@@ -117,8 +117,9 @@ pub(super) fn too_old(description: &str) -> Response {
 }
 
 /// LR-40: of an address that there is not, the vendor's server says so with the status of one that there is.
-pub(super) async fn unknown() -> Response {
-    let message = "there is nothing at this address; reports are at /api/reports/export/{type}";
+pub(super) fn unknown() -> Response {
+    let message =
+        "there is nothing at this address; see /api/reports, and /api/reports/export/{type}";
     line(StatusCode::OK, &Wrong { message, status: "ERROR" })
 }
 
