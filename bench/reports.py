@@ -22,8 +22,9 @@ def main():
     sluice, copies = sys.argv[1], int(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         directory = os.path.join(folder, "data")
-        run = lambda *args: subprocess.run([sluice, "--dir", directory, *args], check=True, capture_output=True, text=True).stdout
-        demo = subprocess.Popen([sluice, "--dir", directory, "demo", "--serve", "--listen", "127.0.0.1:18200"], stdout=subprocess.PIPE, text=True)
+        quiet = {**os.environ, "SLUICE_LOG": "error"}
+        run = lambda *args: subprocess.run([sluice, "--dir", directory, *args], check=True, stdout=subprocess.PIPE, text=True, env=quiet).stdout
+        demo = subprocess.Popen([sluice, "--dir", directory, "demo", "--serve", "--listen", "127.0.0.1:18200"], stdout=subprocess.PIPE, text=True, env=quiet)
         for line in demo.stdout:
             if line.startswith("listening"):
                 break
@@ -33,7 +34,9 @@ def main():
         names = ", ".join(f'"{field["name"]}"' for field in columns if field["name"] not in ("id", "session_id"))
         numbers = ", ".join(str(n) for n in range(1, copies))
         sql = f"SELECT id || '-' || copy AS id, session_id || '-' || copy AS session_id, {names} FROM (SELECT *, unnest([{numbers}]) AS copy FROM event)"
-        run("export", "run", "--sql", sql, "--to", "dataset:event")
+        # Not into what it reads.
+        run("export", "run", "--sql", sql, "--to", "dataset:copies")
+        run("export", "run", "--dataset", "copies", "--to", "dataset:event")
         events = int(json.loads(run("sql", "SELECT count(*) AS n FROM event", "--format", "jsonl"))["n"])
         token = run("token", "create", "--for", "liferay").split("Bearer ")[1].split("'")[0]
         serve(sluice, directory, token, events)
@@ -74,7 +77,9 @@ def report(url, kind, token, pid):
                 ready = time.perf_counter() - begun
                 rows = sum(piece.count(b"\n") for piece in iter(lambda: answer.read(1 << 20), b""))
                 break
-            answer.read()
+            status = answer.read()
+            if json.loads(status)["status"] == "ERROR":
+                sys.exit(f"{kind}: {status.decode()}")
         polls.append((time.perf_counter() - asked) * 1000)
         time.sleep(0.05)
     polls.sort()

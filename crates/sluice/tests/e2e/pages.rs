@@ -106,18 +106,32 @@ fn the_tour_of_the_api_works_and_prints_what_the_page_shows() {
 #[test]
 fn the_demo_stays_and_answers_what_it_prints() {
     let sluice = Sluice::new();
-    let mut command = sluice.command(&["demo", "--serve", "--listen", "127.0.0.1:0"]);
+    // Somebody else has the port: one of the next is taken.
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = (busy.local_addr().expect("an address").to_string(), busy);
+    let mut command = sluice.command(&["demo", "--serve", "--listen", &busy.0]);
     command.env("SLUICE_LOG", "error");
     let server = Server::spawn(&sluice, command);
     let lines = server.said.iter().skip_while(|line| !line.starts_with("What to ask"));
     let lines: Vec<_> = lines.filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(lines.len() > 3, "{:?}", server.said);
+    assert_ne!(server.address(), busy.0);
     let script = lines.join("\n").replace("curl -s", "curl --fail-with-body -s");
     let said = bash(&sluice, &format!("set -eu\n{script}\n"));
     assert_eq!(said.code, 0, "{script}: {}{}", said.stdout, said.stderr);
     for word in ["online_retail", "{\"country\":\"United Kingdom\",\"rows\":495478}", "\"rows\":1"]
     {
         assert!(said.stdout.contains(word), "{word}: {}", said.stdout);
+    }
+    // Those of the dialects are complete in themselves.
+    for line in lines.iter().filter(|line| line.contains("/api/reports/")) {
+        let (mut said, mut looks) = (String::new(), 0);
+        while !said.contains("\"eventDate\"") && looks < 3000 {
+            let asked = bash(&sluice, line);
+            assert_eq!(asked.code, 0, "{line}: {}", asked.stderr);
+            (said, looks) = (asked.stdout, looks + 1);
+        }
+        assert!(said.lines().count() > 100, "{line}: {said}");
     }
     assert!(server.stop(), "it ends well when it is asked to");
 }

@@ -78,9 +78,9 @@ FROM (
         page,
         max(title) AS title,
         CAST(count(*) FILTER (WHERE viewed) AS DOUBLE) AS views,
-        CAST(count(*) FILTER (WHERE viewed AND nth = 1) AS DOUBLE) AS entrances,
-        CAST(count(*) FILTER (WHERE viewed AND nth_last = 1) AS DOUBLE) AS exits,
-        CAST(count(*) FILTER (WHERE viewed AND nth = 1 AND nth_last = 1) AS DOUBLE) AS bounce,
+        CAST(count(*) FILTER (WHERE viewed AND is_first) AS DOUBLE) AS entrances,
+        CAST(count(*) FILTER (WHERE viewed AND is_last) AS DOUBLE) AS exits,
+        CAST(count(*) FILTER (WHERE viewed AND is_first AND is_last) AS DOUBLE) AS bounce,
         CAST(count(*) FILTER (WHERE name = 'ctaClicked') AS DOUBLE) AS cta_clicks,
         CAST(count(*) FILTER (WHERE viewed AND coalesce(referrer, '') = '') AS DOUBLE) AS direct_access,
         CAST(count(*) FILTER (WHERE viewed AND coalesce(referrer, '') <> '') AS DOUBLE) AS indirect_access,
@@ -91,8 +91,8 @@ FROM (
     FROM (
         SELECT
             *,
-            row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time, id) AS nth,
-            row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time DESC, id DESC) AS nth_last
+            row_number() OVER (PARTITION BY user_id, session_id ORDER BY viewed DESC, time, id) = 1 AS is_first,
+            NOT coalesce(lead(viewed) OVER (PARTITION BY user_id, session_id ORDER BY viewed DESC, time, id), false) AS is_last
         FROM (
             SELECT
                 *,

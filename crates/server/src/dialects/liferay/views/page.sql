@@ -15,9 +15,9 @@ SELECT
     max(experiment_id) AS "experimentId",
     max(variant_id) AS "variantId",
     count(*) FILTER (WHERE viewed) AS views,
-    count(*) FILTER (WHERE viewed AND nth = 1) AS entrances,
-    count(*) FILTER (WHERE viewed AND nth_last = 1) AS exits,
-    count(*) FILTER (WHERE viewed AND nth = 1 AND nth_last = 1) AS bounce,
+    count(*) FILTER (WHERE viewed AND is_first) AS entrances,
+    count(*) FILTER (WHERE viewed AND is_last) AS exits,
+    count(*) FILTER (WHERE viewed AND is_first AND is_last) AS bounce,
     count(*) FILTER (WHERE name = 'pageRead') AS reads,
     count(*) FILTER (WHERE name = 'ctaClicked') AS "ctaClicks",
     count(*) FILTER (WHERE viewed AND coalesce(referrer, '') = '') AS "directAccess",
@@ -26,8 +26,8 @@ SELECT
 FROM (
     SELECT
         *,
-        row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time, id) AS nth,
-        row_number() OVER (PARTITION BY user_id, session_id, viewed ORDER BY time DESC, id DESC) AS nth_last
+        row_number() OVER (PARTITION BY user_id, session_id ORDER BY viewed DESC, time, id) = 1 AS is_first,
+        NOT coalesce(lead(viewed) OVER (PARTITION BY user_id, session_id ORDER BY viewed DESC, time, id), false) AS is_last
     FROM (
         SELECT
             *,
