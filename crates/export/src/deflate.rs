@@ -77,10 +77,7 @@ impl Encoder {
         effort: Effort,
         out: &mut Vec<u8>,
     ) {
-        assert!(u32::try_from(text.len()).is_ok(), "a text has at most 2^32 - 1 bytes");
-        let mut stream = Stream::new(text, effort, &mut self.memory, out);
-        stream.cells(cells);
-        stream.sink.finish();
+        self.written(text, cells, effort, out).sink.finish();
     }
 
     /// Appends the same without its end, up to a whole byte: behind it may stand another, which refers to nothing in this one, or the end of the
@@ -96,10 +93,21 @@ impl Encoder {
         effort: Effort,
         out: &mut Vec<u8>,
     ) {
+        self.written(text, cells, effort, out).sink.finish_open();
+    }
+
+    /// Writes all of a text.
+    fn written<'a>(
+        &'a mut self,
+        text: &'a [u8],
+        cells: &[Cell],
+        effort: Effort,
+        out: &'a mut Vec<u8>,
+    ) -> Stream<'a> {
         assert!(u32::try_from(text.len()).is_ok(), "a text has at most 2^32 - 1 bytes");
         let mut stream = Stream::new(text, effort, &mut self.memory, out);
         stream.cells(cells);
-        stream.sink.finish_open();
+        stream
     }
 }
 

@@ -33,26 +33,29 @@ const PAGES_MAX: u64 = 1_000_000;
 /// Characters of what is looked for.
 const WORDS_CHARS_MAX: usize = 255;
 
-/// The metrics of pages, each with how it is made of sums (LR-43).
-const METRICS: [(&str, &str); 14] = [
-    ("avgTimeOnPageMetric", "CASE WHEN views = 0 THEN 0.0 ELSE time_on_page / views END"),
-    ("bounceMetric", "bounce"),
-    ("bounceRateMetric", "CASE WHEN entrances = 0 THEN 0.0 ELSE bounce / entrances END"),
-    ("ctpMetric", "cta_clicks"),
-    ("ctrMetric", "CASE WHEN views = 0 THEN 0.0 ELSE cta_clicks / views END"),
-    ("directAccessMetric", "direct_access"),
-    ("entrancesMetric", "entrances"),
-    ("exitRateMetric", "CASE WHEN views = 0 THEN 0.0 ELSE exits / views END"),
-    ("indirectAccessMetric", "indirect_access"),
-    ("maxScrollDepthMetric", "max_scroll_depth"),
-    ("sessionsMetric", "sessions"),
-    ("timeOnPageMetric", "time_on_page"),
-    ("viewsMetric", "views"),
-    ("visitorsMetric", "visitors"),
+/// The metrics of pages (LR-43).
+const METRICS: [&str; 14] = [
+    "avgTimeOnPageMetric",
+    "bounceMetric",
+    "bounceRateMetric",
+    "ctpMetric",
+    "ctrMetric",
+    "directAccessMetric",
+    "entrancesMetric",
+    "exitRateMetric",
+    "indirectAccessMetric",
+    "maxScrollDepthMetric",
+    "sessionsMetric",
+    "timeOnPageMetric",
+    "viewsMetric",
+    "visitorsMetric",
 ];
 
-/// The sums of pages over the events between two instants.
-const SUMS: &str = include_str!("pages.sql");
+/// The report of pages; here its events are those between two instants.
+const PAGES_SQL: &str = include_str!("views/page.rest.sql");
+
+/// What stands in it for all events.
+const ALL_EVENTS: &str = "FROM event\n";
 
 /// Resources that are listed.
 const LISTED: [&str; 4] = ["accounts", "individuals", "pages", "segments"];
@@ -222,23 +225,25 @@ impl Asked<'_> {
     fn pages(&self, now: DateTime<Utc>) -> Result<Listing, Problem> {
         let (since, until) = self.range(now)?;
         let before = since - (until - since);
-        let sums = |since: DateTime<Utc>, until: DateTime<Utc>| {
+        let pages = |since: DateTime<Utc>, until: DateTime<Utc>| {
             let instant = |at: DateTime<Utc>| {
                 let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
                 format!("arrow_cast('{at}', 'Timestamp(us, \"UTC\")')")
             };
-            SUMS.replace("{since}", &instant(since)).replace("{until}", &instant(until))
+            let (since, until) = (instant(since), instant(until));
+            let events = format!(
+                "FROM (SELECT * FROM event WHERE time >= {since} AND time < {until}) AS event\n"
+            );
+            PAGES_SQL.replace(ALL_EVENTS, &events)
         };
-        let columns = |prefix: &str| {
-            let column = |(name, of): &(&str, &str)| format!("{of} AS {prefix}{name}");
-            METRICS.iter().map(column).collect::<Vec<_>>().join(", ")
-        };
-        let metric = |(name, _): &(&str, &str)| {
+        let metric = |name: &&str| {
+            let (now, then) =
+                (format!("\"now\"['{name}']['value']"), format!("\"then\"['{name}']['value']"));
             format!(
-                "'{name}', named_struct('value', now_{name}, 'previousValue', then_{name}, 'trend', named_struct(\
-                 'percentage', CASE WHEN then_{name} <> 0 THEN (now_{name} - then_{name}) / then_{name} * 100 END, \
-                 'trendClassification', CASE WHEN then_{name} IS NULL OR now_{name} = then_{name} THEN 'NEUTRAL' \
-                 WHEN now_{name} > then_{name} THEN 'POSITIVE' ELSE 'NEGATIVE' END))"
+                "'{name}', named_struct('value', {now}, 'previousValue', {then}, 'trend', named_struct(\
+                 'percentage', CASE WHEN {then} <> 0 THEN ({now} - {then}) / {then} * 100 END, \
+                 'trendClassification', CASE WHEN {then} IS NULL OR {now} = {then} THEN 'NEUTRAL' \
+                 WHEN {now} > {then} THEN 'POSITIVE' ELSE 'NEGATIVE' END))"
             )
         };
         let metrics = METRICS.iter().map(metric).collect::<Vec<_>>().join(", ");
@@ -257,12 +262,10 @@ impl Asked<'_> {
             }
         };
         let select = format!(
-            "SELECT title, url, named_struct({metrics}) AS metrics FROM (SELECT title, page AS url, {} FROM ({})) \
-             LEFT JOIN (SELECT page AS then_page, {} FROM ({})) ON then_page = url {condition}",
-            columns("now_"),
-            sums(since, until),
-            columns("then_"),
-            sums(before, since),
+            "SELECT title, url, named_struct({metrics}) AS metrics FROM (SELECT title, url, metrics AS \"now\" FROM ({})) AS these \
+             LEFT JOIN (SELECT url AS then_url, metrics AS \"then\" FROM ({})) AS those ON then_url = url {condition}",
+            pages(since, until),
+            pages(before, since),
         );
         let mut format = FormatSpec::new("jsonl");
         format.options.insert("jsonl.nulls".into(), "keep".into());
@@ -287,8 +290,8 @@ impl Asked<'_> {
 
     fn order(&self) -> Result<String, Problem> {
         let metric = self.value("sortMetric").unwrap_or_else(|| "viewsMetric".into());
-        if !METRICS.iter().any(|(name, _)| *name == metric) {
-            let known = METRICS.map(|(name, _)| name).join(", ");
+        if !METRICS.contains(&&*metric) {
+            let known = METRICS.join(", ");
             return Err(wrong(format!("`sortMetric` is `{metric}`; use one of {known}")));
         }
         let order = self.value("sortOrder").unwrap_or_else(|| "desc".into()).to_lowercase();
