@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use model::access::Scope;
 use model::dataset::{View, Window};
 use serde::Deserialize;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{Dialect, Door, Example, Rule};
 use crate::http::Doors;
@@ -32,11 +32,17 @@ const EXPORT: &str = "/api/reports/export/{type}";
 /// Where it is said what there is.
 const LINKS: &str = "/api/reports";
 
+/// The same as some clients write it.
+const LINKS_SLASH: &str = "/api/reports/";
+
 /// Where it is listed, and whatever else is asked for there (LR-40).
 const READ: &str = "/api/reports/{*rest}";
 
 /// Where events are sent to.
 const PUBLISHER: &str = "/liferay/publisher";
+
+/// The same as the vendor's configuration writes it.
+const PUBLISHER_SLASH: &str = "/liferay/publisher/";
 
 /// Where it is said who somebody is.
 const IDENTITY: &str = "/liferay/publisher/identity";
@@ -66,8 +72,10 @@ pub(super) static KIND: Dialect = Dialect {
     operations: &[
         door(Method::GET, EXPORT, "liferay.export", Scope::ExportRun),
         door(Method::GET, LINKS, "liferay.links", Scope::DataRead),
+        door(Method::GET, LINKS_SLASH, "liferay.links", Scope::DataRead),
         door(Method::GET, READ, "liferay.read", Scope::DataRead),
         door(Method::POST, PUBLISHER, "liferay.publish", Scope::DataWrite),
+        door(Method::POST, PUBLISHER_SLASH, "liferay.publish", Scope::DataWrite),
         door(Method::POST, IDENTITY, "liferay.identify", Scope::DataWrite),
     ],
     routes,
@@ -139,6 +147,7 @@ fn routes(_: &Doors) -> Router<Doors> {
     Router::new()
         .route(EXPORT, get(export::export))
         .route(LINKS, get(read::links))
+        .route(LINKS_SLASH, get(read::links))
         .route(READ, get(read::read))
 }
 
@@ -147,10 +156,12 @@ fn open_routes(_: &Doors) -> Router<Doors> {
     let from_anywhere = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::POST])
-        .allow_headers(Any)
+        // Mirrored: for a browser `*` does not stand for `Authorization`.
+        .allow_headers(AllowHeaders::mirror_request())
         .max_age(Duration::from_secs(PREFLIGHT_SECONDS));
     Router::new()
         .route(PUBLISHER, post(publisher::publish))
+        .route(PUBLISHER_SLASH, post(publisher::publish))
         .route(IDENTITY, post(publisher::identify))
         // Before the layer, which answers what this would refuse.
         .method_not_allowed_fallback(|| std::future::ready(Problem::no_method()))

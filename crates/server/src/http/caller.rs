@@ -196,7 +196,11 @@ fn token(headers: &HeaderMap) -> Result<TokenText, Problem> {
     })?;
     let text = value.to_str().ok().and_then(|value| value.split_once(' '));
     let text = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    text.and_then(|(_, text)| TokenText::parse(text.trim())).ok_or_else(unknown)
+    let (_, text) = text.ok_or_else(|| {
+        let detail = "`Authorization` names no token; write it as `Authorization: Bearer slt_…`";
+        Problem::new(Code::Unauthenticated, detail).at("Authorization")
+    })?;
+    TokenText::parse(text.trim()).ok_or_else(unknown)
 }
 
 /// Unknown, expired and revoked ones are told alike.

@@ -107,7 +107,7 @@ impl Problem {
     }
 
     pub(crate) fn no_method() -> Self {
-        let detail = "this address does not take that method; see /v1/openapi.json";
+        let detail = "this address does not take that method; the header `Allow` says which it takes";
         Self::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, detail)
     }
 

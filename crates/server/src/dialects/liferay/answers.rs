@@ -3,6 +3,8 @@
 //! Contract: one JSON object on one line, all values strings. `DIFFERENCE:` the line ends with a newline, where the vendor's has none, so that polls
 //! appended to one file and the data behind them stay valid JSON Lines (LR-09).
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -123,6 +125,17 @@ pub(super) fn unknown() -> Response {
     line(StatusCode::OK, &Wrong { message, status: "ERROR" })
 }
 
+/// Characters of what a client sent that are shown to it.
+const SHOWN_CHARS_MAX: usize = 100;
+
+/// Returns what a client sent, or its beginning.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
 /// Writes a value as one line of JSON.
 fn line(status: StatusCode, value: &impl Serialize) -> Response {
     let mut text = serde_json::to_string(value).expect("it has only string keys");
@@ -138,10 +151,9 @@ pub(super) async fn dress(mut response: Response) -> Response {
     if let Some(seconds) = problem.retry_after() {
         dressed.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
-    for name in [header::ALLOW, header::CONTENT_RANGE] {
-        if let Some(value) = response.headers_mut().remove(&name) {
-            dressed.headers_mut().insert(name, value);
-        }
+    let own = [header::CONTENT_TYPE, header::CONTENT_LENGTH];
+    for (name, value) in response.headers().iter().filter(|(name, _)| !own.contains(name)) {
+        dressed.headers_mut().append(name, value.clone());
     }
     dressed
 }

@@ -12,7 +12,7 @@ use model::ticket::{How, NewTicket, Next, Ticket, TicketState};
 use model::{Code, RunId, TicketId};
 use url::form_urlencoded;
 
-use super::answers::{Status, Subject, later, too_old};
+use super::answers::{Status, Subject, later, shown, too_old};
 use super::reports::{Form, Report};
 use super::{Container, KIND, NAME, Settings, dates};
 use crate::bundle::{self, Names, Reads};
@@ -91,11 +91,16 @@ fn read(kind: &str, query: &str) -> Result<Asked, Problem> {
     let kind = kind.trim_end_matches('\\');
     let report = Report::named(kind).ok_or_else(|| {
         let known = super::REPORTS.each_ref().map(|report| report.name).join(", ");
-        wrong(format!("there is no type `{kind}`; use one of {known}"))
+        wrong(format!("there is no type `{}`; use one of {known}", shown(kind)))
     })?;
     let [from, to] = ["fromDate", "toDate"].map(|name| value(query, name));
+    let is_blank =
+        |name: &str| form_urlencoded::parse(query.as_bytes()).any(|(key, _)| key == name);
     let (from, to) = match (&from, &to) {
         (Some(from), Some(to)) => (from, to),
+        (Some(_), None) if is_blank("toDate") => {
+            return Err(wrong("`toDate` is empty; name both dates".into()));
+        }
         (Some(_), None) => {
             return Err(wrong(
                 "`toDate` is missing; put the address between quotes, or a shell takes the `&` for its own".into(),
@@ -110,7 +115,8 @@ fn read(kind: &str, query: &str) -> Result<Asked, Problem> {
     let instant = |name: &str, text: &str| {
         dates::parse(text).ok_or_else(|| {
             wrong(format!(
-                "`{name}` is `{text}`; write it as 2023-01-01T00:00 or 2023-01-01T00:00:01.000Z, in UTC"
+                "`{name}` is `{}`; write it as 2023-01-01T00:00 or 2023-01-01T00:00:01.000Z, in UTC",
+                shown(text)
             ))
         })
     };

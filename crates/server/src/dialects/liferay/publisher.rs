@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::answers::shown;
 use super::{IDENTITY, KIND, PUBLISHER, Settings};
 use crate::canonical::{self, Growth};
 use crate::http::problem::Problem;
@@ -172,8 +173,32 @@ async fn message(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| wrong(format!("the message is not what is expected: {error}")))
+    let refused = |error: serde_json::Error| {
+        wrong(format!("the message is not what is expected: {}", shown(&error.to_string())))
+    };
+    if bytes.trim_ascii().is_empty() {
+        return Err(wrong("the message is empty; send a JSON object"));
+    }
+    check_objects(&serde_json::from_slice(bytes).map_err(refused)?)?;
+    serde_json::from_slice(bytes).map_err(refused)
+}
+
+/// Refuses lists where objects are meant, which would be read in the order of the fields.
+fn check_objects(message: &Value) -> Result<(), Problem> {
+    let check = |name: &str, value: &Value| {
+        let is_fine = value.is_object() || value.is_null();
+        is_fine.then_some(()).ok_or_else(|| wrong(format!("{name} is no JSON object; send one")))
+    };
+    if message.is_null() {
+        return Err(wrong("the message is `null`; send a JSON object"));
+    }
+    check("the message", message)?;
+    check("`identity`", &message["identity"])?;
+    let events = message["events"].as_array().into_iter().flatten();
+    events.enumerate().try_for_each(|(place, event)| match event {
+        Value::Null => Err(wrong(format!("`events[{place}]` is `null`; leave it out"))),
+        event => check(&format!("`events[{place}]`"), event),
+    })
 }
 
 fn wrong(detail: impl Into<String>) -> Problem {
@@ -183,7 +208,14 @@ fn wrong(detail: impl Into<String>) -> Problem {
 async fn take(doors: &Doors, workspace: &WorkspaceId, rows: Rows) -> Result<(), Problem> {
     let core = &doors.core;
     let wanted = (&[rows.dataset][..], Growth::Allowed);
-    canonical::ensure((&*core.catalog, &*core.clock), workspace, wanted).await?;
+    let ensured = canonical::ensure((&*core.catalog, &*core.clock), workspace, wanted).await?;
+    if ensured.is_empty() {
+        let detail = format!(
+            "the workspace has a view `{}`, and messages go into a dataset of that name; drop the view to take them in",
+            rows.dataset
+        );
+        return Err(Problem::new(Code::Conflict, detail));
+    }
     let lines: Vec<String> = rows.all.iter().map(|row| format!("{row}\n")).collect();
     let bytes = Bytes::from(lines.concat());
     let text_bytes_max = bytes.len() as u64;
@@ -224,8 +256,9 @@ impl Message {
         }
         for (name, value) in &self.context {
             if text(value).is_some_and(|text| text.chars().count() > CONTEXT_CHARS_MAX) {
-                let detail =
-                    format!("`context.{name}` has more than {CONTEXT_CHARS_MAX} characters");
+                let detail = format!(
+                    "`context.{name}` has more than {CONTEXT_CHARS_MAX} characters; shorten it"
+                );
                 return Err(wrong(detail));
             }
         }
@@ -300,13 +333,15 @@ impl Event {
         for (name, value) in &self.properties {
             let Some(value) = text(value) else { continue };
             if name.chars().count() > NAME_CHARS_MAX {
-                let detail =
-                    format!("the name of a property has more than {NAME_CHARS_MAX} characters");
+                let detail = format!(
+                    "the name of a property has more than {NAME_CHARS_MAX} characters; shorten it"
+                );
                 return Err(wrong(detail));
             }
             if value.chars().count() > VALUE_CHARS_MAX {
-                let detail =
-                    format!("`properties.{name}` has more than {VALUE_CHARS_MAX} characters");
+                let detail = format!(
+                    "`properties.{name}` has more than {VALUE_CHARS_MAX} characters; shorten it"
+                );
                 return Err(wrong(detail));
             }
             properties.insert(name.clone(), value.into());
@@ -339,7 +374,7 @@ impl Event {
     fn at(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
         let text = self.date.as_deref().unwrap_or_default();
         let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
-            wrong(format!("`eventDate` is `{text}`; write it as 2026-01-31T12:00:00.000Z"))
+            wrong(format!("`eventDate` is `{}`; write it as 2026-01-31T12:00:00.000Z", shown(text)))
         })?;
         let at = at.with_timezone(&Utc);
         let oldest = now - TimeDelta::minutes(OLD_MINUTES_MAX);
@@ -398,7 +433,7 @@ fn number(name: &str, value: &Value) -> Result<Option<i64>, Problem> {
         Some(text) => text
             .parse()
             .map(Some)
-            .map_err(|_| wrong(format!("`{name}` is `{text}`, which is no whole number"))),
+            .map_err(|_| wrong(format!("`{name}` is `{}`; send a whole number", shown(&text)))),
     }
 }
 
@@ -410,7 +445,7 @@ fn required_text(name: &str, value: &str) -> Result<(), Problem> {
     match value.chars().count() {
         0 => Err(wrong(format!("`{name}` is missing; name it"))),
         1..=NAME_CHARS_MAX => Ok(()),
-        _ => Err(wrong(format!("`{name}` has more than {NAME_CHARS_MAX} characters"))),
+        _ => Err(wrong(format!("`{name}` has more than {NAME_CHARS_MAX} characters; shorten it"))),
     }
 }
 
@@ -511,7 +546,7 @@ mod tests {
         refused(|m, v| m["events"] = v, json!([]), "`events` is empty");
         refused(|m, v| m["userId"] = v, json!(""), "`userId` is missing");
         refused(|m, v| m["dataSourceId"] = v, json!(null), "`dataSourceId` is missing");
-        refused(|m, v| m["channelId"] = v, json!("abc"), "no whole number");
+        refused(|m, v| m["channelId"] = v, json!("abc"), "send a whole number");
         refused(|m, v| m["events"][0]["eventId"] = v, json!(""), "`eventId` is missing");
         refused(|m, v| m["events"][0]["eventId"] = v, long(256), "`eventId` has more");
         refused(

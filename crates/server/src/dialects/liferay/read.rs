@@ -94,15 +94,22 @@ pub(super) async fn read(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let query = uri.query().unwrap_or_default();
-    let asked = Asked { doors: &doors, caller: &caller, query, path: rest.clone() };
-    let pieces: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
+    let rest = rest.trim_end_matches('/');
+    let asked = Asked { doors: &doors, caller: &caller, query, path: rest.to_owned() };
+    // An id may have a slash, which the address has as `%2F`.
+    let id = rest.split_once('/').map_or("", |(_, id)| id);
+    let pieces: Vec<&str> =
+        uri.path().trim_start_matches(BASE).trim_matches('/').split('/').collect();
     match pieces[..] {
         ["accounts"] => asked.list(of_view("liferay.account", "accounts", "")).await,
         ["individuals"] => asked.list(of_view("liferay.individual.rest", "individuals", "")).await,
         ["segments"] => asked.list(of_view("liferay.segment.rest", "segments", "")).await,
         ["pages"] => asked.list(asked.pages(doors.core.clock.now())?).await,
-        [own @ ("accounts" | "individuals" | "segments"), id] => asked.one(own, id).await,
-        ["segments", id, "individuals"] => asked.list(members(id)?).await,
+        [own @ ("accounts" | "individuals" | "segments"), _] => asked.one(own, id).await,
+        ["segments", id, "individuals"] => {
+            asked.row("segments", id).await?;
+            asked.list(members(id)?).await
+        }
         _ => Ok(answers::unknown()),
     }
 }
@@ -189,14 +196,17 @@ impl Asked<'_> {
 
     /// Answers with one thing by its id (LR-42).
     async fn one(&self, own: &str, id: &str) -> Result<Response, Problem> {
+        Ok(answer_with(&with_link(self.row(own, id).await?, own)))
+    }
+
+    async fn row(&self, own: &str, id: &str) -> Result<Value, Problem> {
         if id.chars().count() > WORDS_CHARS_MAX {
             return Err(missing("so long an id"));
         }
         let sql = format!("SELECT * FROM \"{}\" WHERE id = {}", view(own), quoted(id));
         let _permit = self.doors.core.question()?;
         let rows = self.rows(&sql, &FormatSpec::new("jsonl")).await?;
-        let row = rows.into_iter().next().ok_or_else(|| missing(id))?;
-        Ok(answer_with(&with_link(row, own)))
+        rows.into_iter().next().ok_or_else(|| missing(id))
     }
 
     fn link(&self, page: u64) -> Value {

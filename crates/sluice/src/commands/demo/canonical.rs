@@ -91,12 +91,14 @@ async fn token(app: &App, kind: &Dialect) -> Result<TokenText, Failed> {
     Ok(text)
 }
 
-/// Returns the newest day of which there are events; yesterday without any.
+/// Returns the newest day of which there are events; yesterday without any, or where they are told by another column.
 pub(crate) async fn newest_day(app: &App) -> Result<NaiveDate, Failed> {
     let now = app.clock.now();
     let yesterday = now.date_naive().pred_opt().unwrap_or_default();
-    let is_there = app.store.dataset(&app.workspace, "event").await.is_ok();
-    if !is_there {
+    let Ok(event) = app.store.dataset(&app.workspace, "event").await else {
+        return Ok(yesterday);
+    };
+    if event.time_column.as_deref() != Some("time") {
         return Ok(yesterday);
     }
     let sql = "SELECT to_unixtime(max(time)) AS newest FROM event";

@@ -78,6 +78,15 @@ fn shell(line: &str, folder: &Path) -> String {
 }
 
 #[test]
+fn a_token_is_shown_whatever_the_datasets_are() {
+    let sluice = Sluice::new();
+    let own = sluice.file("own.jsonl", "{\"id\":1,\"name\":\"x\"}\n");
+    sluice.ok(&["import", "event", &own]);
+    let made = sluice.ok(&["token", "create", "--for", "liferay"]);
+    assert_eq!(made.matches("/api/reports/export/").count(), 2, "{made}");
+}
+
+#[test]
 fn the_documented_lines_run_in_a_shell() {
     let sluice = Sluice::new();
     let server = Server::start(&sluice);
