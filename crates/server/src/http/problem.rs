@@ -107,7 +107,8 @@ impl Problem {
     }
 
     pub(crate) fn no_method() -> Self {
-        let detail = "this address does not take that method; the header `Allow` says which it takes";
+        let detail =
+            "this address does not take that method; the header `Allow` says which it takes";
         Self::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, detail)
     }
 

@@ -13,7 +13,7 @@ use server::canonical;
 use crate::app::App;
 use crate::cli::{self, CreateDataset, Kind};
 use crate::failed::Failed;
-use crate::output::{bytes, count, counted, table};
+use crate::output::{bytes, count, counted, say, table};
 
 /// A dataset as it is printed.
 #[derive(Serialize)]
@@ -81,6 +81,14 @@ async fn canonical(app: &App) -> Result<(), Failed> {
         .map(|one| vec![one.name.clone(), count(one.schema.fields.len() as u64)])
         .collect();
     app.output.value(&shown, |out| table(out, &["dataset", "columns"], &rows))?;
+    for wanted in &model::canonical::DATASETS {
+        if all.iter().all(|one| one.name != wanted.name) {
+            let name = wanted.name;
+            say(&format!(
+                "`{name}` is a view of this workspace and stays that; no dataset is made"
+            ));
+        }
+    }
     Ok(())
 }
 

@@ -84,6 +84,13 @@ fn a_token_is_shown_whatever_the_datasets_are() {
     sluice.ok(&["import", "event", &own]);
     let made = sluice.ok(&["token", "create", "--for", "liferay"]);
     assert_eq!(made.matches("/api/reports/export/").count(), 2, "{made}");
+    sluice.ok(&["view", "create", "account", "SELECT 1 AS id"]);
+    let said = sluice.run(&["dataset", "canonical"]);
+    assert_ne!(said.code, 0, "an `event` by no time cannot be it: {}", said.stderr);
+    sluice.ok(&["dataset", "drop", "event"]);
+    let said = sluice.run(&["dataset", "canonical"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("`account` is a view"), "{}", said.stderr);
 }
 
 #[test]
