@@ -349,6 +349,9 @@ pub const TICKET_AGAIN_SECONDS: i64 = 60;
 /// See [`TICKET_AGAIN_SECONDS`].
 pub const TICKET_AGAIN_SECONDS_MAX: i64 = 3600;
 
+/// Servers that may have begun with a ticket, or with its run: one that ends them all holds up no other for ever.
+pub const TICKET_HOLDERS_MAX: u64 = 5;
+
 /// Hours for which the files of a ticket stay after they were held: for downloads that have begun.
 pub const TICKET_GRACE_HOURS: i64 = 24;
 

@@ -95,6 +95,10 @@ impl Coordinator {
         if matches!(found.state, RunState::Failed | RunState::Cancelled) {
             return Ok(());
         }
+        if matches!(found.state, RunState::Sealing | RunState::Sealed) {
+            let wanted = "be given up";
+            return Err(LedgerError::State { run: found.id, state: found.state, wanted }.into());
+        }
         let (opened, _guard) = self.take_over(&found).await?;
         let now = self.ports.clock.now();
         let end = || ledger.end(&opened.lease, RunState::Failed, why, now);

@@ -1,10 +1,14 @@
 //! Canonical datasets, made where they are needed.
 
+use model::access::Scope;
 use model::canonical::{Canonical, DATASETS};
 use model::dataset::{CommitKind, Dataset, DatasetKind, NewCommit, SchemaStep};
 use model::ports::{Catalog, CatalogError};
 use model::schema::{self, Field, Schema};
 use model::{Clock, Code, Failure, Fault, WorkspaceId};
+
+use crate::Core;
+use crate::http::caller::Caller;
 
 /// Times that others may change a dataset while it is looked at.
 const TRIES: usize = 20;
@@ -41,6 +45,14 @@ pub async fn ensure(
         all.extend(one((catalog, clock), workspace, (wanted, growth)).await?);
     }
     Ok(all)
+}
+
+/// Does so for whoever asks with a token: only one that may write gives datasets columns.
+pub(crate) async fn ensure_for(core: &Core, caller: &Caller, names: &[&str]) -> Result<(), Error> {
+    let writes = caller.grant.allows(Scope::DataWrite);
+    let growth = if writes { Growth::Allowed } else { Growth::Refused };
+    let ports = (&*core.catalog, &*core.clock);
+    ensure(ports, &caller.workspace, (names, growth)).await.map(drop)
 }
 
 /// Does so for each there is.

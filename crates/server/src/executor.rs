@@ -14,7 +14,7 @@ use model::export::{Advance, Definition, OpenSlot};
 use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{
     JOBS_LOOKED_AT, RUN_AGAIN_SECONDS, RUN_AGAIN_SECONDS_MAX, RUNS_AT_ONCE, RUNS_AT_ONCE_OF_ONE,
-    RUNS_LOOK_SECONDS, TICKET_FAILURES_MAX,
+    RUNS_LOOK_SECONDS, TICKET_HOLDERS_MAX,
 };
 use model::ports::{Exports, Lease, Ledger, LedgerError, Progress, Runs};
 use model::run::Run;
@@ -146,6 +146,9 @@ impl Executor {
             version: None,
             is_slot: !matches!(job.task, Task::Run { of_slot: false, .. }),
         };
+        if self.has_ended_others(job, &tried.lease).await {
+            return;
+        }
         let done = match &job.task {
             Task::Run { run, .. } => {
                 match self.coordinator.resume(&job.workspace, run, holder).await {
@@ -173,6 +176,30 @@ impl Executor {
             // It would be found again at once.
             self.claims.pauses.pause(Duration::from_secs(RUNS_LOOK_SECONDS)).await;
         }
+    }
+
+    /// Gives up what somebody has asked for and as many have begun as may; returns whether it was.
+    async fn has_ended_others(&self, job: &Job, lease: &JobLease) -> bool {
+        if job.epoch < TICKET_HOLDERS_MAX {
+            return false;
+        }
+        let why = format!(
+            "it was begun {TICKET_HOLDERS_MAX} times and never came to its end; the servers' logs say more"
+        );
+        let given_up = match &job.task {
+            Task::Ticket { .. } => {
+                let failure = SlotFailure { why: &why, may_help: false, version: None };
+                let ended = self.claims.jobs.failed(lease, &failure, self.clock.now()).await;
+                ended.map(drop).map_err(run::Error::from)
+            }
+            Task::Run { run, of_ticket: true, .. } => {
+                self.coordinator.give_up(&job.workspace, run, &why).await
+            }
+            _ => return false,
+        };
+        given_up
+            .inspect_err(|error| tracing::warn!(job = %job.id, %error, "it is not given up"))
+            .is_ok()
     }
 
     /// Opens a run for whatever asks for one, and brings it to its end.
@@ -309,12 +336,6 @@ impl Executor {
         let later = self.clock.now() + pause(job.attempts);
         let own = || JobLease { job: job.id.clone(), epoch: job.slot_epoch };
         let lease = holder.slot().unwrap_or_else(own);
-        if matches!(job.task, Task::Ticket { .. }) && job.attempts >= TICKET_FAILURES_MAX {
-            let failure = SlotFailure { why, may_help: false, version: None };
-            if let Err(error) = self.claims.jobs.failed(&lease, &failure, self.clock.now()).await {
-                tracing::warn!(job = %job.id, %error, "a job that broke off could not be ended");
-            }
-        }
         if let Err(error) = self.claims.jobs.later(&lease, later, why).await {
             tracing::warn!(job = %job.id, %error, "a job that broke off could not be put off");
         }

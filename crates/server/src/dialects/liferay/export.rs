@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use model::access::{Actor, Scope};
+use model::access::Actor;
 use model::export::Definition;
 use model::relation::{Relation, Selection, Source};
 use model::ticket::{How, NewTicket, Next, Ticket, TicketState};
@@ -16,7 +16,7 @@ use super::answers::{Status, Subject, later, shown, too_old};
 use super::reports::{Form, Report};
 use super::{Container, KIND, NAME, Settings, dates};
 use crate::bundle::{self, Names, Reads};
-use crate::canonical::{self, Growth};
+use crate::canonical;
 use crate::http::Doors;
 use crate::http::body::Segment;
 use crate::http::caller::{Caller, RequestId};
@@ -175,10 +175,7 @@ impl Exporting<'_> {
         let form = self.asked.report.form(self.settings.rows);
         let own = core.catalog.views(workspace).await?;
         if own.iter().all(|view| view.name != form.view) {
-            let ports = (&*core.catalog, &*core.clock);
-            let writes = self.caller.grant.allows(Scope::DataWrite);
-            let growth = if writes { Growth::Allowed } else { Growth::Refused };
-            canonical::ensure(ports, workspace, (form.reads, growth)).await?;
+            canonical::ensure_for(core, self.caller, form.reads).await?;
         }
         let new = NewTicket {
             id: TicketId::mint(),

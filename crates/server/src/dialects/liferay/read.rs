@@ -8,14 +8,15 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use model::Code;
-use model::access::Scope;
 use model::format::FormatSpec;
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
+use super::Rows;
 use super::answers;
+use super::reports::{Form, Report};
 use crate::answer;
-use crate::canonical::{self, Growth};
+use crate::canonical;
 use crate::http::Doors;
 use crate::http::body::Segment;
 use crate::http::caller::Caller;
@@ -51,10 +52,7 @@ const METRICS: [&str; 14] = [
     "visitorsMetric",
 ];
 
-/// The report of pages; here its events are those between two instants.
-const PAGES_SQL: &str = include_str!("views/page.rest.sql");
-
-/// What stands in it for all events.
+/// What stands in the report of pages for all events; here they are those between two instants.
 const ALL_EVENTS: &str = "FROM event\n";
 
 /// Resources that are listed.
@@ -83,6 +81,8 @@ struct Listing {
     order: String,
     /// What links to one of them begins with.
     own: &'static str,
+    /// The canonical datasets that it reads.
+    reads: Vec<&'static str>,
     format: FormatSpec,
 }
 
@@ -101,9 +101,9 @@ pub(super) async fn read(
     let pieces: Vec<&str> =
         uri.path().trim_start_matches(BASE).trim_matches('/').split('/').collect();
     match pieces[..] {
-        ["accounts"] => asked.list(of_view("liferay.account", "accounts", "")).await,
-        ["individuals"] => asked.list(of_view("liferay.individual.rest", "individuals", "")).await,
-        ["segments"] => asked.list(of_view("liferay.segment.rest", "segments", "")).await,
+        ["accounts"] => asked.list(of_report("accounts", "")).await,
+        ["individuals"] => asked.list(of_report("individuals", "")).await,
+        ["segments"] => asked.list(of_report("segments", "")).await,
         ["pages"] => asked.list(asked.pages(doors.core.clock.now())?).await,
         [own @ ("accounts" | "individuals" | "segments"), _] => asked.one(own, id).await,
         ["segments", id, "individuals"] => {
@@ -114,19 +114,20 @@ pub(super) async fn read(
     }
 }
 
-fn view(own: &str) -> &'static str {
-    match own {
-        "accounts" => "liferay.account",
-        "individuals" => "liferay.individual.rest",
-        _ => "liferay.segment.rest",
-    }
+/// Returns the report whose rows these are.
+fn form(own: &str) -> &'static Form {
+    let name = own.strip_suffix('s').unwrap_or(own);
+    let report = Report::named(name).expect("each is a report");
+    report.form(Rows::Rest)
 }
 
-fn of_view(view: &str, own: &'static str, condition: &str) -> Listing {
+fn of_report(own: &'static str, condition: &str) -> Listing {
+    let Form { view, reads, .. } = form(own);
     Listing {
         select: format!("SELECT * FROM \"{view}\" {condition}"),
         order: "id".into(),
         own,
+        reads: reads.to_vec(),
         format: FormatSpec::new("jsonl"),
     }
 }
@@ -134,10 +135,13 @@ fn of_view(view: &str, own: &'static str, condition: &str) -> Listing {
 /// Returns the individuals who are in a segment.
 fn members(segment: &str) -> Result<Listing, Problem> {
     let id: i64 = segment.parse().map_err(|_| missing(segment))?;
+    let Form { view, reads, .. } = form("memberships");
     let condition = format!(
-        "WHERE id IN (SELECT \"individualId\" FROM \"liferay.membership\" WHERE \"segmentId\" = {id} AND status = 'ACTIVE')"
+        "WHERE id IN (SELECT \"individualId\" FROM \"{view}\" WHERE \"segmentId\" = {id} AND status = 'ACTIVE')"
     );
-    Ok(of_view("liferay.individual.rest", "individuals", &condition))
+    let mut listing = of_report("individuals", &condition);
+    listing.reads.extend(*reads);
+    Ok(listing)
 }
 
 fn missing(id: &str) -> Problem {
@@ -180,6 +184,7 @@ impl Asked<'_> {
         let sql = format!("{select} ORDER BY {order} LIMIT {PAGE} OFFSET {}", page * PAGE);
         let count = format!("SELECT count(*) AS total FROM ({select})");
         let _permit = self.doors.core.question()?;
+        canonical::ensure_for(&self.doors.core, self.caller, &of.reads).await?;
         let results = self.rows(&sql, &of.format).await?;
         let total = self.rows(&count, &FormatSpec::new("jsonl")).await?;
         let total = total.first().and_then(|row| row["total"].as_u64()).unwrap_or_default();
@@ -203,8 +208,10 @@ impl Asked<'_> {
         if id.chars().count() > WORDS_CHARS_MAX {
             return Err(missing("so long an id"));
         }
-        let sql = format!("SELECT * FROM \"{}\" WHERE id = {}", view(own), quoted(id));
+        let Form { view, reads, .. } = form(own);
+        let sql = format!("SELECT * FROM \"{view}\" WHERE id = {}", quoted(id));
         let _permit = self.doors.core.question()?;
+        canonical::ensure_for(&self.doors.core, self.caller, reads).await?;
         let rows = self.rows(&sql, &FormatSpec::new("jsonl")).await?;
         rows.into_iter().next().ok_or_else(|| missing(id))
     }
@@ -219,12 +226,6 @@ impl Asked<'_> {
 
     async fn rows(&self, sql: &str, format: &FormatSpec) -> Result<Vec<Value>, Problem> {
         let (core, workspace) = (&self.doors.core, &self.caller.workspace);
-        let writes = self.caller.grant.allows(Scope::DataWrite);
-        let growth = if writes { Growth::Allowed } else { Growth::Refused };
-        let names = ["account", "event", "individual", "membership", "segment"];
-        let read = names.into_iter().filter(|name| sql.contains(name)).collect::<Vec<_>>();
-        let ports = (&*core.catalog, &*core.clock);
-        canonical::ensure(ports, workspace, (&read, growth)).await?;
         let text = answer::text(core, workspace, (sql, format)).await?;
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let rows = lines.map(|line| serde_json::from_slice(line).map_err(|_| Problem::broken()));
@@ -244,7 +245,7 @@ impl Asked<'_> {
             let events = format!(
                 "FROM (SELECT * FROM event WHERE time >= {since} AND time < {until}) AS event\n"
             );
-            PAGES_SQL.replace(ALL_EVENTS, &events)
+            form("pages").sql.replace(ALL_EVENTS, &events)
         };
         let metric = |name: &&str| {
             let (now, then) =
@@ -279,7 +280,13 @@ impl Asked<'_> {
         );
         let mut format = FormatSpec::new("jsonl");
         format.options.insert("jsonl.nulls".into(), "keep".into());
-        Ok(Listing { select, order: self.order()?, own: "pages", format })
+        Ok(Listing {
+            select,
+            order: self.order()?,
+            own: "pages",
+            reads: form("pages").reads.to_vec(),
+            format,
+        })
     }
 
     /// Returns the instants between which events count.

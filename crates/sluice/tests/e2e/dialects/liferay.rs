@@ -22,6 +22,12 @@ use crate::server::{Answer, Server};
 /// Times that a job is asked for before it counts as lost.
 const LOOKS_MAX: u32 = 6000;
 
+/// Looks for which a server lives that is killed again and again, and how often it is.
+const LIFE_LOOKS: u32 = 100;
+
+/// See [`LIFE_LOOKS`].
+const LIVES_MAX: u32 = 60;
+
 /// A window around everything.
 const ALL: &str = "fromDate=2000-01-01T00:00&toDate=2099-01-01T00:00";
 
@@ -333,6 +339,36 @@ fn a_server_that_dies_in_the_middle_loses_no_job() {
     let states: Vec<_> =
         runs["items"].as_array().expect("a list").iter().map(|run| &run["state"]).collect();
     assert_eq!(states, ["sealed", "sealed"], "one run for each job");
+}
+
+#[test]
+fn what_ends_every_server_is_given_up_and_holds_up_no_other() {
+    let sluice = Sluice::new();
+    let mut server = Server::start(&sluice);
+    server.rows("event", &events(20_000), &[]).ok(200);
+    // Longer than any server lives here.
+    let slow = "SELECT id, time FROM event WHERE \
+                (SELECT count(*) FROM event b, event c WHERE concat(b.id, c.id, b.title) LIKE '%x%y%z%') >= 0";
+    sluice.ok(&["view", "create", "liferay.event", slow, "--time", "time"]);
+    let (event, segment) = (path("event", ALL), path("segment", ALL));
+    assert_eq!(state(&server.get(&event)).as_deref(), Some("PENDING"));
+    assert_eq!(state(&server.get(&segment)).as_deref(), Some("PENDING"));
+    let is_there = |server: &Server| {
+        (0..LIFE_LOOKS).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            state(&server.get(&segment)).is_none()
+        })
+    };
+    let mut lives = 1;
+    while !is_there(&server) {
+        assert!(lives < LIVES_MAX, "the job that waits behind it is still held up");
+        server.kill();
+        server = Server::start(&sluice);
+        lives += 1;
+    }
+    assert!(lives > 5, "it was given up after {lives} lives");
+    let said = server.get(&event).text;
+    assert!(said.contains("it was begun 5 times") && said.contains("PENDING"), "{said}");
 }
 
 #[test]
