@@ -134,11 +134,12 @@ async fn create_token(app: &App, args: CreateToken) -> Result<(), Failed> {
         expires_at: args.days.map(|days| now + TimeDelta::days(days.into())),
         sha256: text.sha256(),
     };
-    let token = app.store.create_token(&app.organization, &new, now).await?;
+    // First what may fail: a token that is made and not shown is no use to anybody.
     let lines = match args.dialect {
         Some(kind) => lines(app, kind, &text).await?,
         None => Vec::new(),
     };
+    let token = app.store.create_token(&app.organization, &new, now).await?;
     let shown = Shown { token: &token, text: text.reveal(), lines: &lines };
     app.output.value(&shown, |out| {
         if lines.is_empty() {
