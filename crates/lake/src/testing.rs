@@ -326,6 +326,16 @@ impl Catalog for MemoryCatalog {
         Ok(state.commits.last().map(|commit| (commit.number, commit.time)))
     }
 
+    async fn last_before(
+        &self,
+        _workspace: &WorkspaceId,
+        time: DateTime<Utc>,
+    ) -> Result<CommitNumber, CatalogError> {
+        let state = self.state.lock().expect("not poisoned");
+        let before = state.commits.iter().filter(|commit| commit.time < time);
+        Ok(before.last().map_or(CommitNumber(0), |commit| commit.number))
+    }
+
     async fn create_dataset(
         &self,
         workspace: &WorkspaceId,

@@ -29,6 +29,9 @@ pub struct FormatSpec {
     /// The template of the run's folder; `{export}/{run}` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// Whether the manifest has the MD5 of each file, too, for readers that know no better.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub md5: bool,
 }
 
 impl FormatSpec {
@@ -42,6 +45,7 @@ impl FormatSpec {
             file_bytes: None,
             name: None,
             folder: None,
+            md5: false,
         }
     }
 }

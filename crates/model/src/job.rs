@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::export::Definition;
-use crate::ids::{ExportId, JobId, RunId, WorkspaceId};
+use crate::ids::{CommitNumber, ExportId, JobId, RunId, WorkspaceId};
 use crate::schedule::Slot;
 
 /// Something to be done.
@@ -43,6 +43,8 @@ pub enum Task {
     Ticket {
         /// What for.
         definition: Box<Definition>,
+        /// The range of commits `(from, to]`; up to the newest one without it.
+        range: Option<(CommitNumber, CommitNumber)>,
     },
     /// An open run is to be brought to its end.
     Run {

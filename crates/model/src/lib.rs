@@ -12,6 +12,7 @@ pub mod dataset;
 pub mod destination;
 pub mod digest;
 pub mod document;
+pub mod enrolment;
 pub mod export;
 pub mod failure;
 pub mod format;

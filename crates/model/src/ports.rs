@@ -1,6 +1,6 @@
 //! The traits between crates: what each crate offers to the others.
 //!
-//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Groups`], [`Tickets`] and [`Jobs`]; `objects` has [`Objects`]; `lake` is [`Relations`],
+//! `store` is a [`Catalog`], a [`Ledger`], a [`Runs`], an [`Access`], [`Places`], [`Documents`], [`Uploads`], [`Links`], [`Exports`], [`Groups`], [`Tickets`], [`Enrolments`] and [`Jobs`]; `objects` has [`Objects`]; `lake` is [`Relations`],
 //! [`Ingest`], [`Intake`], [`Query`] and [`Upkeep`]; `export` is an [`Encoder`]. `run` uses all of them and is none of them, so
 //! that its protocol can be tested with fakes. The contract of a trait is written here once and executed
 //! by a conformance suite that every implementation passes.
@@ -9,6 +9,7 @@ mod access;
 mod catalog;
 mod documents;
 mod encoder;
+mod enrolments;
 mod exports;
 mod groups;
 mod intake;
@@ -26,6 +27,7 @@ pub use access::{Access, AccessError};
 pub use catalog::{Catalog, CatalogError, Doomed, Pin, PinOwner, Spare};
 pub use documents::{DocumentError, Documents};
 pub use encoder::{Encoded, EncodedChunk, EncodedStream, Encoder, NameContext};
+pub use enrolments::Enrolments;
 pub use exports::Exports;
 pub use groups::Groups;
 pub use intake::{Arrival, Intake};

@@ -1,13 +1,13 @@
 //! Tickets: exports that are asked for under a key, wait for their turn, and whose files are held for a while.
 //!
-//! Contract: a door asks with a key of its own making; the same key finds the same ticket. Tickets of a door and a workspace are served one
-//! after another, in the order in which they were drawn; the commit that is exported is the newest one when its turn comes. What becomes of
+//! Contract: a door asks with a key of its own making; the same key finds the same ticket. Tickets of a door, a workspace and a lane are served one
+//! after another, in the order in which they were drawn; the commit that is exported is the newest one when its turn comes, unless the ticket is of a range. What becomes of
 //! a ticket follows from its run, so that there are no two truths.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::export::Definition;
-use crate::ids::{RunId, TicketId, WorkspaceId};
+use crate::ids::{CommitNumber, RunId, TicketId, WorkspaceId};
 use crate::limits::{TICKET_AGAIN_SECONDS, TICKET_AGAIN_SECONDS_MAX, TICKET_FAILURES_MAX};
 
 /// An export that somebody has asked for.
@@ -21,6 +21,10 @@ pub struct Ticket {
     pub door: String,
     /// What it was asked for by; unique within workspace and door.
     pub key: String,
+    /// Among which it waits for its turn.
+    pub lane: String,
+    /// The range of commits `(from, to]` that it is of.
+    pub range: Option<(CommitNumber, CommitNumber)>,
     /// What is exported, as what, where to.
     pub definition: Definition,
     /// For how long its files are held, from the end of the run on.
@@ -55,6 +59,8 @@ pub enum TicketState {
         run: RunId,
         /// When that was sealed.
         since: DateTime<Utc>,
+        /// How many files it has.
+        files: u64,
     },
     /// Its run failed, or could not be opened.
     Failed,
@@ -119,6 +125,10 @@ pub struct NewTicket {
     pub door: String,
     /// See [`Ticket::key`].
     pub key: String,
+    /// See [`Ticket::lane`].
+    pub lane: String,
+    /// See [`Ticket::range`]; where the ticket stays as it is, so does its own.
+    pub range: Option<(CommitNumber, CommitNumber)>,
     /// See [`Ticket::definition`]; where the ticket stays as it is, so does its own.
     pub definition: Definition,
     /// See [`Ticket::held`].
@@ -177,6 +187,8 @@ mod tests {
             workspace: WorkspaceId::default_workspace(),
             door: "d".into(),
             key: "k".into(),
+            lane: String::new(),
+            range: None,
             definition: Definition {
                 relation,
                 format: FormatSpec::new("jsonl"),
@@ -194,7 +206,7 @@ mod tests {
 
     #[test]
     fn files_are_held_from_the_end_of_their_run_on() {
-        let ready = ticket(TicketState::Ready { run: RunId::new("r"), since: at(50) }, 0);
+        let ready = ticket(TicketState::Ready { run: RunId::new("r"), since: at(50), files: 1 }, 0);
         let day = 24 * 3600;
         assert_eq!(ready.next(at(50 + day)), Next::Stays);
         assert_eq!(ready.next(at(50 + day) + TimeDelta::milliseconds(1)), Next::Lapsed);

@@ -217,13 +217,13 @@ impl Executor {
                 tried.version = Some(export.version);
                 Request::of(export, Some((slot, tried.lease.clone())))
             }
-            Task::Ticket { definition } => Request {
+            Task::Ticket { definition, range } => Request {
                 workspace: job.workspace.clone(),
                 export: None,
                 definition: Definition::clone(definition),
                 advance: Advance::None,
-                from: None,
-                to: None,
+                from: range.map(|(from, _)| from),
+                to: range.map(|(_, to)| to),
                 key: None,
                 version: None,
                 slot: Some(OpenSlot { lease: tried.lease.clone(), is_window: false }),

@@ -66,6 +66,14 @@ impl Catalog for Store {
         head(&mut self.database.read().await?, workspace).await
     }
 
+    async fn last_before(
+        &self,
+        workspace: &WorkspaceId,
+        time: DateTime<Utc>,
+    ) -> Result<CommitNumber, CatalogError> {
+        last_before(&mut self.database.read().await?, workspace, time).await
+    }
+
     async fn create_dataset(
         &self,
         workspace: &WorkspaceId,
@@ -228,6 +236,18 @@ async fn head(
     let row = row.ok_or_else(|| no_workspace(workspace))?;
     let number = CommitNumber(row.count("head")?);
     Ok(row.at_or_null("head_time")?.map(|time| (number, time)))
+}
+
+async fn last_before(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    time: DateTime<Utc>,
+) -> Result<CommitNumber, CatalogError> {
+    // Times never run against numbers, and what is asked for is mostly near the newest.
+    let sql = "SELECT number FROM lake_commit WHERE workspace = $1 AND time < $2
+               ORDER BY number DESC LIMIT 1";
+    let row = tx.first(sql, args![workspace.as_str(), truncate(time)]).await?;
+    Ok(CommitNumber(row.map(|row| row.count("number")).transpose()?.unwrap_or_default()))
 }
 
 fn no_workspace(workspace: &WorkspaceId) -> CatalogError {

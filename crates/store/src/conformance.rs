@@ -11,6 +11,7 @@ pub mod access;
 pub mod catalog;
 pub mod chores;
 pub mod documents;
+pub mod enrolments;
 pub mod groups;
 pub mod jobs;
 pub mod ledger;
@@ -34,7 +35,7 @@ use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
-    Access, Catalog, Documents, Exports, Groups, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
+    Access, Catalog, Documents, Enrolments, Exports, Groups, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
     Tickets, Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
@@ -68,6 +69,8 @@ pub struct Rig {
     pub links: Arc<dyn Links>,
     /// Exports that somebody waits for.
     pub tickets: Arc<dyn Tickets>,
+    /// What doors call workspaces; there is a key.
+    pub enrolments: Arc<dyn Enrolments>,
     /// Saved exports.
     pub exports: Arc<dyn Exports>,
     /// What is to be done.
@@ -85,7 +88,7 @@ macro_rules! conformance_tests {
             commits_are_dense_under_concurrency, time_never_runs_back, create_with_commit_race,
             schema_step_race, keys_repeat_and_are_not_reused, keys_lapse, a_lost_answer_is_given_again,
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
-            a_mark_has_no_dataset, a_batch_is_closed_once,
+            a_mark_has_no_dataset, the_last_before_a_time_is_found, a_batch_is_closed_once,
             a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from,
             small_commits_are_kept_until_they_are_sealed, a_full_tail_takes_nothing_more,
             commits_in_a_crowd_have_their_own_answers);
@@ -124,7 +127,10 @@ macro_rules! conformance_tests {
         $crate::conformance_cases!($on, tickets:
             of_many_who_ask_one_draws, tickets_are_served_one_after_another, files_are_held_and_then_let_go,
             what_fails_is_drawn_again_and_then_rests, what_cannot_be_opened_counts_and_makes_room,
-            not_more_tickets_wait_than_may, old_tickets_are_forgotten);
+            not_more_tickets_wait_than_may, old_tickets_are_forgotten, lanes_do_not_wait_for_each_other,
+            a_ticket_may_be_of_a_range, what_failed_is_found);
+        $crate::conformance_cases!($on, enrolments:
+            a_workspace_is_enrolled_once, names_belong_to_one_workspace, what_was_asked_for_never_goes_back);
         $crate::conformance_cases!($on, documents:
             a_write_says_what_it_is_built_on, of_two_writes_on_one_basis_one_is_made,
             documents_are_paged_and_of_their_workspace);

@@ -99,12 +99,12 @@ async fn waiting(
 ) -> Result<Vec<Job>, Error> {
     let clock = tx.clock().await?;
     let sql = "SELECT id, workspace, kind, subject, export, name, slot_at, slot_since, attempts, due_at,
-                   until, term, epoch, definition, held
+                   until, term, epoch, definition, from_commit, to_commit, held
                FROM (
                    SELECT j.id, j.workspace, j.kind, j.subject, j.export, COALESCE(e.name, d.name) AS name,
                        j.slot_at, j.slot_since, j.attempts, j.due_at,
                        COALESCE(r.lease_until, j.lease_until) AS until,
-                       COALESCE(r.epoch, j.epoch) AS term, j.epoch, t.definition, h.ticket AS held,
+                       COALESCE(r.epoch, j.epoch) AS term, j.epoch, t.definition, t.from_commit, t.to_commit, h.ticket AS held,
                        ROW_NUMBER() OVER (
                            PARTITION BY j.workspace
                            ORDER BY CASE WHEN COALESCE(r.lease_until, j.lease_until) > $2 THEN 1 ELSE 0 END,
@@ -151,7 +151,10 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         "care" => Task::Chore(Chore::Care(row.text("name")?)),
         "sweep" => Task::Chore(Chore::Sweep),
         "forget" => Task::Chore(Chore::Forget),
-        "ticket" => Task::Ticket { definition: row.json("definition")? },
+        "ticket" => Task::Ticket {
+            definition: row.json("definition")?,
+            range: tickets::range(row)?,
+        },
         _ => Task::Slot {
             export: ExportId::new(row.text("export")?),
             name: row.text("name")?,

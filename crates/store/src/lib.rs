@@ -13,6 +13,7 @@ mod catalog;
 pub mod conformance;
 mod database;
 mod documents;
+mod enrolments;
 mod exports;
 mod groups;
 mod jobs;

@@ -110,6 +110,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0018_tickets.sql"),
         postgres: include_str!("../migrations/0018_tickets.sql"),
     },
+    Migration {
+        version: 19,
+        sqlite: include_str!("../migrations/0019_enrolments.sql"),
+        postgres: include_str!("../migrations/0019_enrolments.sql"),
+    },
 ];
 
 /// Migrations that programs of the version before may go on with: they add tables, or columns with a default, that those need not know.

@@ -14,6 +14,8 @@ use model::destination::{Destination, NewDestination, OpenDestination, Seen, Ter
 use model::ports::{CatalogError, PlaceError, Places};
 
 pub use rotation::{Lost, Resealed};
+pub(crate) use secrets::{current, refused};
+pub(crate) use with_keys;
 
 use crate::database::{Conflict, Error, Transaction, transact};
 use crate::{KeyRing, Store};

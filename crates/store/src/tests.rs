@@ -54,6 +54,7 @@ pub(crate) fn rig(store: &Store) -> Rig {
         links: store.clone(),
         groups: store.clone(),
         tickets: store.clone(),
+        enrolments: store.clone(),
         jobs: store,
     }
 }
@@ -136,7 +137,7 @@ async fn several_may_open_an_empty_database_at_once() {
         let tasks = [open(), open(), open(), open()];
         for task in tasks {
             let store = task.await.unwrap().unwrap();
-            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 18);
+            assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM schema_version").await, 19);
             assert_eq!(number(&store, "SELECT COUNT(*) AS n FROM workspace").await, 1);
             store.close().await;
         }
@@ -229,7 +230,7 @@ async fn the_database_describes_and_checks_itself() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(&file(&folder)).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.schema_version), ("SQLite", 18));
+    assert_eq!((told.kind, told.schema_version), ("SQLite", 19));
     assert_eq!(told.journal_mode.as_deref(), Some("wal"));
     assert!(told.size_bytes > 0 && told.server_version.starts_with("3."));
     assert!(store.check().await.unwrap().is_empty());
@@ -243,7 +244,7 @@ async fn the_database_describes_and_checks_itself() {
     let schema = PgSchema::make().await;
     let store = Store::open(&schema.url).await.unwrap();
     let told = store.describe().await.unwrap();
-    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 18));
+    assert_eq!((told.kind, told.journal_mode, told.schema_version), ("PostgreSQL", None, 19));
     assert!(told.size_bytes > 0 && !told.server_version.is_empty());
     assert!(store.check().await.unwrap().is_empty());
     store.close().await;

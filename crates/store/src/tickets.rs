@@ -9,10 +9,10 @@ use model::limits::{TICKET_DAYS, TICKETS_WAITING_MAX};
 use model::ports::{LedgerError, Tickets};
 use model::run::RunState;
 use model::ticket::{Drawn, How, NewTicket, Next, Ticket, TicketState};
-use model::{JobId, RunId, TicketId, WorkspaceId};
+use model::{CommitNumber, JobId, RunId, TicketId, WorkspaceId};
 
 use crate::Store;
-use crate::database::{Error, Row, Transaction, args, transact, truncate};
+use crate::database::{Error, Row, Transaction, Value, args, transact, truncate};
 use crate::jobs::short;
 use crate::ledger::{exports, take_head};
 
@@ -21,9 +21,10 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT t.id, t.workspace, t.door, t.key, t.definition, t.held, t.drawn_at, t.run, t.failures, t.reason,
-                 t.failed_at, r.state, r.created_at, r.ended_at, j.id AS job
+                 t.failed_at, t.lane, t.from_commit, t.to_commit, r.state, r.created_at, r.ended_at, m.file_count, j.id AS job
              FROM ticket t
              LEFT JOIN run r ON r.id = t.run
+             LEFT JOIN run_manifest m ON m.run = t.run
              LEFT JOIN job j ON j.kind = 'ticket' AND j.subject = t.id ",
             $tail
         )
@@ -39,6 +40,29 @@ impl Tickets for Store {
         key: &str,
     ) -> Result<Option<Ticket>, LedgerError> {
         Ok(find(&mut self.database.glance().await?, workspace, (door, key)).await?)
+    }
+
+    async fn tickets(
+        &self,
+        workspace: &WorkspaceId,
+        door: &str,
+        keys: &[String],
+    ) -> Result<Vec<Ticket>, LedgerError> {
+        let tx = &mut self.database.glance().await?;
+        let keys: Vec<Value> = keys.iter().map(|key| key.as_str().into()).collect();
+        let sql = select!("WHERE t.workspace = $1 AND t.door = $2 AND t.key IN ({})");
+        let rows = tx.all_among(sql, args![workspace.as_str(), door], &keys).await?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    async fn failed_tickets(&self, door: &str, limit: u32) -> Result<Vec<Ticket>, LedgerError> {
+        let tx = &mut self.database.glance().await?;
+        let sql = select!(
+            "WHERE t.door = $1 AND t.failures > 0 AND j.id IS NULL AND (t.run IS NULL OR r.state IN ('failed', 'cancelled'))
+             ORDER BY t.failed_at, t.id LIMIT $2"
+        );
+        let rows = tx.all(sql, args![door, limit]).await?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
     async fn draw(&self, new: &NewTicket) -> Result<Drawn, LedgerError> {
@@ -86,6 +110,8 @@ fn read(row: &Row) -> Result<Ticket, Error> {
         workspace: WorkspaceId::new(row.text("workspace")?),
         door: row.text("door")?,
         key: row.text("key")?,
+        lane: row.text("lane")?,
+        range: range(row)?,
         definition: row.json("definition")?,
         held: TimeDelta::microseconds(row.int("held")?),
         drawn_at: row.at("drawn_at")?,
@@ -104,10 +130,24 @@ fn state(row: &Row) -> Result<TicketState, Error> {
         return Ok(TicketState::Failed);
     };
     Ok(match row.word("state")? {
-        RunState::Sealed => TicketState::Ready { run, since: row.at("ended_at")? },
+        RunState::Sealed => TicketState::Ready {
+            run,
+            since: row.at("ended_at")?,
+            files: row.count("file_count")?,
+        },
         RunState::Failed | RunState::Cancelled => TicketState::Failed,
         _ => TicketState::Running { run, since: row.at("created_at")? },
     })
+}
+
+/// Reads the range of commits of a ticket.
+pub(crate) fn range(row: &Row) -> Result<Option<(CommitNumber, CommitNumber)>, Error> {
+    let (Some(_), Some(_)) = (row.int_or_null("from_commit")?, row.int_or_null("to_commit")?)
+    else {
+        return Ok(None);
+    };
+    let number = |name| row.count(name).map(CommitNumber);
+    Ok(Some((number("from_commit")?, number("to_commit")?)))
 }
 
 async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerError> {
@@ -122,19 +162,32 @@ async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerErro
         }
         None => (new.id.clone(), How::New),
     };
-    let line = line(&new.workspace, &new.door);
+    let line = line(&new.workspace, &new.door, &new.lane);
     let sql = "SELECT COUNT(*) AS n FROM job WHERE line = $1";
     if tx.one(sql, args![&line]).await?.count::<u64>("n")? >= TICKETS_WAITING_MAX {
         return Err(LedgerError::ManyTickets { most: TICKETS_WAITING_MAX });
     }
     let definition = exports::definition_text(&new.definition);
     let (held, now) = (new.held.num_microseconds().unwrap_or(i64::MAX), truncate(new.now));
-    let sql = "INSERT INTO ticket (id, workspace, door, key, definition, held, drawn_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)
+    let sql = "INSERT INTO ticket (id, workspace, door, key, lane, definition, held, drawn_at, from_commit, to_commit)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
                ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, held = excluded.held,
-                   drawn_at = excluded.drawn_at, run = NULL";
+                   drawn_at = excluded.drawn_at, run = NULL, lane = excluded.lane,
+                   from_commit = excluded.from_commit, to_commit = excluded.to_commit";
     let workspace = new.workspace.as_str();
-    let values = args![id.as_str(), workspace, &new.door, &new.key, definition, held, now];
+    let (from, to) = new.range.map(|(from, to)| (from.0, to.0)).unzip();
+    let values = args![
+        id.as_str(),
+        workspace,
+        &new.door,
+        &new.key,
+        &new.lane,
+        definition,
+        held,
+        now,
+        from,
+        to
+    ];
     tx.execute(sql, values).await?;
     let sql =
         "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)
@@ -152,8 +205,11 @@ fn missing(key: &str) -> LedgerError {
 }
 
 /// Tickets of one line are served one after another.
-fn line(workspace: &WorkspaceId, door: &str) -> String {
-    format!("{door}/{workspace}")
+fn line(workspace: &WorkspaceId, door: &str, lane: &str) -> String {
+    match lane {
+        "" => format!("{door}/{workspace}"),
+        lane => format!("{door}/{workspace}/{lane}"),
+    }
 }
 
 /// Notes the run of a ticket, whose job has become the run's.

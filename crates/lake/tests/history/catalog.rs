@@ -51,6 +51,14 @@ impl Catalog for Line {
         Catalog::head(&*self.inner, workspace).await
     }
 
+    async fn last_before(
+        &self,
+        workspace: &WorkspaceId,
+        time: DateTime<Utc>,
+    ) -> Result<CommitNumber, CatalogError> {
+        Catalog::last_before(&*self.inner, workspace, time).await
+    }
+
     async fn create_dataset(
         &self,
         workspace: &WorkspaceId,

@@ -24,6 +24,13 @@ pub trait Catalog: Send + Sync {
         workspace: &WorkspaceId,
     ) -> Result<Option<(CommitNumber, DateTime<Utc>)>, CatalogError>;
 
+    /// Returns the last commit before a time; 0 where there is none.
+    async fn last_before(
+        &self,
+        workspace: &WorkspaceId,
+        time: DateTime<Utc>,
+    ) -> Result<CommitNumber, CatalogError>;
+
     /// Makes a dataset without rows. The name must be free among datasets and views.
     async fn create_dataset(
         &self,

@@ -18,6 +18,17 @@ pub trait Tickets: Send + Sync {
         key: &str,
     ) -> Result<Option<Ticket>, LedgerError>;
 
+    /// Returns the tickets of keys, those that are there, in no order.
+    async fn tickets(
+        &self,
+        workspace: &WorkspaceId,
+        door: &str,
+        keys: &[String],
+    ) -> Result<Vec<Ticket>, LedgerError>;
+
+    /// Returns tickets of a door whose last run failed or could not be opened, up to `limit`, those first that failed longest ago.
+    async fn failed_tickets(&self, door: &str, limit: u32) -> Result<Vec<Ticket>, LedgerError>;
+
     /// Finds the ticket of a key as [`Ticket::next`] says, or draws one: then there is a job that waits behind those of
     /// the tickets drawn before. Of any number who ask at once one draws. Refused where
     /// [`crate::limits::TICKETS_WAITING_MAX`] wait.

@@ -343,6 +343,24 @@ pub async fn a_mark_has_no_dataset(rig: &Rig) {
     assert_eq!(rig.catalog.head(&workspace()).await.unwrap(), Some((CommitNumber(1), at(6))));
 }
 
+pub async fn the_last_before_a_time_is_found(rig: &Rig) {
+    let last = async |second| rig.catalog.last_before(&workspace(), at(second)).await.unwrap().0;
+    assert_eq!(last(9).await, 0);
+    for (second, number) in [(2, 1), (5, 2), (5, 3), (4, 4)] {
+        let mark = NewCommit::new(workspace(), CommitKind::Mark, DatasetId::new("none"));
+        let Committed::New(commit) = rig.catalog.commit(&mark, at(second)).await.unwrap() else {
+            panic!("no key was given");
+        };
+        assert_eq!(commit.number.0, number);
+    }
+    // The clock ran back before the fourth, whose time did not.
+    for (second, number) in [(2, 0), (3, 1), (5, 1), (6, 4), (100, 4)] {
+        assert_eq!(last(second).await, number, "{second}");
+    }
+    let nowhere = WorkspaceId::new("nowhere");
+    assert_eq!(rig.catalog.last_before(&nowhere, at(9)).await.unwrap(), CommitNumber(0));
+}
+
 pub async fn a_batch_is_closed_once(rig: &Rig) {
     let orders = rig.orders().await;
     let batch = Some(BatchId::new("batch-1"));

@@ -3,12 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access;
 use model::export::{Advance, NewRun, OpenSlot, Rerun};
-use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure};
+use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{TICKET_AGAIN_SECONDS, TICKET_DAYS, TICKETS_WAITING_MAX};
 use model::ports::{Lease, LedgerError};
 use model::run::RunState;
 use model::ticket::{Drawn, How, NewTicket, Ticket, TicketState};
-use model::{OrganizationId, RunId, TicketId, WorkspaceId};
+use model::{CommitNumber, OrganizationId, RunId, TicketId, WorkspaceId};
 
 use super::jobs::words;
 use super::{Rig, at, definition, incremental, refused, workspace};
@@ -19,6 +19,8 @@ fn asked(key: &str, now: DateTime<Utc>) -> NewTicket {
         workspace: workspace(),
         door: "door".into(),
         key: key.into(),
+        lane: String::new(),
+        range: None,
         definition: definition(),
         held: TimeDelta::seconds(60),
         gone: None,
@@ -239,4 +241,64 @@ pub async fn old_tickets_are_forgotten(rig: &Rig) {
     rig.tickets.let_go(&workspace(), &run).await.unwrap();
     rig.jobs.forget(old, 9).await.unwrap();
     assert_eq!((is_there("held").await, is_there("waits").await), (false, true));
+}
+
+pub async fn lanes_do_not_wait_for_each_other(rig: &Rig) {
+    rig.commits(1).await;
+    rig.draw("a", 1).await;
+    for (key, lane) in [("b", "left"), ("c", "right"), ("d", "right")] {
+        let new = NewTicket { lane: lane.into(), ..asked_at(key) };
+        let drawn = rig.tickets.draw(&new).await.unwrap();
+        assert_eq!(drawn.ticket.lane, lane);
+    }
+    assert_eq!(rig.waits().await.len(), 3);
+}
+
+pub async fn a_ticket_may_be_of_a_range(rig: &Rig) {
+    rig.commits(3).await;
+    let range = Some((CommitNumber(1), CommitNumber(2)));
+    let new = NewTicket { range, ..asked_at("a") };
+    assert_eq!(rig.tickets.draw(&new).await.unwrap().ticket.range, range);
+    let Task::Ticket { range: told, .. } = rig.waits().await.remove(0).task else {
+        panic!("no ticket")
+    };
+    assert_eq!(told, range);
+    rig.serve(RunState::Sealed).await;
+    // Drawn anew it is of what is asked for then.
+    let lost = rig.tickets.ticket(&workspace(), "door", "a").await.unwrap().unwrap();
+    let TicketState::Ready { run, files, .. } = lost.state else { panic!("it is sealed") };
+    let known = rig.runs.brief(&workspace(), &run).await.unwrap().sums.unwrap().files;
+    assert_eq!(files, known);
+    let again = NewTicket { gone: Some(run), range: None, ..asked("a", at(2)) };
+    assert_eq!(rig.tickets.draw(&again).await.unwrap().ticket.range, None);
+}
+
+pub async fn what_failed_is_found(rig: &Rig) {
+    rig.commits(1).await;
+    let failed = async || {
+        let all = rig.tickets.failed_tickets("door", 9).await.unwrap();
+        all.into_iter().map(|ticket| ticket.key).collect::<Vec<_>>()
+    };
+    let keys = ["b", "a", "c"];
+    for key in keys {
+        rig.draw(key, 1).await;
+    }
+    assert!(failed().await.is_empty());
+    rig.serve(RunState::Failed).await;
+    let lease = rig.turn().await;
+    let failure = SlotFailure { why: "no such column", may_help: false, version: None };
+    rig.jobs.failed(&lease, &failure, at(50)).await.unwrap();
+    rig.serve(RunState::Sealed).await;
+    assert_eq!(failed().await, ["b", "a"]);
+    assert!(rig.tickets.failed_tickets("other", 9).await.unwrap().is_empty());
+    // What is drawn again is no failure until it fails again.
+    rig.draw("b", 60).await;
+    assert_eq!(failed().await, ["a"]);
+    rig.serve(RunState::Running).await;
+    assert_eq!(failed().await, ["a"]);
+    let keys = keys.map(str::to_owned);
+    let all = rig.tickets.tickets(&workspace(), "door", &keys).await.unwrap();
+    assert_eq!(all.len(), 3);
+    assert!(rig.tickets.tickets(&workspace(), "other", &keys).await.unwrap().is_empty());
+    assert!(rig.tickets.tickets(&workspace(), "door", &[]).await.unwrap().is_empty());
 }

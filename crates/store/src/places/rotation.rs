@@ -11,7 +11,7 @@ use model::{DestinationId, WorkspaceId};
 use super::secrets::{current, refused};
 use crate::database::{Row, Transaction, args, transact};
 use crate::vault::{self, Key, Owner};
-use crate::{KeyRing, Store};
+use crate::{KeyRing, Store, enrolments};
 
 /// What sealing anew came to.
 #[derive(Debug, Default)]
@@ -56,9 +56,13 @@ impl Store {
             done.lost.extend(batch.lost);
             match batch.last {
                 Some(next) => last = next,
-                None => return Ok(done),
+                None => break,
             }
         }
+        let rest = transact!(self.database, PlaceError, |tx| enrolled(tx, ring, first))?;
+        done.secrets += rest.secrets;
+        done.lost.extend(rest.lost);
+        Ok(done)
     }
 }
 
@@ -70,18 +74,39 @@ async fn set_current(tx: &mut Transaction, key: &Key) -> Result<(), PlaceError> 
     Ok(())
 }
 
+/// Seals the secrets of enrolments anew.
+async fn enrolled(
+    tx: &mut Transaction,
+    ring: &KeyRing,
+    first: &Key,
+) -> Result<Batch, PlaceError> {
+    let key = held(tx, ring, first).await?;
+    let (secrets, lost) = enrolments::reseal(tx, (ring, key)).await?;
+    let lost = lost.into_iter().map(|(workspace, reason)| Lost { workspace, reason }).collect();
+    Ok(Batch { last: None, secrets, lost })
+}
+
+/// Returns the key under which all is sealed anew, held so that no secret that is set now is overwritten by the one before.
+async fn held<'a>(
+    tx: &mut Transaction,
+    ring: &'a KeyRing,
+    first: &Key,
+) -> Result<&'a Key, PlaceError> {
+    let key = current(tx, ring).await?;
+    if key.id() != first.id() {
+        // Another rotation goes on with another key.
+        return Err(PlaceError::OtherKey { key: key.id().to_owned() });
+    }
+    Ok(key)
+}
+
 async fn batch(
     tx: &mut Transaction,
     ring: &KeyRing,
     first: &Key,
     after: &(String, String),
 ) -> Result<Batch, PlaceError> {
-    // Held, so that no secret that is set now is overwritten by the one before.
-    let key = current(tx, ring).await?;
-    if key.id() != first.id() {
-        // Another rotation goes on with another key.
-        return Err(PlaceError::OtherKey { key: key.id().to_owned() });
-    }
+    let key = held(tx, ring, first).await?;
     let sql = "SELECT s.destination, s.field, s.key_id, s.sealed, d.workspace, d.name
                FROM destination_secret s JOIN destination d ON d.id = s.destination
                WHERE s.key_id <> $1

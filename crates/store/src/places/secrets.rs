@@ -12,7 +12,7 @@ use crate::vault::{self, Key, Owner, Shut};
 
 /// Returns the key under which secrets are sealed now, and holds it until the transaction ends. The first that seals
 /// names the first key of its ring.
-pub(super) async fn current<'a>(
+pub(crate) async fn current<'a>(
     tx: &mut Transaction,
     ring: &'a KeyRing,
 ) -> Result<&'a Key, PlaceError> {
@@ -99,7 +99,7 @@ pub(super) async fn open(
 }
 
 /// Says which secret does not open, and not what is in it.
-pub(super) fn refused(shut: Shut, name: &str, (field, key): (&str, String)) -> PlaceError {
+pub(crate) fn refused(shut: Shut, name: &str, (field, key): (&str, String)) -> PlaceError {
     let (name, field) = (name.to_owned(), field.to_owned());
     match shut {
         Shut::UnknownKey => PlaceError::UnknownKey { name, field, key },
