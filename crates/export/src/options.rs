@@ -295,6 +295,7 @@ mod tests {
             file_bytes: None,
             name: None,
             folder: None,
+            md5: false,
         };
         Settings::read(&spec)
     }

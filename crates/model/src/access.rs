@@ -159,9 +159,25 @@ impl TokenText {
         (bits.len() == 64 && is_hex).then(|| Self(text.to_owned()))
     }
 
+    /// Takes the random part of a text alone, as [`TokenText::bare`] returns it.
+    pub fn from_bare(bits: &str) -> Option<Self> {
+        Self::parse(&format!("{TOKEN_PREFIX}{bits}"))
+    }
+
     /// Returns the secret itself, to be shown once.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the random part alone, 64 hex digits, for clients that take letters and digits only.
+    ///
+    /// ```
+    /// use model::access::TokenText;
+    /// let text = TokenText::from_random([7; 32]);
+    /// assert!(TokenText::from_bare(text.bare()).is_some_and(|same| same == text));
+    /// ```
+    pub fn bare(&self) -> &str {
+        &self.0[TOKEN_PREFIX.len()..]
     }
 
     /// Returns what is kept of it.

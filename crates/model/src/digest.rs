@@ -17,6 +17,18 @@ pub fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// Reads hex in any case; nothing where it is none.
+///
+/// ```
+/// assert_eq!(model::digest::from_hex("00aB"), Some(vec![0, 171]));
+/// assert_eq!((model::digest::from_hex("0"), model::digest::from_hex("0g")), (None, None));
+/// ```
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let pair = |pair: &[u8]| u8::try_from(digit(pair.first()?)? * 16 + digit(pair.get(1)?)?).ok();
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
 /// Returns the SHA-256 of bytes, bare lower-case hex.
 ///
 /// ```

@@ -233,6 +233,7 @@ mod tests {
             file_bytes,
             name: None,
             folder: None,
+            md5: false,
         }
     }
 

@@ -139,6 +139,7 @@ mod tests {
             file_bytes: None,
             name: None,
             folder: None,
+            md5: false,
         }
     }
 

@@ -3,12 +3,12 @@
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::Core;
+use crate::{Core, dialects};
 
 /// Tasks that work until they are told to stop.
 pub(crate) struct Background {
     told: watch::Sender<bool>,
-    tasks: [(&'static str, JoinHandle<()>); 3],
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 impl Background {
@@ -25,7 +25,18 @@ impl Background {
         let executor = tokio::spawn(core.executor.clone().work(stopped()));
         let keeper = tokio::spawn(core.keeper.clone().work(stopped()));
         let scheduler = tokio::spawn(core.scheduler.clone().work(stopped()));
-        let tasks = [("executor", executor), ("keeper", keeper), ("scheduler", scheduler)];
+        let mut tasks = vec![("executor", executor), ("keeper", keeper), ("scheduler", scheduler)];
+        for (name, work) in dialects::works(core) {
+            let stop = stopped();
+            let work = async move {
+                tokio::select! {
+                    biased;
+                    () = stop => {}
+                    () = work => {}
+                }
+            };
+            tasks.push((name, tokio::spawn(work)));
+        }
         Self { told, tasks }
     }
 

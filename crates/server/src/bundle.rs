@@ -105,6 +105,7 @@ pub(crate) async fn whole(
             Form::Zip => format!("{sum}-zip"),
         },
         sha256: None,
+        md5: None,
         coding: (form == Form::Gzip).then_some("gzip"),
         content,
     })

@@ -1,14 +1,18 @@
 //! Canonical datasets, made where they are needed.
 
+use bytes::Bytes;
 use model::access::Scope;
 use model::canonical::{Canonical, DATASETS};
 use model::dataset::{CommitKind, Dataset, DatasetKind, NewCommit, SchemaStep};
-use model::ports::{Catalog, CatalogError};
+use model::limits::KEY_DAYS;
+use model::ports::{Catalog, CatalogError, Import, ImportContent, ImportFile, InputFormat};
 use model::schema::{self, Field, Schema};
 use model::{Clock, Code, Failure, Fault, WorkspaceId};
+use serde_json::Value;
 
 use crate::Core;
 use crate::http::caller::Caller;
+use crate::http::problem::Problem;
 
 /// Times that others may change a dataset while it is looked at.
 const TRIES: usize = 20;
@@ -53,6 +57,55 @@ pub(crate) async fn ensure_for(core: &Core, caller: &Caller, names: &[&str]) -> 
     let growth = if writes { Growth::Allowed } else { Growth::Refused };
     let ports = (&*core.catalog, &*core.clock);
     ensure(ports, &caller.workspace, (names, growth)).await.map(drop)
+}
+
+/// Rows for one canonical dataset.
+pub(crate) struct Rows {
+    /// The dataset.
+    pub(crate) dataset: &'static str,
+    /// JSON objects.
+    pub(crate) all: Vec<Value>,
+    /// What makes a repeat add nothing.
+    pub(crate) key: Option<String>,
+}
+
+/// Takes rows in, in one commit; durable when it returns. What was taken in under the same key before is not taken again, whatever it says now.
+pub(crate) async fn take(core: &Core, workspace: &WorkspaceId, rows: Rows) -> Result<(), Problem> {
+    let wanted = (&[rows.dataset][..], Growth::Allowed);
+    let ensured = ensure((&*core.catalog, &*core.clock), workspace, wanted).await?;
+    if ensured.is_empty() {
+        let detail = format!(
+            "the workspace has a view `{}`, and messages go into a dataset of that name; drop the view to take them in",
+            rows.dataset
+        );
+        return Err(Problem::new(Code::Conflict, detail));
+    }
+    let lines: Vec<String> = rows.all.iter().map(|row| format!("{row}\n")).collect();
+    let bytes = Bytes::from(lines.concat());
+    let text_bytes_max = bytes.len() as u64;
+    let content = ImportContent::Text { bytes, text_bytes_max };
+    let import = Import {
+        workspace: workspace.clone(),
+        dataset: rows.dataset.into(),
+        kind: DatasetKind::default(),
+        time_column: None,
+        schema: None,
+        files: vec![ImportFile { name: "message".into(), content }],
+        format: InputFormat::Jsonl,
+        replace: None,
+        batch: None,
+        key: rows.key,
+        key_days: Some(KEY_DAYS),
+        rejects: None,
+    };
+    let permit = core.room_for(text_bytes_max).await;
+    match core.take_in(import, permit).await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.downcast_ref(), Some(CatalogError::KeyReused { .. })) => {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Does so for each there is.

@@ -10,22 +10,29 @@ use std::sync::LazyLock;
 
 use axum::Router;
 use axum::http::Method;
+use axum::http::request::Parts;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use model::access::{Scope, TokenText};
 use model::dataset::View;
+use model::enrolment::Enrolment;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::http::Doors;
+use crate::Core;
+use crate::http::{Client, Doors};
 
 macro_rules! registry {
     ($($module:ident),+ $(,)?) => {
-        $(mod $module;)+
+        $(pub mod $module;)+
         /// Every dialect.
         pub static KINDS: &[&Dialect] = &[$(&$module::KIND),+];
     };
 }
 
 registry! {
+    growingio,
     liferay,
 }
 
@@ -39,8 +46,12 @@ pub struct Dialect {
     pub settings: &'static str,
     /// What its settings may be, beyond their type; by their names in the section.
     pub rules: &'static [(&'static str, Rule)],
+    /// What must be true of several settings: its own, and where clients find the server. Returns what is wrong, and the remedy.
+    pub check: fn(&Settings, &str) -> Result<(), String>,
     /// What a token for it may do.
     pub scopes: &'static [Scope],
+    /// Whether a workspace has to be enrolled before it is served.
+    pub enrols: bool,
     /// Views that every workspace has, unless it has something of that name itself.
     pub views: fn() -> Vec<View>,
     /// Lines for a shell that ask for something; each works as it stands.
@@ -53,6 +64,27 @@ pub struct Dialect {
     open_routes: fn(&Doors) -> Router<Doors>,
     /// How its errors look.
     dress: fn(Router) -> Router,
+    /// What it serves at addresses that no route takes.
+    files: Option<Files>,
+    /// What it does besides requests, for as long as the server works.
+    works: Option<fn(Core) -> BoxFuture<'static, ()>>,
+    /// Requests of a workspace in a second; 0 for no limit.
+    calls_per_second: fn(&Settings) -> u32,
+}
+
+/// What a dialect serves at addresses of its own making.
+pub(crate) struct Files {
+    /// Whether a path is one of them.
+    pub(crate) takes: fn(&str) -> bool,
+    /// What answers.
+    pub(crate) answer: fn(AskedFile) -> BoxFuture<'static, Response>,
+}
+
+/// A request for such an address.
+pub(crate) struct AskedFile {
+    pub(crate) doors: Doors,
+    pub(crate) client: Client,
+    pub(crate) parts: Parts,
 }
 
 impl fmt::Debug for Dialect {
@@ -79,6 +111,10 @@ pub struct Example<'a> {
     pub token: &'a TokenText,
     /// A day of which there are events.
     pub day: chrono::NaiveDate,
+    /// An instant in an hour of which there are events.
+    pub hour: DateTime<Utc>,
+    /// What the dialect calls the workspace, if it enrols any.
+    pub enrolment: Option<&'a Enrolment>,
 }
 
 /// A route that needs a token.
@@ -141,6 +177,31 @@ pub fn view(name: &str) -> Option<View> {
 /// Returns the views of all dialects.
 pub fn views() -> Vec<View> {
     KINDS.iter().flat_map(|kind| (kind.views)()).collect()
+}
+
+/// Checks what must be true of several settings; `public_url` is where clients find the server, or empty.
+///
+/// # Errors
+///
+/// What is wrong, and the remedy.
+pub fn check(settings: &Settings, public_url: &str) -> Result<(), String> {
+    KINDS.iter().try_for_each(|kind| (kind.check)(settings, public_url))
+}
+
+/// Returns what serves a path that no route takes.
+pub(crate) fn files(path: &str) -> Option<&'static Files> {
+    KINDS.iter().filter_map(|kind| kind.files.as_ref()).find(|files| (files.takes)(path))
+}
+
+/// Returns how many requests of a workspace each dialect takes in a second.
+pub(crate) fn rates(settings: &Settings) -> Vec<(&'static str, u32)> {
+    KINDS.iter().map(|kind| (kind.name, (kind.calls_per_second)(settings))).collect()
+}
+
+/// Returns what dialects do besides requests.
+pub(crate) fn works(core: &Core) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
+    let one = |kind: &&'static Dialect| Some((kind.name, kind.works?(core.clone())));
+    KINDS.iter().filter_map(one).collect()
 }
 
 /// Returns the routes of all dialects that need a token.

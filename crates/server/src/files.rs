@@ -45,7 +45,8 @@ pub(crate) async fn file(
     let name = name(&receipt).to_owned();
     let kind = media_type(&name);
     let content = Content::Stored(objects, receipt.key);
-    Ok(Download::summed((name, kind), (receipt.bytes, receipt.sha256), content))
+    let file = Download::summed((name, kind), (receipt.bytes, receipt.sha256), content);
+    Ok(Download { md5: receipt.md5, ..file })
 }
 
 /// Returns a run whose files we have: it is sealed, and they are in a managed destination.

@@ -66,12 +66,13 @@ pub(crate) struct Doors {
 impl Doors {
     /// Reads the description of the API.
     pub(crate) fn new(core: Core, settings: &Settings) -> Self {
+        let rates = dialects::rates(&core.dialects);
         let metrics = (operators::METRICS, operators::METRICS_ID, Scope::Admin);
         let operations = Operations::of(&native::parts().1).and(metrics);
         Self {
             core,
             operations: Arc::new(dialects::doors().fold(operations, Operations::and_door)),
-            limits: Arc::new(Limits::new(settings)),
+            limits: Arc::new(Limits::new(settings, &rates)),
             grants: Arc::default(),
             stopping: Arc::default(),
         }

@@ -28,8 +28,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use model::ports::{
-    Access, Catalog, Documents, Encoder, Groups, Import, ImportReport, Ingest, PlaceRules, Places,
-    Query, Tickets, Upkeep,
+    Access, Catalog, Documents, Encoder, Enrolments, Groups, Import, ImportReport, Ingest,
+    PlaceRules, Places, Query, Tickets, Upkeep,
 };
 use model::{Clock, Code, Fault, PortError, WorkspaceId, limits};
 use run::{Coordinator, Destinations};
@@ -96,6 +96,8 @@ pub struct Parts {
     pub scheduler: Scheduler,
     /// Exports that somebody waits for.
     pub tickets: Arc<dyn Tickets>,
+    /// What dialects call workspaces.
+    pub enrolments: Arc<dyn Enrolments>,
     /// How dialects are served.
     pub dialects: dialects::Settings,
     /// Groups of exports.

@@ -25,6 +25,7 @@ use run::Destinations;
 use serde::Deserialize;
 use url::Url;
 
+use crate::dialects::{self, AskedFile};
 use crate::files;
 use crate::http::caller::RequestId;
 use crate::http::download::{Download, serve};
@@ -67,6 +68,12 @@ impl Of {
 /// Where clients find this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(Url);
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl PublicUrl {
     /// Reads an `http` or `https` URL without a query string; a path is what a proxy in front adds.
@@ -341,6 +348,10 @@ pub(crate) async fn serve_or_refuse(
     client: Client,
     request: axum::extract::Request,
 ) -> Response {
+    if let Some(files) = dialects::files(request.uri().path()) {
+        let (parts, _) = request.into_parts();
+        return (files.answer)(AskedFile { doors, client, parts }).await;
+    }
     let is_signed = |query: &str| query.contains("signature=") && query.contains("link=");
     if !request.uri().query().is_some_and(is_signed) {
         return Problem::no_route().into_response();

@@ -25,7 +25,7 @@ use model::ports::{Catalog, CatalogError, Doomed, Pin, Spare};
 use model::{BatchId, CommitNumber, DatasetId, FileId, ObjectKey, WorkspaceId};
 
 use crate::Store;
-use crate::database::{Error, Row, Transaction, args, transact};
+use crate::database::{Error, Row, Transaction, args, transact, truncate};
 use crate::names::nearest;
 pub(crate) use batches::no_batch;
 pub(crate) use group::Queues;

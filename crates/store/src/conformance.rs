@@ -35,8 +35,8 @@ use model::export::{Advance, Definition, NewRun};
 use model::format::{EncoderId, Encoding, FormatSpec};
 use model::part::{Input, Part, PartId, Receipt};
 use model::ports::{
-    Access, Catalog, Documents, Enrolments, Exports, Groups, Jobs, Lease, Ledger, Links, Opened, Places, Runs,
-    Tickets, Uploads,
+    Access, Catalog, Documents, Enrolments, Exports, Groups, Jobs, Lease, Ledger, Links, Opened,
+    Places, Runs, Tickets, Uploads,
 };
 use model::relation::{BoundRelation, BoundTable, Relation, Selection, Source};
 use model::run::{FrozenManifest, Plan, RunState};
@@ -357,6 +357,7 @@ fn format() -> FormatSpec {
         file_bytes: None,
         name: None,
         folder: None,
+        md5: false,
     }
 }
 

@@ -49,7 +49,8 @@ impl Enrolments for Store {
         (kind, name): (&str, &str),
     ) -> Result<Option<Enrolment>, CatalogError> {
         let tx = &mut self.database.glance().await?;
-        let sql = "SELECT workspace FROM enrolment_name WHERE door = $1 AND kind = $2 AND name = $3";
+        let sql =
+            "SELECT workspace FROM enrolment_name WHERE door = $1 AND kind = $2 AND name = $3";
         let Some(row) = tx.first(sql, args![door, kind, name]).await? else { return Ok(None) };
         let workspace = WorkspaceId::new(row.text("workspace")?);
         Ok(find(tx, &workspace, door).await?)
@@ -228,7 +229,8 @@ async fn cover(
     door: &str,
     to: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let sql = "UPDATE enrolment SET covered = $3 WHERE door = $1 AND workspace = $2 AND covered < $3";
+    let sql =
+        "UPDATE enrolment SET covered = $3 WHERE door = $1 AND workspace = $2 AND covered < $3";
     tx.execute(sql, args![door, workspace.as_str(), truncate(to)]).await?;
     Ok(())
 }

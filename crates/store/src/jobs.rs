@@ -151,10 +151,9 @@ fn read(row: &Row, clock: i64) -> Result<Job, Error> {
         "care" => Task::Chore(Chore::Care(row.text("name")?)),
         "sweep" => Task::Chore(Chore::Sweep),
         "forget" => Task::Chore(Chore::Forget),
-        "ticket" => Task::Ticket {
-            definition: row.json("definition")?,
-            range: tickets::range(row)?,
-        },
+        "ticket" => {
+            Task::Ticket { definition: row.json("definition")?, range: tickets::range(row)? }
+        }
         _ => Task::Slot {
             export: ExportId::new(row.text("export")?),
             name: row.text("name")?,

@@ -15,7 +15,6 @@ use model::ports::{CatalogError, PlaceError, Places};
 
 pub use rotation::{Lost, Resealed};
 pub(crate) use secrets::{current, refused};
-pub(crate) use with_keys;
 
 use crate::database::{Conflict, Error, Transaction, transact};
 use crate::{KeyRing, Store};
@@ -41,6 +40,8 @@ macro_rules! with_keys {
         }
     }};
 }
+
+pub(crate) use with_keys;
 
 #[async_trait]
 impl Places for Store {

@@ -130,11 +130,9 @@ fn state(row: &Row) -> Result<TicketState, Error> {
         return Ok(TicketState::Failed);
     };
     Ok(match row.word("state")? {
-        RunState::Sealed => TicketState::Ready {
-            run,
-            since: row.at("ended_at")?,
-            files: row.count("file_count")?,
-        },
+        RunState::Sealed => {
+            TicketState::Ready { run, since: row.at("ended_at")?, files: row.count("file_count")? }
+        }
         RunState::Failed | RunState::Cancelled => TicketState::Failed,
         _ => TicketState::Running { run, since: row.at("created_at")? },
     })

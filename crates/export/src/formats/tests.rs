@@ -43,6 +43,7 @@ fn spec(format: &str, compression: &str, options: &[(&str, &str)]) -> FormatSpec
         file_bytes: None,
         name: None,
         folder: None,
+        md5: false,
     }
 }
 

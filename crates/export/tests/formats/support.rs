@@ -58,6 +58,7 @@ pub(crate) fn spec(format: &str, compression: &str, options: &[(&str, &str)]) ->
         file_bytes: None,
         name: None,
         folder: None,
+        md5: false,
     }
 }
 

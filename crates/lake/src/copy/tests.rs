@@ -30,6 +30,7 @@ fn encoding(compression: &str) -> Encoding {
         file_bytes,
         name,
         folder: None,
+        md5: false,
     };
     Encoding {
         spec,

@@ -97,6 +97,7 @@ fn jsonl() -> FormatSpec {
         file_bytes,
         name,
         folder: None,
+        md5: false,
     }
 }
 

@@ -66,7 +66,9 @@ pub(super) static KIND: Dialect = Dialect {
         ("timestamps", Rule::OneOf(&["sql", "iso"])),
         ("container", Rule::OneOf(&["lines", "zip"])),
     ],
+    check: |_, _| Ok(()),
     scopes: &[Scope::ExportRun, Scope::DataRead],
+    enrols: false,
     views,
     examples,
     operations: &[
@@ -81,6 +83,9 @@ pub(super) static KIND: Dialect = Dialect {
     routes,
     open_routes,
     dress,
+    files: None,
+    works: None,
+    calls_per_second: |_| 0,
 };
 
 const fn door(method: Method, path: &'static str, id: &'static str, scope: Scope) -> Door {
@@ -196,7 +201,7 @@ fn views() -> Vec<View> {
 }
 
 fn examples(example: &Example<'_>) -> Vec<String> {
-    let Example { url, token, day } = example;
+    let Example { url, token, day, .. } = example;
     let window = format!("fromDate={day}T00:00:00.000Z&toDate={day}T23:59:59.999Z");
     let of = |kind: &str| {
         format!(

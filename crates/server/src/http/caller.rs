@@ -106,6 +106,11 @@ impl Client {
         doors.limits.guess(sha256, self.address)
     }
 
+    /// Counts somebody who signs in or sends something signed.
+    pub(crate) fn signs_in(&self, doors: &Doors) -> Result<(), Problem> {
+        doors.limits.sign_in(self.address)
+    }
+
     /// Counts an address of a link that opened nothing.
     pub(crate) fn misses(&self, doors: &Doors) -> Result<(), Problem> {
         doors.limits.miss(self.address)

@@ -42,6 +42,8 @@ pub(crate) struct Download {
     pub(crate) tag: String,
     /// Their SHA-256, bare lower-case hex, if it is known.
     pub(crate) sha256: Option<String>,
+    /// Their MD5, bare lower-case hex, if it is known.
+    pub(crate) md5: Option<String>,
     /// How they are packed for the way, if they are.
     pub(crate) coding: Option<&'static str>,
     /// Where they are.
@@ -55,7 +57,9 @@ impl Download {
         (bytes, sha256): (u64, String),
         content: Content,
     ) -> Self {
-        Self { name, kind, bytes, tag: sha256.clone(), sha256: Some(sha256), coding: None, content }
+        let tag = sha256.clone();
+        let sha256 = Some(sha256);
+        Self { name, kind, bytes, tag, sha256, md5: None, coding: None, content }
     }
 }
 

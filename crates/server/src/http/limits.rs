@@ -3,7 +3,7 @@
 //! Contract: nothing here waits; what is too much is refused, with the time after which it is not. Memory is bounded,
 //! whoever asks. A token that opened something lately is never held up by what others at its address try.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::StatusCode;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use model::{Code, LinkId, TokenId, limits};
+use model::{Code, LinkId, TokenId, WorkspaceId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
@@ -34,13 +34,21 @@ pub(crate) struct Limits {
     misses: Rates<IpAddr>,
     /// Requests of a link.
     links: Rates<LinkId>,
+    /// Codes and the like that an address asks for.
+    sign_ins: Rates<IpAddr>,
+    /// Requests of a workspace at a dialect.
+    doors: BTreeMap<&'static str, Rates<WorkspaceId>>,
     /// SHA-256 of tokens that opened something lately.
     seen: Mutex<HashSet<String>>,
 }
 
 impl Limits {
     /// Makes them.
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, doors: &[(&'static str, u32)]) -> Self {
+        let of_door = |(door, rate): &(&'static str, u32)| {
+            let rate = NonZeroU32::new(*rate)?;
+            Some((*door, Rates::new(Quota::per_second(rate), WorkspaceId::new(""))))
+        };
         let places = Some(settings.requests_at_once).filter(|many| *many > 0);
         let tokens = NonZeroU32::new(settings.requests_per_second).map(|rate| {
             let burst = NonZeroU32::new(settings.burst).unwrap_or(rate);
@@ -58,6 +66,8 @@ impl Limits {
             guesses: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
             misses: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
             links: Rates::new(of_link, LinkId::new("")),
+            sign_ins: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
+            doors: doors.iter().filter_map(of_door).collect(),
             seen: Mutex::default(),
         }
     }
@@ -91,6 +101,23 @@ impl Limits {
                 "too many links were tried from this address; wait, then use one that is valid";
             Problem::with_status(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail)
                 .after(seconds)
+        })
+    }
+
+    /// Counts somebody who signs in or sends something signed.
+    pub(crate) fn sign_in(&self, client: IpAddr) -> Result<(), Problem> {
+        self.sign_ins.take(&client).map_err(|seconds| {
+            let detail = "this address signs in more often than it may; wait, and keep the code";
+            Problem::new(Code::RateLimited, detail).after(seconds)
+        })
+    }
+
+    /// Counts a request of a workspace at a dialect.
+    pub(crate) fn ask_door(&self, door: &str, workspace: &WorkspaceId) -> Result<(), Problem> {
+        let Some(rates) = self.doors.get(door) else { return Ok(()) };
+        rates.take(workspace).map_err(|seconds| {
+            let detail = "this project asks more often than it may; wait, and ask again";
+            Problem::new(Code::RateLimited, detail).after(seconds)
         })
     }
 
@@ -131,6 +158,8 @@ impl Limits {
         self.guesses.sweep();
         self.misses.sweep();
         self.links.sweep();
+        self.sign_ins.sweep();
+        self.doors.values().for_each(Rates::sweep);
         if let Some(tokens) = &self.tokens {
             tokens.sweep();
         }
@@ -180,7 +209,7 @@ mod tests {
 
     #[test]
     fn each_token_has_its_own_rate() {
-        let limits = Limits::new(&settings());
+        let limits = Limits::new(&settings(), &[]);
         let (a, b) = (TokenId::new("a"), TokenId::new("b"));
         assert_eq!((limits.ask(&a), limits.ask(&a)), (Ok(()), Ok(())));
         let refused = limits.ask(&a).expect_err("refused");
@@ -188,24 +217,36 @@ mod tests {
         assert_eq!(limits.ask(&b), Ok(()));
         limits.sweep();
         limits.ask(&a).expect_err("refused");
-        let off = Limits::new(&Settings { requests_per_second: 0, ..settings() });
+        let off = Limits::new(&Settings { requests_per_second: 0, ..settings() }, &[]);
         assert!((0..10_000).all(|_| off.ask(&a).is_ok()));
     }
 
     #[test]
+    fn each_workspace_has_its_own_rate_at_a_dialect() {
+        let limits = Limits::new(&settings(), &[("a", 2), ("b", 0)]);
+        let (one, other) = (WorkspaceId::new("one"), WorkspaceId::new("other"));
+        let ask = |door, workspace| limits.ask_door(door, workspace);
+        assert_eq!((ask("a", &one), ask("a", &one)), (Ok(()), Ok(())));
+        let refused = ask("a", &one).expect_err("refused");
+        assert_eq!((refused.code(), refused.retry_after()), ("rate_limited", Some(1)));
+        assert_eq!(ask("a", &other), Ok(()));
+        assert!((0..100).all(|_| ask("b", &one).is_ok() && ask("c", &one).is_ok()));
+    }
+
+    #[test]
     fn places_come_back() {
-        let limits = Limits::new(&settings());
+        let limits = Limits::new(&settings(), &[]);
         let held = limits.enter().expect("a place");
         assert_eq!(limits.enter().expect_err("refused").retry_after(), Some(1));
         drop(held);
         assert!(limits.enter().expect("a place").is_some());
-        let off = Limits::new(&Settings { requests_at_once: 0, ..settings() });
+        let off = Limits::new(&Settings { requests_at_once: 0, ..settings() }, &[]);
         assert!(off.enter().expect("no limit").is_none());
     }
 
     #[test]
     fn guesses_are_slow_and_known_tokens_are_not() {
-        let limits = Limits::new(&settings());
+        let limits = Limits::new(&settings(), &[]);
         let here: IpAddr = Ipv4Addr::LOCALHOST.into();
         let there: IpAddr = Ipv4Addr::new(192, 0, 2, 1).into();
         limits.remember("known", true);
@@ -231,7 +272,7 @@ mod tests {
         assert_eq!(rates.take(&(u64::MAX - 1)), Ok(()));
         assert_eq!(rates.take(&(u64::MAX - 2)), Err(1));
         assert!(rates.limiter.len() <= limits::RATES_MAX + 1);
-        let limits = Limits::new(&settings());
+        let limits = Limits::new(&settings(), &[]);
         for n in 0..=limits::TOKENS_SEEN_MAX {
             limits.remember(&n.to_string(), true);
         }

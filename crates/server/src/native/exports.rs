@@ -172,6 +172,7 @@ impl ExportBody {
             file_bytes: self.file_bytes,
             name: self.name,
             folder: self.folder,
+            md5: false,
         };
         let relation = Relation { source, selection };
         Ok(Request {

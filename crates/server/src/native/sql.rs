@@ -78,6 +78,7 @@ impl Form {
             file_bytes: None,
             name: None,
             folder: None,
+            md5: false,
         })
     }
 

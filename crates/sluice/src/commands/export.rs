@@ -331,6 +331,7 @@ impl Asked {
                 file_bytes: None,
                 name: None,
                 folder: None,
+                md5: false,
             },
             to: to.into(),
             export: None,

@@ -193,6 +193,7 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
     Core::new(Parts {
         executor,
         tickets: app.store.clone(),
+        enrolments: app.store.clone(),
         dialects: app.dialects.clone(),
         opener: app.opener(Who::Tenant),
         groups: app.store.clone(),

@@ -67,6 +67,7 @@ async fn print_text(
         file_bytes: None,
         name: None,
         folder: None,
+        md5: false,
     };
     let encoding = app.formats.check(&spec, schema)?;
     let mut read = 0;

@@ -58,7 +58,10 @@ pub async fn names_belong_to_one_workspace(rig: &Rig) {
     };
     rig.access.create_workspace(&elsewhere).await.unwrap();
     let (here, _) = rig.enrolments.enrol(&new(workspace(), "a")).await.unwrap();
-    refused!(rig.enrolments.enrol(&new(elsewhere.id.clone(), "a")).await, PlaceError::Exists { .. });
+    refused!(
+        rig.enrolments.enrol(&new(elsewhere.id.clone(), "a")).await,
+        PlaceError::Exists { .. }
+    );
     assert!(rig.enrolments.enrolment(&elsewhere.id, "door").await.unwrap().is_none());
     let (there, _) = rig.enrolments.enrol(&new(elsewhere.id, "b")).await.unwrap();
     let found = async |kind, name| rig.enrolments.enrolled("door", (kind, name)).await.unwrap();

@@ -75,11 +75,7 @@ async fn set_current(tx: &mut Transaction, key: &Key) -> Result<(), PlaceError> 
 }
 
 /// Seals the secrets of enrolments anew.
-async fn enrolled(
-    tx: &mut Transaction,
-    ring: &KeyRing,
-    first: &Key,
-) -> Result<Batch, PlaceError> {
+async fn enrolled(tx: &mut Transaction, ring: &KeyRing, first: &Key) -> Result<Batch, PlaceError> {
     let key = held(tx, ring, first).await?;
     let (secrets, lost) = enrolments::reseal(tx, (ring, key)).await?;
     let lost = lost.into_iter().map(|(workspace, reason)| Lost { workspace, reason }).collect();

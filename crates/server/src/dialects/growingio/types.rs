@@ -3,6 +3,11 @@
 //! Contract: a workspace that has a view of a type's name gets its rows instead; what it is to be is told in `docs/guides/map-your-data.md`. Columns
 //! and their order are those of the vendor's tables, since clients that drop the header go by place.
 
+use super::Settings;
+
+/// The column of each view that says in which slot a row is (GI-10).
+pub(super) const TIME: &str = "sentAt";
+
 /// A data type.
 #[derive(Debug)]
 pub(super) struct DataType {
@@ -14,9 +19,9 @@ pub(super) struct DataType {
     pub(super) sql: &'static str,
     /// The columns that every export has, in order.
     pub(super) columns: &'static [&'static str],
-    /// Those that the vendor appended in 2020.
+    /// Those that the vendor appended in 2020 (GI-41).
     pub(super) later: &'static [&'static str],
-    /// Those that export 1.0 alone had.
+    /// Those that export 1.0 alone had (GI-41).
     pub(super) geography: &'static [&'static str],
     /// Whether export 1.0 has the type.
     pub(super) v1: bool,
@@ -32,7 +37,7 @@ const fn data_type(
     DataType { name, view, sql, columns, later: &[], geography: &[], v1: true }
 }
 
-/// All of them; `vstr`, which only newer pages of the vendor have, is last.
+/// All of them (GI-40); `vstr`, which only newer pages of the vendor have, is last.
 pub(super) static TYPES: [DataType; 10] = [
     DataType {
         geography: &["countryName", "region", "city"],
@@ -261,9 +266,9 @@ impl DataType {
     }
 
     /// Returns the select list of an export. Names are quoted, since some are words of SQL (`index`, `time`).
-    pub(super) fn select(&self, later: bool, geography: bool) -> String {
-        let later = if later { self.later } else { &[] };
-        let geography = if geography { self.geography } else { &[] };
+    pub(super) fn select(&self, settings: &Settings) -> String {
+        let later = if settings.later_columns { self.later } else { &[] };
+        let geography = if settings.geography_columns { self.geography } else { &[] };
         let names = self.columns.iter().chain(later).chain(geography);
         names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
     }
@@ -271,6 +276,7 @@ impl DataType {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::settings;
     use super::*;
 
     /// The names of the columns that a view returns, each on a line of its own.
@@ -305,7 +311,7 @@ mod tests {
     #[test]
     fn every_view_returns_the_columns_in_order_and_then_the_instant_of_the_slot() {
         for one in &TYPES {
-            let parts = [one.columns, one.later, one.geography, &["sentAt"]];
+            let parts = [one.columns, one.later, one.geography, &[TIME]];
             assert_eq!(outputs(one.sql), parts.concat(), "{}", one.name);
             assert_eq!(one.view, format!("growingio.{}", one.name));
         }
@@ -329,8 +335,9 @@ mod tests {
 
     #[test]
     fn a_select_list_is_quoted_and_has_more_where_it_is_asked_for() {
-        let select = |name, later, geography| {
-            DataType::named(name).expect("there is one").select(later, geography)
+        let select = |name, later_columns, geography_columns| {
+            let settings = Settings { later_columns, geography_columns, ..settings() };
+            DataType::named(name).expect("there is one").select(&settings)
         };
         let tag = r#""sendTime", "actionRequestId", "ruleId""#;
         assert_eq!(select("action_tag", false, false), tag);

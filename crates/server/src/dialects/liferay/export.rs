@@ -182,6 +182,8 @@ impl Exporting<'_> {
             workspace: workspace.clone(),
             door: NAME.into(),
             key: self.key(),
+            lane: String::new(),
+            range: None,
             definition: self.definition(form).await?,
             held: TimeDelta::hours(self.settings.keep_hours.into()),
             gone,
@@ -217,7 +219,7 @@ impl Exporting<'_> {
         let (of, created) = (&self.asked.subject, ticket.drawn_at);
         let why = ticket.reason.as_deref().unwrap_or("the server failed");
         let status = match &ticket.state {
-            TicketState::Ready { run, since } => {
+            TicketState::Ready { run, since, .. } => {
                 return self.data((run, *since), (headers, is_head)).await;
             }
             TicketState::Running { since, .. } => Status::running(of, created, *since),

@@ -10,16 +10,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use model::limits::KEY_DAYS;
-use model::ports::{CatalogError, Import, ImportContent, ImportFile, InputFormat};
-use model::{Code, OrganizationId, WorkspaceId, access, dataset::DatasetKind, digest};
+use model::{Code, OrganizationId, WorkspaceId, access, digest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::answers::shown;
 use super::{IDENTITY, KIND, PUBLISHER, Settings};
-use crate::canonical::{self, Growth};
+use crate::canonical::{self, Rows};
 use crate::http::problem::Problem;
 use crate::http::{Client, Doors, body, caller};
 
@@ -97,14 +95,6 @@ struct Person {
     name: Option<String>,
 }
 
-/// Rows for one dataset.
-struct Rows {
-    dataset: &'static str,
-    all: Vec<Value>,
-    /// What makes a repeat add nothing.
-    key: Option<String>,
-}
-
 /// Takes events in.
 pub(super) async fn publish(
     State(doors): State<Doors>,
@@ -115,7 +105,7 @@ pub(super) async fn publish(
     let bytes = message(&headers, body).await?;
     let message: Message = read(&bytes)?;
     let rows = message.rows(doors.core.clock.now())?;
-    take(&doors, &workspace, rows).await?;
+    canonical::take(&doors.core, &workspace, rows).await?;
     Ok(done())
 }
 
@@ -130,7 +120,7 @@ pub(super) async fn identify(
     let identity: Identity = read(&bytes)?;
     // First who they are, then which browser is theirs: in between nothing is named that is not there.
     for rows in identity.rows(&digest::sha256_hex(&bytes))? {
-        take(&doors, &workspace, rows).await?;
+        canonical::take(&doors.core, &workspace, rows).await?;
     }
     Ok(done())
 }
@@ -203,46 +193,6 @@ fn check_objects(message: &Value) -> Result<(), Problem> {
 
 fn wrong(detail: impl Into<String>) -> Problem {
     Problem::new(Code::Invalid, detail)
-}
-
-async fn take(doors: &Doors, workspace: &WorkspaceId, rows: Rows) -> Result<(), Problem> {
-    let core = &doors.core;
-    let wanted = (&[rows.dataset][..], Growth::Allowed);
-    let ensured = canonical::ensure((&*core.catalog, &*core.clock), workspace, wanted).await?;
-    if ensured.is_empty() {
-        let detail = format!(
-            "the workspace has a view `{}`, and messages go into a dataset of that name; drop the view to take them in",
-            rows.dataset
-        );
-        return Err(Problem::new(Code::Conflict, detail));
-    }
-    let lines: Vec<String> = rows.all.iter().map(|row| format!("{row}\n")).collect();
-    let bytes = Bytes::from(lines.concat());
-    let text_bytes_max = bytes.len() as u64;
-    let content = ImportContent::Text { bytes, text_bytes_max };
-    let import = Import {
-        workspace: workspace.clone(),
-        dataset: rows.dataset.into(),
-        kind: DatasetKind::default(),
-        time_column: None,
-        schema: None,
-        files: vec![ImportFile { name: "message".into(), content }],
-        format: InputFormat::Jsonl,
-        replace: None,
-        batch: None,
-        key: rows.key,
-        key_days: Some(KEY_DAYS),
-        rejects: None,
-    };
-    let permit = core.room_for(text_bytes_max).await;
-    match core.take_in(import, permit).await {
-        Ok(_) => Ok(()),
-        // LR-34: the message was there, whatever else it says now.
-        Err(error) if matches!(error.downcast_ref(), Some(CatalogError::KeyReused { .. })) => {
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl Message {

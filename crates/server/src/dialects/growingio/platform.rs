@@ -1,0 +1,213 @@
+//! What the platform does by itself: slots whose time has come are closed and asked for, and what failed is asked for again.
+//!
+//! Contract: each process looks, each second. An hour is closed by a commit at or after its end, so that nothing can enter it any more; which commits
+//! it has then follows from their times alone, whoever looks when. Each data type is a ticket under a key of its own, so that of any number of processes one
+//! draws it; only then is the hour noted as covered, so that none is left out, whoever dies when. `docs/dialects/growingio.md`, GI-10 to GI-16.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use model::dataset::{CommitKind, Committed, NewCommit};
+use model::enrolment::Enrolment;
+use model::export::Definition;
+use model::format::FormatSpec;
+use model::limits::SCHEDULE_SECONDS;
+use model::relation::{Relation, Selection, Source};
+use model::ticket::{How, NewTicket, Next};
+use model::{CommitNumber, DatasetId, PortError, TicketId, WorkspaceId};
+
+use super::slots::{Hour, held};
+use super::types::{DataType, TYPES};
+use super::{NAME, Ports, Settings};
+use crate::Core;
+use crate::canonical::{self, Growth};
+
+/// Where files are held.
+const PLACE: &str = "managed";
+
+/// What views of the dialect read.
+const READS: &[&str] = &["event"];
+
+/// Tickets that failed, looked at together.
+const FAILED_AT_ONCE: u32 = 100;
+
+/// Works for as long as it is polled.
+pub(super) async fn work(core: Core) {
+    let ports = Ports::of(&core);
+    loop {
+        match ports.round().await {
+            Ok(true) => core.executor.wake.notify_one(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "slots that are due could not be looked for"),
+        }
+        core.executor.claims.pauses.pause(Duration::from_secs(SCHEDULE_SECONDS)).await;
+    }
+}
+
+impl Ports {
+    /// Asks for all that is due; returns whether there was something.
+    async fn round(&self) -> Result<bool, PortError> {
+        let mut found = false;
+        for enrolment in self.enrolments.enrolments(NAME).await? {
+            // What cannot be done for one project holds up no other.
+            match self.cover(&enrolment).await {
+                Ok(some) => found |= some,
+                Err(error) => {
+                    tracing::warn!(workspace = %enrolment.workspace, %error, "slots are left for the next look");
+                }
+            }
+        }
+        for ticket in self.tickets.failed_tickets(NAME, FAILED_AT_ONCE).await? {
+            let now = self.clock.now();
+            let Some((of, hour)) = parse(&ticket.key) else { continue };
+            if ticket.next(now) != Next::Again {
+                continue;
+            }
+            let asked = Asked { of, hour, lane: ticket.lane, range: ticket.range, gone: None };
+            match self.draw(&ticket.workspace, asked).await {
+                Ok(how) => found |= how != How::Known,
+                Err(error) => {
+                    tracing::warn!(%error, "a slot that failed is left for the next look");
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Asks for the hours of a project that are due, in order.
+    async fn cover(&self, enrolment: &Enrolment) -> Result<bool, PortError> {
+        let (settings, workspace) = (self.settings(), &enrolment.workspace);
+        let (mut hour, mut found) = (Hour::of(enrolment.covered), false);
+        loop {
+            let now = self.clock.now();
+            if now < hour.due(&settings) {
+                return Ok(found);
+            }
+            // Nobody could fetch what is older.
+            if now < hour.day_end() + chrono::TimeDelta::days(settings.keep_days.into()) {
+                self.ask_for(workspace, hour).await?;
+                found = true;
+            }
+            hour = hour.next();
+            self.enrolments.cover(workspace, NAME, hour.start()).await?;
+        }
+    }
+
+    async fn ask_for(&self, workspace: &WorkspaceId, hour: Hour) -> Result<(), PortError> {
+        self.close(workspace, hour.end()).await?;
+        let before = async |at| self.catalog.last_before(workspace, at).await;
+        let range = Some((before(hour.start()).await?, before(hour.end()).await?));
+        for of in &TYPES {
+            let asked = Asked { of, hour, lane: of.name.into(), range, gone: None };
+            self.draw(workspace, asked).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that every later commit is at or after that instant (GI-11), which is in the past.
+    pub(super) async fn close(
+        &self,
+        workspace: &WorkspaceId,
+        end: DateTime<Utc>,
+    ) -> Result<CommitNumber, PortError> {
+        let head = self.catalog.head(workspace).await?;
+        if let Some((number, _)) = head.filter(|(_, time)| *time >= end) {
+            return Ok(number);
+        }
+        let mark = NewCommit::new(workspace.clone(), CommitKind::Mark, DatasetId::new(""));
+        let (Committed::New(marked) | Committed::Repeated(marked)) =
+            self.catalog.commit(&mark, self.clock.now()).await?;
+        Ok(marked.number)
+    }
+
+    /// Has a data type of an hour built, unless it is or will be.
+    pub(super) async fn draw(
+        &self,
+        workspace: &WorkspaceId,
+        asked: Asked,
+    ) -> Result<How, PortError> {
+        let (settings, now) = (self.settings(), self.clock.now());
+        let views = self.catalog.views(workspace).await?;
+        if views.iter().all(|view| view.name != asked.of.view) {
+            let ports = (&*self.catalog, &*self.clock);
+            canonical::ensure(ports, workspace, (READS, Growth::Allowed)).await?;
+        }
+        let destination = self.destinations.resolve(workspace, PLACE).await?;
+        let new = NewTicket {
+            id: TicketId::mint(),
+            workspace: workspace.clone(),
+            door: NAME.into(),
+            key: asked.hour.key(asked.of),
+            held: held(&asked.lane, asked.hour, &settings, now),
+            lane: asked.lane,
+            range: asked.range,
+            definition: definition((asked.of, asked.hour), &settings, destination),
+            gone: asked.gone,
+            now,
+        };
+        Ok(self.tickets.draw(&new).await?.how)
+    }
+}
+
+/// A data type of an hour to be built.
+pub(super) struct Asked {
+    pub(super) of: &'static DataType,
+    pub(super) hour: Hour,
+    pub(super) lane: String,
+    pub(super) range: Option<(CommitNumber, CommitNumber)>,
+    /// What was built before, and shall be built anew.
+    pub(super) gone: Option<model::RunId>,
+}
+
+/// Returns what a key is of.
+fn parse(key: &str) -> Option<(&'static DataType, Hour)> {
+    let (name, stamp) = key.split_once('/')?;
+    let at = chrono::NaiveDateTime::parse_from_str(stamp, "%Y%m%d%H%M").ok()?;
+    Some((DataType::named(name)?, Hour::of(at.and_utc())))
+}
+
+/// Returns what is exported of a data type of an hour (GI-10, GI-30 to GI-33).
+fn definition(
+    (of, hour): (&DataType, Hour),
+    settings: &Settings,
+    destination: String,
+) -> Definition {
+    let selection = Selection {
+        columns: Some(of.select(settings)),
+        filter: None,
+        since: Some(hour.start()),
+        until: Some(hour.end()),
+    };
+    let options = [
+        ("csv.escape", "backslash"),
+        ("csv.header", "true"),
+        ("csv.line_breaks", "space"),
+        ("csv.line_end", "lf"),
+    ];
+    let format = FormatSpec {
+        compression: Some("gzip".into()),
+        file_bytes: Some(settings.package_bytes),
+        options: options.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        md5: true,
+        ..FormatSpec::new("csv")
+    };
+    let relation = Relation { source: Source::View(of.view.into()), selection };
+    Definition { relation, format, destination, meaning: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_say_what_they_are_of() {
+        let hour = Hour::parse("2026030105").expect("an hour");
+        for of in &TYPES {
+            let (found, at) = parse(&hour.key(of)).expect("a key");
+            assert_eq!((found.name, at), (of.name, hour));
+        }
+        for wrong in ["", "page", "pages/202603010000", "page/x"] {
+            assert!(parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

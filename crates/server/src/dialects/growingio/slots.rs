@@ -1,0 +1,521 @@
+//! Slots: hours and days of Beijing, and where each stands.
+//!
+//! Contract: a slot is half open, `[start, end)`. Nothing here reads a clock.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
+use model::RunId;
+use model::ticket::{Ticket, TicketState};
+
+use super::types::DataType;
+use super::{BEIJING, Settings};
+
+/// Seconds of an hour.
+const SECONDS: i64 = 3600;
+
+/// Hours of a day.
+const DAY: i64 = 24;
+
+/// The hour that ends last of those that are built later (GI-13).
+const NIGHT_UNTIL: u32 = 3;
+
+/// How long links are open at most: files are held as much longer than slots can be fetched (GI-16).
+pub(super) const LINKS: TimeDelta = TimeDelta::days(7);
+
+/// What the lane of imported history begins with: it waits for itself alone.
+const REBUILD: &str = "rebuild/";
+
+/// An hour, by its number since 1970. Beijing's begin when those of UTC do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hour(i64);
+
+impl Hour {
+    /// Returns the hour that an instant is in.
+    pub fn of(at: DateTime<Utc>) -> Self {
+        Self(at.timestamp().div_euclid(SECONDS))
+    }
+
+    /// Reads ten digits of Beijing time, `yyyyMMddHH`.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let at = NaiveDateTime::parse_from_str(&format!("{digits}00"), "%Y%m%d%H%M").ok()?;
+        let is_plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| Self::of(at.and_utc() - beijing()))
+    }
+
+    /// Returns its first instant.
+    pub fn start(self) -> DateTime<Utc> {
+        DateTime::from_timestamp(self.0 * SECONDS, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// Returns the first instant after it.
+    pub fn end(self) -> DateTime<Utc> {
+        self.next().start()
+    }
+
+    /// Returns the hour after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// Returns it as requests name it, in Beijing time.
+    ///
+    /// ```
+    /// use server::dialects::growingio::Hour;
+    /// let hour = Hour::parse("2017082108").expect("an hour");
+    /// assert_eq!((hour.name(), hour.stamp()), ("2017082108".into(), "201708210000".into()));
+    /// ```
+    pub fn name(self) -> String {
+        self.start().with_timezone(&BEIJING).format("%Y%m%d%H").to_string()
+    }
+
+    /// Returns it as folders name it, in UTC.
+    pub fn stamp(self) -> String {
+        self.start().format("%Y%m%d%H%M").to_string()
+    }
+
+    /// Returns the end of its day.
+    pub(super) fn day_end(self) -> DateTime<Utc> {
+        Day::of(self).end()
+    }
+
+    /// Returns from when on it is built (GI-13).
+    pub(super) fn due(self, settings: &Settings) -> DateTime<Utc> {
+        let is_night = self.end().with_timezone(&BEIJING).hour() <= NIGHT_UNTIL;
+        let minutes = if is_night { settings.night_delay_minutes } else { settings.delay_minutes };
+        self.end() + TimeDelta::minutes(minutes.into())
+    }
+
+    /// Returns the key of its ticket for a data type.
+    pub(super) fn key(self, of: &DataType) -> String {
+        format!("{}/{}", of.name, self.stamp())
+    }
+}
+
+fn beijing() -> TimeDelta {
+    TimeDelta::seconds(BEIJING.local_minus_utc().into())
+}
+
+/// A day of Beijing, by its number since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Day(i64);
+
+impl Day {
+    fn of(hour: Hour) -> Self {
+        Self((hour.start() + beijing()).timestamp().div_euclid(DAY * SECONDS))
+    }
+
+    fn parse(digits: &str) -> Option<Self> {
+        let date = NaiveDate::parse_from_str(digits, "%Y%m%d").ok()?;
+        let is_plain = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let midnight = date.and_time(chrono::NaiveTime::MIN).and_utc();
+        is_plain.then(|| Self(midnight.timestamp().div_euclid(DAY * SECONDS)))
+    }
+
+    fn first(self) -> Hour {
+        Hour::of(DateTime::UNIX_EPOCH + TimeDelta::hours(self.0 * DAY) - beijing())
+    }
+
+    fn end(self) -> DateTime<Utc> {
+        Self(self.0 + 1).first().start()
+    }
+}
+
+/// An hour or a day, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Hour(Hour),
+    Day(Day),
+}
+
+/// Which of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Hour,
+    Day,
+}
+
+impl Kind {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "hour" => Some(Self::Hour),
+            "day" => Some(Self::Day),
+            _ => None,
+        }
+    }
+
+    /// Returns how many digits of a date count (GI-08).
+    pub(super) fn digits(self) -> usize {
+        match self {
+            Self::Hour => 10,
+            Self::Day => 8,
+        }
+    }
+}
+
+/// Digits of a date at most.
+const DIGITS_MAX: usize = 12;
+
+impl Slot {
+    /// Reads a date (GI-08), or says what is wrong with it.
+    pub(super) fn parse(kind: Kind, date: &str) -> Result<Self, String> {
+        let least = kind.digits();
+        let is_plain = date.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_plain || !(least..=DIGITS_MAX).contains(&date.len()) {
+            return Err(format!(
+                "the date must have {least} to {DIGITS_MAX} digits, and nothing else"
+            ));
+        }
+        let slot = match kind {
+            Kind::Hour => Hour::parse(&date[..least]).map(Self::Hour),
+            Kind::Day => Day::parse(&date[..least]).map(Self::Day),
+        };
+        slot.ok_or_else(|| "there is no such date".to_owned())
+    }
+
+    /// Returns its hours, in order (GI-14).
+    pub(super) fn hours(self) -> Vec<Hour> {
+        match self {
+            Self::Hour(hour) => vec![hour],
+            Self::Day(day) => (0..DAY).map(|at| Hour(day.first().0 + at)).collect(),
+        }
+    }
+
+    fn end(self) -> DateTime<Utc> {
+        match self {
+            Self::Hour(hour) => hour.end(),
+            Self::Day(day) => day.end(),
+        }
+    }
+}
+
+/// Returns the lane of imported history.
+pub(super) fn rebuild_lane(of: &DataType) -> String {
+    format!("{REBUILD}{}", of.name)
+}
+
+/// Returns for how long files that are built from now on are held: a little longer than links on them may be open (GI-16).
+pub(super) fn held(lane: &str, hour: Hour, settings: &Settings, now: DateTime<Utc>) -> TimeDelta {
+    let kept = TimeDelta::days(settings.keep_days.into());
+    let from = if lane.starts_with(REBUILD) { now } else { hour.day_end() };
+    from + kept + LINKS - now
+}
+
+/// Where a slot stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There is nothing to be had, for that reason.
+    Missing(&'static str),
+    /// It is built or will be.
+    Running,
+    /// It could not be built.
+    Failed(String),
+    /// It is there.
+    Finished(Vec<Built>),
+}
+
+/// A data type of an hour, as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Built {
+    pub(super) of: &'static str,
+    pub(super) hour: Hour,
+    pub(super) run: RunId,
+    pub(super) files: u64,
+}
+
+const OPEN: &str = "it has not ended yet";
+const BEFORE: &str = "the export was enabled later";
+const OLD: &str = "it is older than what is kept";
+
+/// What standings follow from.
+pub(super) struct Looked<'a> {
+    pub(super) settings: &'a Settings,
+    /// Since when the project is served.
+    pub(super) since: DateTime<Utc>,
+    pub(super) now: DateTime<Utc>,
+    /// What is or will be built, by key.
+    pub(super) tickets: BTreeMap<String, Ticket>,
+}
+
+impl Looked<'_> {
+    /// Returns where a slot stands for some data types (GI-11 to GI-16).
+    pub(super) fn standing(&self, slot: Slot, types: &[&'static DataType]) -> Standing {
+        let is_open = self.now < slot.end();
+        let mut all = Vec::new();
+        for hour in slot.hours() {
+            for of in types {
+                all.push(self.one(slot, hour, of));
+            }
+        }
+        if let Some(Standing::Failed(why)) = all.iter().find(|one| is_failed(one)) {
+            return Standing::Failed(why.clone());
+        }
+        if is_open {
+            return Standing::Missing(OPEN);
+        }
+        if all.contains(&Standing::Running) {
+            return Standing::Running;
+        }
+        let missing = all.iter().find_map(|one| match one {
+            Standing::Missing(why) => Some(*why),
+            _ => None,
+        });
+        // GI-14: of a day in which the export was enabled there are the hours since.
+        let is_there = all.iter().any(|one| matches!(one, Standing::Finished(_)));
+        match missing {
+            Some(why) if !is_there => Standing::Missing(why),
+            _ => Standing::Finished(all.into_iter().flat_map(Standing::built).collect()),
+        }
+    }
+
+    fn one(&self, slot: Slot, hour: Hour, of: &'static DataType) -> Standing {
+        let Self { settings, since, now, tickets } = self;
+        let kept = TimeDelta::days(settings.keep_days.into());
+        let Some(ticket) = tickets.get(&hour.key(of)) else {
+            return match () {
+                () if hour.end() > *now => Standing::Missing(OPEN),
+                () if hour < Hour::of(*since) => Standing::Missing(BEFORE),
+                () if slot.end() + kept <= *now => Standing::Missing(OLD),
+                () => Standing::Running,
+            };
+        };
+        let from = if ticket.lane.starts_with(REBUILD) { ticket.drawn_at } else { slot.end() };
+        if from + kept <= *now {
+            return Standing::Missing(OLD);
+        }
+        match &ticket.state {
+            TicketState::Waiting | TicketState::Running { .. } => Standing::Running,
+            TicketState::Failed => {
+                let why = ticket.reason.as_deref().unwrap_or("the server failed");
+                Standing::Failed(format!("it could not be built and is tried again: {why}"))
+            }
+            TicketState::Ready { run, files, .. } => {
+                let (run, files) = (run.clone(), *files);
+                Standing::Finished(vec![Built { of: of.name, hour, run, files }])
+            }
+        }
+    }
+}
+
+fn is_failed(one: &Standing) -> bool {
+    matches!(one, Standing::Failed(_))
+}
+
+impl Standing {
+    fn built(self) -> Vec<Built> {
+        match self {
+            Self::Finished(built) => built,
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::export::Definition;
+    use model::format::FormatSpec;
+    use model::relation::{Relation, Selection, Source};
+    use model::{TicketId, WorkspaceId};
+
+    use super::super::tests::settings;
+    use super::super::types::TYPES;
+    use super::*;
+
+    fn hour(name: &str) -> Hour {
+        Hour::parse(name).expect("an hour")
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn ticket(lane: &str, state: TicketState) -> Ticket {
+        let source = Source::View("v".into());
+        let relation = Relation { source, selection: Selection::default() };
+        let definition = Definition {
+            relation,
+            format: FormatSpec::new("csv"),
+            destination: "managed:".into(),
+            meaning: None,
+        };
+        Ticket {
+            id: TicketId::mint(),
+            workspace: WorkspaceId::default_workspace(),
+            door: "growingio".into(),
+            key: String::new(),
+            lane: lane.into(),
+            range: None,
+            definition,
+            held: TimeDelta::days(1),
+            drawn_at: at("2026-03-01T00:00:00Z"),
+            state,
+            failures: 0,
+            reason: Some("no such column".into()),
+            failed_at: None,
+        }
+    }
+
+    fn ready() -> TicketState {
+        TicketState::Ready { run: RunId::new("r"), since: DateTime::UNIX_EPOCH, files: 2 }
+    }
+
+    /// A project since 10:30 of the second of March in Beijing, with tickets of pages by hour.
+    fn look(slot: &str, now: &str, tickets: &[(&str, Ticket)]) -> Standing {
+        let page = DataType::named("page").expect("it is one");
+        let tickets = tickets.iter().map(|(name, ticket)| (hour(name).key(page), ticket.clone()));
+        let settings = settings();
+        let looked = Looked {
+            settings: &settings,
+            since: at("2026-03-02T02:30:00Z"),
+            now: at(now),
+            tickets: tickets.collect(),
+        };
+        let kind = if slot.len() == 8 { Kind::Day } else { Kind::Hour };
+        looked.standing(Slot::parse(kind, slot).expect("a slot"), &[page])
+    }
+
+    #[test]
+    fn hours_are_named_in_beijing_and_stamped_in_utc() {
+        let one = hour("2026030100");
+        assert_eq!(
+            (one.start(), one.end()),
+            (at("2026-02-28T16:00:00Z"), at("2026-02-28T17:00:00Z"))
+        );
+        assert_eq!((one.name(), one.stamp()), ("2026030100".into(), "202602281600".into()));
+        assert_eq!(Hour::of(at("2026-02-28T16:59:59.999999Z")), one);
+        assert_eq!(Hour::of(at("2026-02-28T17:00:00Z")), one.next());
+        assert_eq!(Hour::of(at("1969-12-31T23:59:59Z")).next(), Hour(0));
+        for wrong in ["", "2026030124", "2026022900", "20260301", "2026-03-01", "２026030100"] {
+            assert_eq!(Hour::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_day_has_the_24_hours_of_beijing() {
+        let Ok(day) = Slot::parse(Kind::Day, "20260301") else { panic!("a day") };
+        let hours = day.hours();
+        assert_eq!(
+            (hours.len(), hours[0], hours[23]),
+            (24, hour("2026030100"), hour("2026030123"))
+        );
+        assert_eq!(day.end(), hours[23].end());
+        assert!(hours.iter().all(|one| one.day_end() == day.end()));
+        assert_eq!(hours[23].next().day_end(), day.end() + TimeDelta::days(1));
+    }
+
+    #[test]
+    fn the_digits_behind_a_date_are_ignored() {
+        let expected = Slot::parse(Kind::Hour, "2026030105");
+        for more in ["20260301051", "202603010599"] {
+            assert_eq!(Slot::parse(Kind::Hour, more), expected);
+        }
+        let expected = Slot::parse(Kind::Day, "20260301");
+        for more in ["202603019", "2026030105", "202603010599"] {
+            assert_eq!(Slot::parse(Kind::Day, more), expected);
+        }
+        for (kind, date, words) in [
+            (Kind::Hour, "20260301", "10 to 12 digits"),
+            (Kind::Day, "2026030", "8 to 12 digits"),
+            (Kind::Day, "2026030105000", "8 to 12 digits"),
+            (Kind::Day, "2026-03-01", "nothing else"),
+            (Kind::Day, "20260230", "no such date"),
+            (Kind::Hour, "2026030124", "no such date"),
+        ] {
+            let said = Slot::parse(kind, date).expect_err(date);
+            assert!(said.contains(words), "{date}: {said}");
+        }
+    }
+
+    #[test]
+    fn hours_that_end_in_the_night_are_built_later() {
+        let settings = settings();
+        for (name, minutes) in [
+            ("2026030122", 30),
+            ("2026030123", 90),
+            ("2026030200", 90),
+            ("2026030202", 90),
+            ("2026030203", 30),
+        ] {
+            let one = hour(name);
+            assert_eq!((one.due(&settings) - one.end()).num_minutes(), minutes, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_not_there_says_why() {
+        let now = "2026-03-02T10:00:00Z";
+        assert_eq!(look("2026030218", now, &[]), Standing::Missing(OPEN));
+        assert_eq!(look("2026030219", now, &[]), Standing::Missing(OPEN));
+        assert_eq!(look("2026030209", now, &[]), Standing::Missing(BEFORE));
+        assert_eq!(look("2026030210", now, &[]), Standing::Running);
+        assert_eq!(look("2026030217", now, &[]), Standing::Running);
+        // To the instant.
+        assert_eq!(look("2026030210", "2026-03-17T02:59:59Z", &[]), Standing::Running);
+        assert_eq!(look("2026030210", "2026-03-17T03:00:00Z", &[]), Standing::Missing(OLD));
+        let there = [("2026030210", ticket("page", ready()))];
+        assert_eq!(look("2026030210", "2026-03-17T03:00:00Z", &there), Standing::Missing(OLD));
+        assert!(matches!(
+            look("2026030210", "2026-03-17T02:59:59Z", &there),
+            Standing::Finished(_)
+        ));
+    }
+
+    #[test]
+    fn imported_history_is_there_from_when_it_was_built() {
+        let there = [("2010120108", ticket("rebuild/page", ready()))];
+        let built = look("2010120108", "2026-03-15T23:59:59Z", &there);
+        assert!(matches!(built, Standing::Finished(_)), "{built:?}");
+        assert_eq!(look("2010120108", "2026-03-16T00:00:00Z", &there), Standing::Missing(OLD));
+        // Of its day there is that hour.
+        let Standing::Finished(all) = look("20101201", "2026-03-02T00:00:00Z", &there) else {
+            panic!("it is there")
+        };
+        assert_eq!(all.len(), 1);
+    }
+
+    #[test]
+    fn a_day_is_there_when_its_hours_are() {
+        let (now, ready) = ("2026-03-02T18:00:00Z", ticket("page", ready()));
+        let names: Vec<String> = (10..24).map(|at| format!("20260302{at}")).collect();
+        let mut tickets: Vec<(&str, Ticket)> =
+            names.iter().map(|name| (&**name, ready.clone())).collect();
+        // The export was enabled at half past ten.
+        let Standing::Finished(all) = look("20260302", now, &tickets) else { panic!("{names:?}") };
+        assert_eq!((all.len(), all[0].hour, all[13].hour), (14, hour(&names[0]), hour(&names[13])));
+        assert_eq!(look("20260302", "2026-03-02T15:59:59Z", &tickets), Standing::Missing(OPEN));
+        tickets[5].1.state = TicketState::Waiting;
+        assert_eq!(look("20260302", now, &tickets), Standing::Running);
+        tickets[7].1.state = TicketState::Failed;
+        let failed = look("20260302", now, &tickets);
+        assert!(
+            matches!(&failed, Standing::Failed(why) if why.contains("no such column")),
+            "{failed:?}"
+        );
+        tickets.remove(13);
+        tickets[7].1.state = TicketState::Waiting;
+        assert_eq!(look("20260302", now, &tickets), Standing::Running);
+        assert_eq!(look("20260301", now, &tickets), Standing::Missing(BEFORE));
+        assert_eq!(look("20260303", now, &tickets), Standing::Missing(OPEN));
+        // All of a day can be fetched as long as its last hour.
+        let last = "2026-03-17T15:59:59Z";
+        tickets.push((&names[13], ready.clone()));
+        for (_, ticket) in &mut tickets {
+            ticket.state = ready.state.clone();
+        }
+        assert!(
+            matches!(look("20260302", last, &tickets), Standing::Finished(all) if all.len() == 14)
+        );
+        assert_eq!(look("20260302", "2026-03-17T16:00:00Z", &tickets), Standing::Missing(OLD));
+    }
+
+    #[test]
+    fn files_are_held_longer_than_a_link_is_open() {
+        let (settings, one) = (settings(), hour("2026030105"));
+        let now = at("2026-03-01T00:00:00Z");
+        let until = now + held("page", one, &settings, now);
+        assert_eq!(until, one.day_end() + TimeDelta::days(15) + LINKS);
+        let until = now + held(&rebuild_lane(&TYPES[0]), one, &settings, now);
+        assert_eq!(until, now + TimeDelta::days(15) + LINKS);
+    }
+}
