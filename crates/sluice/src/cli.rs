@@ -1,5 +1,6 @@
 //! The command line as it is typed: names, help and examples. What commands do is in `commands`.
 
+mod dialects;
 mod exports;
 mod groups;
 mod links;
@@ -11,8 +12,9 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
-use server::dialects::{self, Dialect};
+use server::dialects::{Dialect, KINDS, named};
 
+pub(crate) use dialects::{DialectCommand, Growingio};
 pub(crate) use exports::{
     BeginAt, Export, ExportArgs, FormatArgs, Missed, SaveArgs, SaveMode, ScheduleArgs,
 };
@@ -221,6 +223,10 @@ pub(crate) enum Command {
     /// Check settings, show those in force, or print the shipped ones with what they mean.
     #[command(subcommand)]
     Config(Config),
+
+    /// What only one dialect needs.
+    #[command(flatten)]
+    Dialect(DialectCommand),
 
     /// Print completions for a shell.
     #[command(after_help = "Example: sluice completions bash > /etc/bash_completion.d/sluice")]
@@ -557,8 +563,8 @@ fn scope(text: &str) -> Result<Scope, String> {
 }
 
 fn dialect(text: &str) -> Result<&'static Dialect, String> {
-    dialects::named(text).ok_or_else(|| {
-        let all: Vec<_> = dialects::KINDS.iter().map(|kind| kind.name).collect();
+    named(text).ok_or_else(|| {
+        let all: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         format!("choose from {}", all.join(", "))
     })
 }

@@ -7,6 +7,7 @@ mod config;
 mod dataset;
 mod demo;
 mod destination;
+mod dialects;
 mod doctor;
 mod export;
 mod get;
@@ -88,6 +89,7 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Serve { listen, .. } => {
             serve::serve(app, (listen, Busy::Refused), |_, _| Vec::new()).await
         }
+        Command::Dialect(command) => dialects::dialect(app, command).await,
         Command::Upkeep => upkeep::upkeep(app).await,
         Command::Commits { dataset } => commits::commits(app, &dataset).await,
         Command::Verify(_)

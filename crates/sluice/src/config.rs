@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use model::SecretText;
 use serde::Deserialize;
+use server::dialects;
 
 use crate::failed::Failed;
 
@@ -207,6 +208,8 @@ impl Config {
                 "`server.tls_cert` and `server.tls_key` go together; name both files or none";
             return Err(Failed::request(both));
         }
+        let dialects = dialects::Settings::new(config.dialects.clone());
+        dialects::check(&dialects, &config.server.public_url).map_err(Failed::request)?;
         Ok(config)
     }
 }

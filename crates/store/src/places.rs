@@ -20,7 +20,7 @@ use crate::database::{Conflict, Error, Transaction, transact};
 use crate::{KeyRing, Store};
 
 /// Times that keys are read in all when a secret is under one that is not there: another process may just rotate them.
-const KEY_TRIES: u32 = 5;
+pub(crate) const KEY_TRIES: u32 = 5;
 
 /// Does something with the keys: `with_keys!(store, seals, |ring| body)`, again with those that are there then.
 macro_rules! with_keys {
@@ -31,7 +31,7 @@ macro_rules! with_keys {
             let $ring = &read;
             match $body {
                 Err(PlaceError::OtherKey { .. } | PlaceError::UnknownKey { .. })
-                    if tries < KEY_TRIES =>
+                    if tries < $crate::places::KEY_TRIES =>
                 {
                     tries += 1;
                 }

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access::{self, NewToken, TokenText};
-use model::ports::Access;
+use model::ports::{Access, Enrolments};
 use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId, WorkspaceId, names};
 use serde::Serialize;
 use server::dialects::{Dialect, Example};
 
-use super::demo::canonical::newest_day;
+use super::demo::canonical::newest;
 use crate::app::App;
 use crate::cli::{self, CreateToken};
 use crate::failed::Failed;
@@ -168,14 +168,32 @@ pub(crate) async fn principal_for(app: &App, kind: &Dialect) -> Result<String, F
 
 /// Returns lines to paste, each complete in itself.
 async fn lines(app: &App, kind: &Dialect, token: &TokenText) -> Result<Vec<String>, Failed> {
+    let newest = newest(app).await?;
+    let enrolment = app.store.enrolment(&app.workspace, kind.name).await?;
+    if kind.enrols && enrolment.is_none() {
+        return Err(Failed::request(format!(
+            "the workspace is not enabled for {name}; `sluice {name} enable` does it",
+            name = kind.name
+        )));
+    }
+    let example = Example {
+        url: &url(app),
+        token,
+        day: newest.date_naive(),
+        hour: newest,
+        enrolment: enrolment.as_ref(),
+    };
+    Ok((kind.examples)(&example))
+}
+
+/// Returns where clients find a server with these settings, without a slash at its end.
+pub(crate) fn url(app: &App) -> String {
     let server = &app.server;
     let scheme = if server.tls_cert.is_empty() { "http" } else { "https" };
-    let url = match &*server.public_url {
+    match &*server.public_url {
         "" => format!("{scheme}://{}", server.listen),
         url => url.trim_end_matches('/').to_owned(),
-    };
-    let day = newest_day(app).await?;
-    Ok((kind.examples)(&Example { url: &url, token, day }))
+    }
 }
 
 /// Makes the text of a token.

@@ -123,6 +123,10 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
             let of_dialect = args.dialect.map(|kind| kind.name);
             outside("token.create", args.principal.as_deref().or(of_dialect).unwrap_or_default())
         }
+        Command::Dialect(command) => {
+            let (action, target) = command.change();
+            here(action, &target)
+        }
         Command::Token(cli::Token::Revoke { id }) => outside("token.revoke", id),
         _ => None,
     }

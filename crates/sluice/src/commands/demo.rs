@@ -178,7 +178,14 @@ pub(crate) fn requests(app: &App, address: &str, prepared: &Prepared) -> Vec<Str
         format!("curl -s {v1}/datasets/orders/commits {bearer}"),
     ];
     for (kind, token) in &prepared.tokens {
-        lines.extend((kind.examples)(&Example { url: address, token, day: prepared.day }));
+        let example = Example {
+            url: address,
+            token,
+            day: prepared.newest.date_naive(),
+            hour: prepared.newest,
+            enrolment: prepared.enrolments.get(kind.name),
+        };
+        lines.extend((kind.examples)(&example));
     }
     lines
 }
@@ -189,7 +196,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Friendly lines are the demo's result; under `--json` they would not be JSON.
-fn say(app: &App, line: &str) -> Result<(), Failed> {
+pub(crate) fn say(app: &App, line: &str) -> Result<(), Failed> {
     if app.output == Output::Text {
         let mut out = io::stdout();
         writeln!(out, "{line}")?;

@@ -302,6 +302,7 @@ fn format(args: FormatArgs, to: &str) -> Result<FormatSpec, Failed> {
         file_bytes: args.file_size.map(|size| size.as_u64()),
         name: args.name,
         folder: args.folder,
+        md5: false,
     })
 }
 

@@ -159,11 +159,11 @@ fn claims(app: &App, pauses: Arc<dyn Pauses>) -> Claims {
     Claims { jobs: app.store.clone(), liveness: Arc::new(app.locks.clone()), pauses }
 }
 
-fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
-    let pauses: Arc<dyn Pauses> = if app.hasty { Arc::new(Hasty) } else { Arc::new(TokioPauses) };
-    let executor = Executor {
+/// Returns what works on runs.
+pub(crate) fn executor(app: &App, pauses: Arc<dyn Pauses>) -> Executor {
+    Executor {
         coordinator: app.coordinator(Who::Tenant),
-        claims: claims(app, pauses.clone()),
+        claims: claims(app, pauses),
         exports: app.store.clone(),
         runs: app.store.clone(),
         ledger: app.store.clone(),
@@ -171,7 +171,12 @@ fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
         wake: Arc::default(),
         ended: Arc::default(),
         left: Arc::default(),
-    };
+    }
+}
+
+fn core(app: &App, shelf: Shelf, minting: Minting) -> Core {
+    let pauses: Arc<dyn Pauses> = if app.hasty { Arc::new(Hasty) } else { Arc::new(TokioPauses) };
+    let executor = executor(app, pauses.clone());
     let scheduler = Scheduler {
         exports: app.store.clone(),
         pauses: pauses.clone(),

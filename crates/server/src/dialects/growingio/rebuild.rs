@@ -95,8 +95,7 @@ pub async fn rebuild(
         Rebuilt { from: from.name(), to: to.name(), hours: 0, asked: 0, under_way: 0 };
     let mut hour = from;
     while hour <= to {
-        let keys: Vec<String> = TYPES.iter().map(|of| hour.key(of)).collect();
-        let there = ports.tickets.tickets(workspace, NAME, &keys).await?;
+        let there = ports.tickets.tickets(workspace, NAME, &hour.keys()).await?;
         for of in &TYPES {
             let known = there.iter().find(|ticket| ticket.key == hour.key(of));
             let gone = known.and_then(|ticket| match &ticket.state {

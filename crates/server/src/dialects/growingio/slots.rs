@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
 use model::RunId;
 use model::ticket::{Ticket, TicketState};
 
-use super::types::DataType;
+use super::types::{DataType, TYPES};
 use super::{BEIJING, Settings};
 
 /// Seconds of an hour.
@@ -73,6 +73,11 @@ impl Hour {
     /// Returns it as folders name it, in UTC.
     pub fn stamp(self) -> String {
         self.start().format("%Y%m%d%H%M").to_string()
+    }
+
+    /// Returns the keys of its tickets, for each data type.
+    pub fn keys(self) -> Vec<String> {
+        TYPES.iter().map(|of| self.key(of)).collect()
     }
 
     /// Returns the end of its day.
@@ -319,7 +324,6 @@ mod tests {
     use model::{TicketId, WorkspaceId};
 
     use super::super::tests::settings;
-    use super::super::types::TYPES;
     use super::*;
 
     fn hour(name: &str) -> Hour {

@@ -3,13 +3,16 @@
 //! Each line of an invoice with goods in it stands for a view of the product's page, by the customer, in the visit that the invoice was; a line that
 //! takes goods back is an event of its own. No row is made up. `docs/guides/map-your-data.md` tells the same step by step.
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures::TryStreamExt;
 use model::TokenId;
 use model::access::{NewToken, TokenText};
+use model::enrolment::Enrolment;
 use model::export::Advance;
 use model::format::FormatSpec;
-use model::ports::{Access, Catalog, Query};
+use model::ports::{Access, Catalog, Enrolments, Query};
 use model::relation::{Relation, Selection, Source};
 use server::canonical;
 use server::dialects::{Dialect, KINDS};
@@ -17,6 +20,7 @@ use server::dialects::{Dialect, KINDS};
 use super::say;
 use crate::app::App;
 use crate::commands::access::{mint, principal_for};
+use crate::commands::dialects;
 use crate::commands::export::{Asked, deliver};
 use crate::commands::serve::tell_first_token;
 use crate::failed::Failed;
@@ -39,8 +43,10 @@ const TOKEN_DAYS: u64 = 30;
 pub(crate) struct Prepared {
     /// A token for each dialect.
     pub(crate) tokens: Vec<(&'static Dialect, TokenText)>,
-    /// The newest day of which there are events.
-    pub(crate) day: NaiveDate,
+    /// The newest instant of which there are events.
+    pub(crate) newest: DateTime<Utc>,
+    /// What dialects call the workspace, by dialect.
+    pub(crate) enrolments: BTreeMap<&'static str, Enrolment>,
 }
 
 /// Fills what is empty, and makes a token for each dialect.
@@ -61,7 +67,14 @@ pub(crate) async fn prepare(app: &App) -> Result<Prepared, Failed> {
     for kind in KINDS {
         tokens.push((*kind, token(app, kind).await?));
     }
-    Ok(Prepared { tokens, day: newest_day(app).await? })
+    let newest = newest(app).await?;
+    dialects::prepare(app, newest).await?;
+    let mut enrolments = BTreeMap::new();
+    for kind in KINDS {
+        let enrolment = app.store.enrolment(&app.workspace, kind.name).await?;
+        enrolments.extend(enrolment.map(|enrolment| (kind.name, enrolment)));
+    }
+    Ok(Prepared { tokens, newest, enrolments })
 }
 
 fn asked(dataset: &str, sql: &str) -> Asked {
@@ -91,10 +104,10 @@ async fn token(app: &App, kind: &Dialect) -> Result<TokenText, Failed> {
     Ok(text)
 }
 
-/// Returns the newest day of which there are events; yesterday without any, or where they are told by another column.
-pub(crate) async fn newest_day(app: &App) -> Result<NaiveDate, Failed> {
+/// Returns the newest instant of which there are events, to a second; a day ago without any, or where they are told by another column.
+pub(crate) async fn newest(app: &App) -> Result<DateTime<Utc>, Failed> {
     let now = app.clock.now();
-    let yesterday = now.date_naive().pred_opt().unwrap_or_default();
+    let yesterday = now - TimeDelta::days(1);
     let Ok(event) = app.store.dataset(&app.workspace, "event").await else {
         return Ok(yesterday);
     };
@@ -109,5 +122,5 @@ pub(crate) async fn newest_day(app: &App) -> Result<NaiveDate, Failed> {
         column.iter().flatten().next()
     });
     let newest = seconds.and_then(|at| DateTime::<Utc>::from_timestamp(at, 0));
-    Ok(newest.map_or(yesterday, |at| at.date_naive()))
+    Ok(newest.unwrap_or(yesterday))
 }
