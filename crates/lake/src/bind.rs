@@ -1,7 +1,8 @@
 //! Binds relations: every name resolved, every row range fixed, so that what follows needs no database.
 //!
 //! A relation that maps the rows of one dataset one by one is bound to row ranges of that dataset's
-//! files. Any other is computed once for its run and bound to the files of the result.
+//! files. Any other is computed once for its run and bound to the files of the result; over a range of commits
+//! only if it makes rows of each input row by itself.
 
 pub(crate) mod prune;
 mod ranges;
@@ -75,7 +76,7 @@ impl Relations for Lake {
             (Shape::Other(shape), _) if bind.from > CommitNumber(0) => {
                 Err(Error::NotIncremental { shape }.into())
             }
-            (Shape::Other(_), stage) => {
+            (Shape::RowsOfEach | Shape::Other(_), stage) => {
                 let output = planned.output()?;
                 // It is written as files of the lake first.
                 output.check_kept().map_err(|error| Error::from(OutputError(error)))?;

@@ -39,6 +39,13 @@ pub(super) static KIND: Kind = Kind {
             later: false,
         },
         OptionKind {
+            key: "csv.line_breaks",
+            help: "line breaks inside fields stay, or each is a space, for readers that go by lines",
+            default: "keep",
+            values: Values::OneOf(&["keep", "space"]),
+            later: true,
+        },
+        OptionKind {
             key: "csv.line_end",
             help: "how lines end; RFC 4180 says crlf",
             default: "crlf",
@@ -80,6 +87,7 @@ impl Format for Csv {
         let settings = &task.settings;
         let dialect = Dialect {
             escape: if settings.get("csv.escape") == "double" { b'"' } else { b'\\' },
+            one_line: settings.get("csv.line_breaks") == "space",
             line_end: if settings.get("csv.line_end") == "crlf" { b"\r\n" } else { b"\n" },
             null: settings.get("csv.null").as_bytes().into(),
             lone: task.schema.fields.len() == 1 && settings.get("csv.null").is_empty(),
@@ -97,6 +105,8 @@ impl Format for Csv {
 struct Dialect {
     /// What stands in front of a quote inside a quoted field.
     escape: u8,
+    /// Whether a line break inside a field is written as a space.
+    one_line: bool,
     line_end: &'static [u8],
     null: Box<[u8]>,
     /// Whether a row is one field and null is nothing: then null is quoted too, because to many readers
@@ -108,10 +118,35 @@ impl Dialect {
     /// Appends a field, between quotes if it needs them.
     fn field(&self, text: &[u8], out: &mut Text) {
         if self.must_quote(text) {
-            self.quoted(text, out);
+            self.with_care(text, out);
         } else {
             out.extend_from_slice(text);
         }
+    }
+
+    /// Appends a field that must be quoted if it is written as it is.
+    fn with_care(&self, text: &[u8], out: &mut Text) {
+        match self.without_breaks(text) {
+            // Its line breaks may have been all that called for quotes.
+            Some(line) => self.field(&line, out),
+            None => self.quoted(text, out),
+        }
+    }
+
+    /// Returns the text with a space for each CR, LF or CRLF, if it has some that may not stay.
+    fn without_breaks(&self, text: &[u8]) -> Option<Vec<u8>> {
+        if !self.one_line || cells::find_any(text, [b'\r', b'\n']).is_none() {
+            return None;
+        }
+        let mut line = Vec::with_capacity(text.len());
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                b'\n' if text[..at].ends_with(b"\r") => {}
+                b'\r' | b'\n' => line.push(b' '),
+                other => line.push(*other),
+            }
+        }
+        Some(line)
     }
 
     fn must_quote(&self, text: &[u8]) -> bool {
@@ -262,7 +297,7 @@ impl Record {
             out.scratch.clear();
             out.scratch.extend_from_slice(&out.bytes.as_slice()[start..]);
             out.bytes.truncate(start);
-            self.dialect.quoted(&out.scratch, &mut out.bytes);
+            self.dialect.with_care(&out.scratch, &mut out.bytes);
             // Quotes have moved what lies in a nested value.
             out.forget_places(start);
         }

@@ -238,6 +238,12 @@ fn an_option_that_came_later_is_in_the_id_only_where_it_is_chosen() {
     assert_eq!(id(&[("gzip.members", "many"), ("jsonl.timestamps", "iso")]), before);
     assert!(id(&[("gzip.members", "one")]).contains(";gzip=sluice-1;members=one/1;"));
     assert!(id(&[("jsonl.timestamps", "sql")]).contains(";timestamps=sql;"));
+    let csv = |breaks| {
+        let spec = spec("csv", "none", &[("csv.line_breaks", breaks)]);
+        POOLS[0].check(&spec, &schema).unwrap().encoder.to_string()
+    };
+    assert_eq!(csv("keep"), "csv/1;escape=double;header=true;line_end=crlf;null=;none");
+    assert!(csv("space").contains(";line_breaks=space;"));
 }
 
 fn map() -> MapArray {
@@ -344,6 +350,40 @@ fn csv_holds_nested_values_as_json_and_floats_as_they_are() {
         csv(&[("csv.header", "false")], vec![("m", Arc::new(map())), ("f", Arc::new(floats))]),
         "\"{\"\"x\"\":1,\"\"y\\\"\"\"\":null}\",1.5\r\n{},NaN\r\n,inf\r\n\"{\"\"z\"\":4}\",-inf\r\n"
     );
+}
+
+#[test]
+fn csv_with_backslashes_holds_a_map_as_an_object_and_doubles_its_backslashes() {
+    let keys = StringArray::from(vec!["price", "q\""]);
+    let values = StringArray::from(vec!["50.0", "a\nb"]);
+    let fields = Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
+    ]);
+    let entries = StructArray::new(fields, vec![Arc::new(keys), Arc::new(values)], None);
+    let entry = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+    let map = MapArray::new(entry, OffsetBuffer::new(vec![0, 1, 2].into()), entries, None, false);
+    for breaks in ["keep", "space"] {
+        let options =
+            [("csv.escape", "backslash"), ("csv.line_end", "lf"), ("csv.line_breaks", breaks)];
+        assert_eq!(
+            csv(&options, vec![("m", Arc::new(map.clone()))]),
+            "m\n\"{\\\"price\\\":\\\"50.0\\\"}\"\n\"{\\\"q\\\\\\\"\\\":\\\"a\\\\nb\\\"}\"\n"
+        );
+    }
+}
+
+#[test]
+fn csv_can_have_a_space_for_every_line_break() {
+    let words: Vec<_> =
+        vec!["a\r\nb", "\n", "a\n\rb", "\r\r\nc", "a,\nb", "x\ny"].into_iter().map(Some).collect();
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..6));
+    let options = [("csv.line_breaks", "space"), ("csv.line_end", "lf"), ("csv.null", "x y")];
+    let expected = "id,a b\n0,a b\n1,\" \"\n2,a  b\n3,\"  c\"\n4,\"a, b\"\n5,\"x y\"\n";
+    let dictionary: DictionaryArray<Int32Type> = words.clone().into_iter().collect();
+    for words in [Arc::new(StringArray::from(words)) as ArrayRef, Arc::new(dictionary)] {
+        assert_eq!(csv(&options, vec![("id", Arc::clone(&ids)), ("a\nb", words)]), expected);
+    }
 }
 
 #[test]

@@ -68,6 +68,36 @@ fn csv(batch: &RecordBatch, escape: &str, line_end: &str, null: &str) {
     }
 }
 
+fn csv_lines(batch: &RecordBatch, line_end: &str) {
+    let (expected, lost) = after_losses(batch, Floats::Nested);
+    let options =
+        [("csv.escape", "backslash"), ("csv.line_end", line_end), ("csv.line_breaks", "space")];
+    let text = text_of(batch, "csv", &options, lost);
+    let ends = if line_end == "lf" { "\n" } else { "\r\n" };
+    let lines = std::str::from_utf8(&text).unwrap().split_inclusive(ends);
+    // Read one by one: a line break inside a field would leave its quote open.
+    let mut rows: Vec<_> = lines.flat_map(|line| read::csv(line.as_bytes(), true, ends)).collect();
+    assert_eq!(rows.len(), batch.num_rows() + 1);
+    let names: Vec<_> = rows.remove(0).into_iter().map(|cell| cell.text).collect();
+    let schema = batch.schema();
+    let of_columns = schema.fields().iter().map(|field| spaced(field.name()));
+    assert!(names.iter().eq(of_columns.collect::<Vec<_>>().iter()), "{names:?}");
+    let columns = expected.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8 => {
+            let texts = column.as_string::<i32>().iter().map(|text| text.map(spaced));
+            Arc::new(texts.collect::<StringArray>())
+        }
+        _ => Arc::clone(column),
+    });
+    let expected = RecordBatch::try_new(batch.schema(), columns.collect()).unwrap();
+    let json = read::csv_as_jsonl(&rows, "", &schema);
+    assert_eq!(read::jsonl(&json, &schema), expected);
+}
+
+fn spaced(text: &str) -> String {
+    text.replace("\r\n", " ").replace(['\r', '\n'], " ")
+}
+
 fn parquet(batch: &RecordBatch, compression: &str) {
     let file = encode(&spec("parquet", compression, &[]), batch);
     // Parquet has no whole seconds; they are stored as milliseconds.
@@ -100,6 +130,15 @@ proptest! {
         null in prop::sample::select(vec!["", "\\N", "null", "0", "true", " "]),
     ) {
         csv(&any_batch(seed, columns, rows), escape, line_end, null);
+    }
+
+    /// As a reader sees them that goes by lines: every line ends a row.
+    #[test]
+    fn any_rows_come_back_from_lines_of_csv_with_a_space_for_each_line_break(
+        seed in any::<u64>(), columns in 2_usize..5, rows in 0_usize..80,
+        line_end in prop::sample::select(vec!["crlf", "lf"]),
+    ) {
+        csv_lines(&any_batch(seed, columns, rows), line_end);
     }
 
     #[test]

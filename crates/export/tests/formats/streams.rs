@@ -126,6 +126,7 @@ fn encoder_ids_tell_encodings_apart() {
     ids.push(id("csv", "none", &[("csv.escape", "backslash")]));
     ids.push(id("csv", "none", &[("csv.header", "false")]));
     ids.push(id("csv", "none", &[("csv.line_end", "lf")]));
+    ids.push(id("csv", "none", &[("csv.line_breaks", "space")]));
     ids.push(id("csv", "gzip", &[("gzip.level", "9")]));
     ids.push(id("parquet", "zstd", &[("zstd.level", "9")]));
     let distinct: std::collections::BTreeSet<_> = ids.iter().collect();

@@ -1,4 +1,4 @@
-//! What a plan does with rows: maps them one by one, or needs to see them together.
+//! What a plan does with rows: maps them one by one, makes rows of each, or needs to see them together.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
@@ -10,6 +10,8 @@ use crate::session::Error;
 pub(crate) enum Shape {
     /// Each input row of one dataset gives one output row or none.
     RowByRow,
+    /// Each input row of one dataset gives any number of output rows, whatever the other rows are.
+    RowsOfEach,
     /// Anything else, in words that follow "this".
     Other(String),
 }
@@ -17,6 +19,7 @@ pub(crate) enum Shape {
 /// Tells the shape of a plan that was not optimized.
 pub(crate) fn shape(plan: &LogicalPlan) -> Result<Shape, Error> {
     let mut node = plan;
+    let mut shape = Shape::RowByRow;
     loop {
         if has_subquery(node)? {
             return Ok(Shape::Other("has a query inside an expression".into()));
@@ -25,7 +28,11 @@ pub(crate) fn shape(plan: &LogicalPlan) -> Result<Shape, Error> {
             LogicalPlan::Projection(projection) => &projection.input,
             LogicalPlan::Filter(filter) => &filter.input,
             LogicalPlan::SubqueryAlias(alias) => &alias.input,
-            LogicalPlan::TableScan(scan) if scan.fetch.is_none() => return Ok(Shape::RowByRow),
+            LogicalPlan::Unnest(unnest) => {
+                shape = Shape::RowsOfEach;
+                &unnest.input
+            }
+            LogicalPlan::TableScan(scan) if scan.fetch.is_none() => return Ok(shape),
             other => return Ok(Shape::Other(word(other).into())),
         };
     }
@@ -40,7 +47,6 @@ fn word(node: &LogicalPlan) -> &'static str {
         LogicalPlan::Distinct(_) => "drops duplicates",
         LogicalPlan::Union(_) => "is a union",
         LogicalPlan::Window(_) => "has window functions",
-        LogicalPlan::Unnest(_) => "makes several rows of one",
         LogicalPlan::RecursiveQuery(_) => "is recursive",
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => "reads no dataset",
         _ => "does more",

@@ -66,7 +66,12 @@ async fn tells_row_by_row_from_the_rest() {
         ("SELECT n FROM sales UNION ALL SELECT n FROM sales", false),
         ("SELECT sales.n FROM sales JOIN other ON sales.n = other.n", false),
         ("SELECT n FROM sales WHERE n IN (SELECT n FROM other)", false),
-        ("SELECT n, unnest([1, 2]) AS u FROM sales", false),
+        ("SELECT unnest([n]) AS u FROM sales ORDER BY u", false),
+        ("SELECT sum(u) FROM (SELECT unnest([n]) AS u FROM sales)", false),
+        (
+            "SELECT unnest([sales.n, other.n]) AS u FROM sales JOIN other ON sales.n = other.n",
+            false,
+        ),
         ("SELECT 1 AS one", false),
     ] {
         let bound = world.bind_all(sql(text), Selection::default()).await.unwrap();
@@ -95,6 +100,50 @@ async fn increments_are_exactly_the_new_rows() {
         assert_eq!(world.lake.count(&bind).await.unwrap(), expected);
         assert!(!bound.relation.filtered);
     }
+}
+
+/// Binds over a range as a run does; returns the rows in order of their text, after comparing them with the count.
+async fn computed(world: &World, source: From, selection: Selection, range: (u64, u64)) -> String {
+    let mut bind = world.ask(source, selection).await;
+    (bind.from, bind.to) = (CommitNumber(range.0), CommitNumber(range.1));
+    assert!(world.lake.bind(&bind).await.unwrap().inputs.is_empty(), "only checked");
+    bind.stage = Stage::Into { run: RunId::mint(bind.now), epoch: 1 };
+    let bound = world.lake.bind(&bind).await.unwrap();
+    assert!(!bound.row_by_row && bound.relation.table.dataset.is_none());
+    let found = text(&world.read(&bound).await.unwrap());
+    let mut found: Vec<_> = found.split_terminator(';').collect();
+    assert_eq!(world.lake.count(&bind).await.unwrap(), found.len() as u64);
+    found.sort_unstable();
+    found.join(";")
+}
+
+#[tokio::test]
+async fn rows_made_of_each_row_are_had_for_any_range() {
+    let world = world().await;
+    world.add("sales", &numbers(12..14), 4).await;
+    let texts = [
+        "SELECT n, unnest([n, n * 10]) AS m FROM sales WHERE n <> 11",
+        "SELECT n, m FROM (SELECT n, unnest([n, 11, n * 10]) AS m FROM sales) WHERE n <> 11 AND m <> 11",
+        "WITH s AS (SELECT n, _commit, unnest([n]) AS m FROM sales) \
+         SELECT n, unnest([m, m * 10]) AS m FROM s WHERE n <> 11 AND _commit > 0",
+    ];
+    for text in texts {
+        for (range, expected) in [
+            ((1, 3), "10,10;10,100"),
+            ((2, 4), "12,12;12,120;13,13;13,130"),
+            ((1, 4), "10,10;10,100;12,12;12,120;13,13;13,130"),
+            ((2, 3), ""),
+            ((4, 4), ""),
+        ] {
+            let found = computed(&world, sql(text), picked("", ""), range).await;
+            assert_eq!(found, expected, "{text}: {range:?}");
+        }
+        let all = computed(&world, sql(text), picked("m", "n < 2"), (0, 4)).await;
+        assert_eq!(all, "0;0;1;10", "{text}");
+    }
+    // None of a row without items.
+    let text = "SELECT unnest(CASE WHEN n > 12 THEN [n] ELSE arrow_cast([], 'List(Int64)') END) AS m FROM sales";
+    assert_eq!(computed(&world, sql(text), picked("", ""), (1, 4)).await, "13");
 }
 
 #[tokio::test]
@@ -177,6 +226,46 @@ async fn windows_apply_to_the_right_rows() {
         text(&world.read(&bound).await.unwrap()).split(';').map(str::to_owned).collect();
     found.sort();
     assert_eq!(found, ["3", "4", "5"]);
+}
+
+#[tokio::test]
+async fn a_window_may_be_on_a_column_that_is_not_taken() {
+    let world = World::new();
+    let row = |n, text| (n, Some(text), None);
+    world.add("sales", &rows(&[row(Some(3), "a"), row(None, "b"), row(Some(7), "c")]), 4).await;
+    world.add("sales", &rows(&[row(Some(4), "d"), row(None, "e")]), 4).await;
+    let window = |columns, from: &str, until: &str| {
+        let at = |text: &str| Some(text.parse().unwrap());
+        Selection { since: at(from), until: at(until), ..picked(columns, "") }
+    };
+    let early = |columns| window(columns, "1970-01-01T00:00:03Z", "1970-01-01T00:00:07Z");
+    let live = |columns| window(columns, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+    let hidden = r#"coalesce("at", _commit_time) AS "sent ""At""""#;
+    let one = format!(r#"SELECT "Text" AS "the Text", n AS "a""b", {hidden} FROM sales"#);
+    world.view("one by one", &one, Some("sent \"At\""), Window::Output).await;
+    let view = || From::View("one by one".into());
+    let columns = r#""a""b", "the Text""#;
+    assert_eq!(out(&world, view(), early(columns)).await, "3,a;4,d");
+    assert_eq!(out(&world, view(), live(columns)).await, ",b;,e");
+    let filtered = Selection { filter: Some(r#""a""b" > 3"#.into()), ..early(r#""the Text""#) };
+    assert_eq!(out(&world, view(), filtered).await, "d");
+    let mut bind = world.ask(view(), early(columns)).await;
+    bind.from = CommitNumber(1);
+    let bound = world.lake.bind(&bind).await.unwrap();
+    assert_eq!(text(&world.read(&bound).await.unwrap()), "4,d");
+    let several = format!(r#"SELECT unnest(["Text", 'x']) AS "a b", {hidden} FROM sales"#);
+    world.view("several", &several, Some("sent \"At\""), Window::Output).await;
+    let view = || From::View("several".into());
+    let columns = r#""a b""#;
+    assert_eq!(computed(&world, view(), early(columns), (0, 2)).await, "a;d;x;x");
+    assert_eq!(computed(&world, view(), early(columns), (1, 2)).await, "d;x");
+    assert_eq!(computed(&world, view(), live(columns), (1, 2)).await, "e;x");
+    // The name of a column that is taken means the view's in the window all the same.
+    let renamed = r#""a b" AS "sent ""At""""#;
+    assert_eq!(computed(&world, view(), early(renamed), (1, 2)).await, "d;x");
+    world.view("input", &several, None, Window::Input).await;
+    let view = From::View("input".into());
+    assert_eq!(computed(&world, view, early(columns), (1, 2)).await, "d;x");
 }
 
 #[tokio::test]
