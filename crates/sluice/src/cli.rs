@@ -241,6 +241,7 @@ impl Command {
     pub(crate) fn test_clock(&self) -> Option<&PathBuf> {
         match self {
             Self::Serve { test_clock, .. } => test_clock.as_ref(),
+            Self::Dialect(command) => command.test_clock(),
             _ => None,
         }
     }

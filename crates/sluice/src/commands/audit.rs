@@ -125,7 +125,7 @@ fn change(app: &App, command: &Command) -> Option<(&'static str, String, Option<
         }
         Command::Dialect(command) => {
             let (action, target) = command.change();
-            here(action, &target)
+            here(action, if target.is_empty() { app.workspace.as_str() } else { &target })
         }
         Command::Token(cli::Token::Revoke { id }) => outside("token.revoke", id),
         _ => None,

@@ -35,6 +35,11 @@ impl Time {
         time
     }
 
+    /// Returns where it is.
+    pub(crate) fn path(&self) -> String {
+        text(&self.clock)
+    }
+
     /// Sets the clock, whole at once.
     pub(crate) fn set(&mut self, now: DateTime<Utc>) {
         let new = self.clock.with_extension("new");

@@ -1,6 +1,6 @@
 //! What clients of the vendor send: events, attributes of users, and visitors to be erased.
 //!
-//! Contract: a request becomes rows in one commit, durable before the answer, or nothing. `docs/dialects/growingio.md`, GI-60 to GI-66, says what is
+//! Contract: a request becomes rows in one commit, durable before the answer, or nothing. `docs/dialects/growingio.md`, GI-60 to GI-65, says what is
 //! known of each form and what is taken from general knowledge.
 
 use axum::body::Body;

@@ -46,7 +46,7 @@ struct Shown<'a> {
 /// Does a `growingio` command.
 pub(crate) async fn growingio(app: &App, command: Growingio) -> Result<(), Failed> {
     match command {
-        Growingio::Enable { name } => tell_enabled(app, &workspace(app, name).await?).await,
+        Growingio::Enable { name, .. } => tell_enabled(app, &workspace(app, name).await?).await,
         Growingio::Secret { name } => {
             let workspace = workspace(app, name).await?;
             let new = change_secret(&*app.store, &workspace, secret).await?;
@@ -118,7 +118,7 @@ async fn tell_enabled(app: &App, workspace: &Workspace) -> Result<(), Failed> {
             (Some(secret), Some(token)) => {
                 writeln!(out, "  secret     {secret}")?;
                 writeln!(out, "  token      {token}")?;
-                writeln!(out, "Secret and token are shown this once. To sign in, and to ask for the hour before last:")?;
+                writeln!(out, "Secret and token are shown this once. To sign in, and to ask for this hour, which is there half an hour after it has ended:")?;
                 shown.lines.iter().try_for_each(|line| writeln!(out, "  {line}"))
             }
             _ => writeln!(out, "It was before; `sluice growingio secret` makes another secret, `sluice token create --for growingio` another token."),
@@ -158,7 +158,7 @@ fn lines(
         url: &url,
         token,
         day: now.date_naive(),
-        hour: now - chrono::TimeDelta::hours(2),
+        hour: now,
         enrolment: Some(enrolment),
     };
     [vec![sign_in], (kind().examples)(&example)].concat()

@@ -2,11 +2,16 @@
 //!
 //! Each file below `scenarios/DIALECT` is a server of its own whose clock stands where the file says; its steps are done in order. A step is a
 //! request (`get`, `head`, `post`), rows that come in, another time, or an end and a new start. `docs/dialects` has the rules that the files name.
+//!
+//! Words between braces stand for what is only known then: `{ai}`, `{project}`, `{client}`, `{secret}` and `{token}` of a dialect that enrols workspaces, the same
+//! of another workspace with `other_` in front, `{tm+5}` the time five minutes from now in milliseconds and `{auth+5}` its signature, `{code}` of the last answer that had one and `{code_before}` of the one before, and
+//! `{link}`, `{link1}` … the links of the last answer that had some.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use flate2::read::{DeflateDecoder, GzDecoder};
 use serde::Deserialize;
@@ -32,6 +37,9 @@ struct Scenario {
     /// Settings of the dialect, as lines of its section.
     #[serde(default)]
     settings: String,
+    /// Whether its workspaces are not enrolled, with a dialect that enrols them.
+    #[serde(default)]
+    strange: bool,
     step: Vec<Step>,
 }
 
@@ -39,7 +47,7 @@ fn new_year() -> String {
     "2026-01-01T12:00:00Z".into()
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Step {
     say: String,
@@ -61,6 +69,12 @@ struct Step {
     headers: BTreeMap<String, String>,
     /// Ask until the answer is no status.
     ready: bool,
+    /// Ask until the answer has this status.
+    until: String,
+    /// What the answer must have, a JSON object; `*` for any text.
+    json: Option<Value>,
+    /// How many links it must have.
+    links: Option<usize>,
     status: u16,
     /// Headers that the answer must have; empty for those that it must not.
     has: BTreeMap<String, String>,
@@ -93,7 +107,7 @@ impl Step {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewView {
     name: String,
@@ -110,7 +124,21 @@ struct Stage {
     time: Time,
     server: Server,
     tokens: BTreeMap<&'static str, String>,
+    /// What words between braces stand for.
+    words: BTreeMap<String, String>,
 }
+
+/// What a dialect that enrols workspaces says of one.
+const NAMES: [(&str, &str); 5] = [
+    ("ai", "ai"),
+    ("project", "project"),
+    ("client", "client_id"),
+    ("secret", "secret"),
+    ("token", "token"),
+];
+
+/// Minutes by which `{tm}` and `{auth}` may be off.
+const MINUTES: [i64; 7] = [-11, -10, 0, 1, 5, 10, 11];
 
 struct Got {
     status: u16,
@@ -128,10 +156,26 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 impl Stage {
     fn new(dialect: &str, scenario: &Scenario) -> Self {
         let sluice = Sluice::new();
-        sluice.configure(&format!("[{dialect}]\n{}\n", scenario.settings));
+        let enrols = server::dialects::named(dialect).is_some_and(|kind| kind.enrols);
+        // What is limited is shown by scenarios that say so.
+        let is_free = !enrols || scenario.settings.contains("calls_per_second");
+        let free = if is_free { "" } else { "calls_per_second = 0\n" };
+        sluice.configure(&format!("[{dialect}]\n{free}{}\n", scenario.settings));
         let time = Time::new(&sluice, &scenario.now);
-        let server = time.serve(&sluice);
         sluice.ok(&["workspace", "create", "other"]);
+        let mut words = BTreeMap::new();
+        for (workspace, front) in [("default", ""), ("other", "other_")] {
+            if enrols && !scenario.strange {
+                let clock = time.path();
+                let args = [dialect, "enable", workspace, "--test-clock", &clock];
+                let shown = sluice.json(&args);
+                let word = |(name, key): (&str, &str)| {
+                    (format!("{front}{name}"), shown[key].as_str().expect(key).to_owned())
+                };
+                words.extend(NAMES.map(word));
+            }
+        }
+        let server = time.serve(&sluice);
         let token = |args: &[&str]| {
             let made = sluice.ok(&[&["token", "create", "--principal", "admin"], args].concat());
             made.trim().to_owned()
@@ -143,20 +187,65 @@ impl Stage {
             ("reader", token(&["--scope", "data:read"])),
             ("none", String::new()),
         ]);
-        Self { _sluice: sluice, time, server, tokens }
+        Self { _sluice: sluice, time, server, tokens, words }
+    }
+
+    /// Puts what words between braces stand for in their place.
+    fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.words {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        for minutes in MINUTES {
+            let [tm, auth] = ["tm", "auth"].map(|name| match minutes {
+                0 => format!("{{{name}}}"),
+                minutes => format!("{{{name}{minutes:+}}}"),
+            });
+            if text.contains(&tm) || text.contains(&auth) {
+                let at = self.time.now + chrono::TimeDelta::minutes(minutes);
+                let at = at.timestamp_millis().to_string();
+                let message =
+                    self.fill(&format!("POST\n/auth/token\nproject={{project}}&ai={{ai}}&tm={at}"));
+                text =
+                    text.replace(&tm, &at).replace(&auth, &hmac(&self.words["secret"], &message));
+            }
+        }
+        while let Some((front, rest)) = text.split_once("{hmac:") {
+            let (message, back) = rest.split_once('}').expect("a message");
+            text = format!("{front}{}{back}", hmac(&self.words["secret"], message));
+        }
+        text
+    }
+
+    /// Keeps in mind what later steps name.
+    fn note(&mut self, got: &Got) {
+        let Ok(answer) = serde_json::from_slice::<Value>(&got.body) else { return };
+        if let Some(code) = answer["code"].as_str() {
+            if let Some(before) = self.words.insert("code".into(), code.to_owned()) {
+                self.words.insert("code_before".into(), before);
+            }
+        }
+        for (number, link) in links(&answer).into_iter().enumerate() {
+            let name = if number == 0 { "link".into() } else { format!("link{number}") };
+            self.words.insert(name, link);
+        }
     }
 
     fn send(&self, step: &Step) -> Got {
         let (method, path) = step.request().expect("one");
-        let url = format!("http://{}{path}", self.server.address());
+        let path = self.fill(path);
+        let url = match &*path {
+            link if link.starts_with("http") => link.to_owned(),
+            path => format!("http://{}{path}", self.server.address()),
+        };
         let mut request = Request::builder().method(method).uri(url);
         let name = if step.token.is_empty() { "admin" } else { &step.token };
-        let token = self.tokens.get(name).map_or(name, String::as_str);
+        let token = self.fill(self.tokens.get(name).map_or(name, String::as_str));
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         for (name, value) in &step.headers {
-            request = request.header(name, value);
+            request = request.header(name, self.fill(value));
         }
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -164,10 +253,11 @@ impl Stage {
             .accept("")
             .accept_encoding("");
         let agent: ureq::Agent = config.build().into();
-        let sent = if step.body.is_empty() {
+        let body = self.fill(&step.body);
+        let sent = if body.is_empty() {
             agent.run(request.body(()).expect("a request"))
         } else {
-            agent.run(request.body(step.body.as_bytes()).expect("a request"))
+            agent.run(request.body(body.as_bytes()).expect("a request"))
         };
         let mut response = sent.expect("an answer");
         let text = |value: &ureq::http::HeaderValue| value.to_str().expect("text").to_owned();
@@ -181,7 +271,11 @@ impl Stage {
     fn ask(&self, step: &Step) -> Got {
         let mut got = self.send(step);
         for _ in 0..LOOKS_MAX {
-            if !step.ready || !is_status(&got.body) {
+            let is_there = match &*step.until {
+                "" => !step.ready || !is_status(&got.body),
+                until => status(&got.body).as_deref() == Some(until),
+            };
+            if is_there {
                 return got;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -206,21 +300,55 @@ impl Stage {
             self.server.post("/v1/views", &view).ok(201);
         }
         if step.request().is_some() {
-            check(step, self.ask(step));
+            let got = self.ask(step);
+            self.note(&got);
+            let json = step.json.as_ref().map(|wanted| self.fill(&wanted.to_string()));
+            let json = json.map(|wanted| serde_json::from_str(&wanted).expect("JSON"));
+            check(&Step { json, ..step.clone() }, got);
         }
     }
 }
 
+/// Signs as the vendors' pages tell people to try it.
+fn hmac(secret: &str, message: &str) -> String {
+    let mut openssl = Command::new("openssl")
+        .args(["dgst", "-sha256", "-hmac", secret])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("openssl runs");
+    openssl.stdin.take().expect("piped").write_all(message.as_bytes()).expect("written");
+    let done = openssl.wait_with_output().expect("it ends");
+    let text = String::from_utf8(done.stdout).expect("text");
+    text.trim().rsplit(' ').next().expect("a digest").to_owned()
+}
+
+/// Returns every link of an answer, in order.
+fn links(answer: &Value) -> Vec<String> {
+    let found = [&answer["downloadLinks"], &answer["downlinks"]];
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let all = found.into_iter().flat_map(|value| match value {
+        Value::Object(all) => all.values().flat_map(list).collect(),
+        other => list(other),
+    });
+    all.filter_map(|link| Some(link.as_str()?.to_owned())).collect()
+}
+
+fn status(body: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    Some(answer["status"].as_str()?.to_owned())
+}
+
 /// Whether a body says where a job stands.
 fn is_status(body: &[u8]) -> bool {
-    let line: Option<Value> = serde_json::from_slice(body).ok();
-    let status = line.as_ref().and_then(|line| line["status"].as_str());
-    matches!(status, Some("PENDING" | "RUNNING"))
+    matches!(status(body).as_deref(), Some("PENDING" | "RUNNING"))
 }
 
 fn check(step: &Step, got: Got) {
     let body = match &*step.packed {
         "" => got.body,
+        // It is a part of something packed.
+        "none" => Vec::new(),
         "gzip" => {
             let mut text = Vec::new();
             GzDecoder::new(&got.body[..]).read_to_end(&mut text).expect("gzip");
@@ -240,6 +368,13 @@ fn check(step: &Step, got: Got) {
         assert!(text.ends_with('\n') && text.lines().count() == 1, "one line: {text}");
         let line: Value = serde_json::from_str(&text).expect("JSON");
         assert_has(&line, wanted);
+    }
+    if let Some(wanted) = &step.json {
+        assert_has(&serde_json::from_str(&text).expect("JSON"), wanted);
+    }
+    if let Some(count) = step.links {
+        let answer: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(links(&answer).len(), count, "{text}");
     }
     if let Some(wanted) = &step.text {
         assert_eq!(text, *wanted);
