@@ -336,6 +336,17 @@ impl Catalog for MemoryCatalog {
         Ok(before.last().map_or(CommitNumber(0), |commit| commit.number))
     }
 
+    async fn rows_between(
+        &self,
+        _workspace: &WorkspaceId,
+        (from, to): (CommitNumber, CommitNumber),
+    ) -> Result<u64, CatalogError> {
+        let state = self.state.lock().expect("not poisoned");
+        let commits = state.commits.iter();
+        let within = commits.filter(|commit| from < commit.number && commit.number <= to);
+        Ok(within.map(|commit| commit.rows).sum())
+    }
+
     async fn create_dataset(
         &self,
         workspace: &WorkspaceId,

@@ -74,6 +74,14 @@ impl Catalog for Store {
         last_before(&mut self.database.read().await?, workspace, time).await
     }
 
+    async fn rows_between(
+        &self,
+        workspace: &WorkspaceId,
+        range: (CommitNumber, CommitNumber),
+    ) -> Result<u64, CatalogError> {
+        rows_between(&mut self.database.read().await?, workspace, range).await
+    }
+
     async fn create_dataset(
         &self,
         workspace: &WorkspaceId,
@@ -248,6 +256,17 @@ async fn last_before(
                ORDER BY number DESC LIMIT 1";
     let row = tx.first(sql, args![workspace.as_str(), truncate(time)]).await?;
     Ok(CommitNumber(row.map(|row| row.count("number")).transpose()?.unwrap_or_default()))
+}
+
+async fn rows_between(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    (from, to): (CommitNumber, CommitNumber),
+) -> Result<u64, CatalogError> {
+    // A sum of BIGINT is NUMERIC on PostgreSQL.
+    let sql = "SELECT CAST(COALESCE(SUM(row_count), 0) AS BIGINT) AS n FROM lake_commit
+               WHERE workspace = $1 AND number > $2 AND number <= $3";
+    Ok(tx.one(sql, args![workspace.as_str(), from.0, to.0]).await?.count("n")?)
 }
 
 fn no_workspace(workspace: &WorkspaceId) -> CatalogError {

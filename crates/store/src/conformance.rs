@@ -88,7 +88,7 @@ macro_rules! conformance_tests {
             commits_are_dense_under_concurrency, time_never_runs_back, create_with_commit_race,
             schema_step_race, keys_repeat_and_are_not_reused, keys_lapse, a_lost_answer_is_given_again,
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
-            a_mark_has_no_dataset, the_last_before_a_time_is_found, a_batch_is_closed_once,
+            a_mark_has_no_dataset, the_last_before_a_time_is_found, rows_of_a_range_are_counted, a_batch_is_closed_once,
             a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from,
             small_commits_are_kept_until_they_are_sealed, a_full_tail_takes_nothing_more,
             commits_in_a_crowd_have_their_own_answers);

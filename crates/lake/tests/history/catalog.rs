@@ -59,6 +59,14 @@ impl Catalog for Line {
         Catalog::last_before(&*self.inner, workspace, time).await
     }
 
+    async fn rows_between(
+        &self,
+        workspace: &WorkspaceId,
+        range: (CommitNumber, CommitNumber),
+    ) -> Result<u64, CatalogError> {
+        Catalog::rows_between(&*self.inner, workspace, range).await
+    }
+
     async fn create_dataset(
         &self,
         workspace: &WorkspaceId,

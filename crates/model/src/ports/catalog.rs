@@ -31,6 +31,13 @@ pub trait Catalog: Send + Sync {
         time: DateTime<Utc>,
     ) -> Result<CommitNumber, CatalogError>;
 
+    /// Returns how many rows the commits of a range `(from, to]` have added to all datasets.
+    async fn rows_between(
+        &self,
+        workspace: &WorkspaceId,
+        range: (CommitNumber, CommitNumber),
+    ) -> Result<u64, CatalogError>;
+
     /// Makes a dataset without rows. The name must be free among datasets and views.
     async fn create_dataset(
         &self,

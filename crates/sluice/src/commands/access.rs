@@ -8,6 +8,7 @@ use serde::Serialize;
 use server::dialects::{Dialect, Example};
 
 use super::demo::canonical::newest;
+use super::serve::say_first_token;
 use crate::app::App;
 use crate::cli::{self, CreateToken};
 use crate::failed::Failed;
@@ -152,6 +153,7 @@ async fn create_token(app: &App, args: CreateToken) -> Result<(), Failed> {
 
 /// Returns the name of whoever acts for scripts of a dialect, made if there is nobody.
 pub(crate) async fn principal_for(app: &App, kind: &Dialect) -> Result<String, Failed> {
+    say_first_token(app).await?;
     let all = app.store.principals(&app.organization).await?;
     if all.iter().all(|one| one.name != kind.name) {
         let new = access::Principal {

@@ -26,6 +26,7 @@ use super::access::{mint, secret};
 use crate::app::App;
 use crate::clock::Hasty;
 use crate::failed::Failed;
+use crate::output::say;
 use crate::places::Who;
 use crate::{config, durable};
 
@@ -117,6 +118,14 @@ pub(crate) async fn tell_first_token(app: &App) -> Result<(), Failed> {
         app.output.value(&told, |out| {
             writeln!(out, "the token of the first administrator is in {path}")
         })?;
+    }
+    Ok(())
+}
+
+/// The same, apart from the result of a command: before it makes a principal, after which nobody would be the first.
+pub(crate) async fn say_first_token(app: &App) -> Result<(), Failed> {
+    if let Some(path) = first_token(app).await? {
+        say(&format!("the token of the first administrator is in {}", path.display()));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
 //! The dialects, as their vendors' clients see them.
 
+mod growingio;
 mod liferay;
 mod scenarios;

@@ -361,6 +361,23 @@ pub async fn the_last_before_a_time_is_found(rig: &Rig) {
     assert_eq!(rig.catalog.last_before(&nowhere, at(9)).await.unwrap(), CommitNumber(0));
 }
 
+pub async fn rows_of_a_range_are_counted(rig: &Rig) {
+    let orders = rig.orders().await;
+    for rows in [3, 0, 5] {
+        rig.commit(&append(&orders, rows)).await;
+    }
+    let rows = async |from, to| {
+        let range = (CommitNumber(from), CommitNumber(to));
+        rig.catalog.rows_between(&workspace(), range).await.unwrap()
+    };
+    for (from, to, expected) in [(0, 3, 8), (0, 1, 3), (1, 2, 0), (1, 3, 5), (3, 9, 0), (2, 2, 0)] {
+        assert_eq!(rows(from, to).await, expected, "({from}, {to}]");
+    }
+    let nowhere = WorkspaceId::new("nowhere");
+    let all = (CommitNumber(0), CommitNumber(9));
+    assert_eq!(rig.catalog.rows_between(&nowhere, all).await.unwrap(), 0);
+}
+
 pub async fn a_batch_is_closed_once(rig: &Rig) {
     let orders = rig.orders().await;
     let batch = Some(BatchId::new("batch-1"));

@@ -179,7 +179,8 @@ impl<'a> Looking<'a> {
         let tickets: BTreeMap<_, _> =
             tickets.into_iter().map(|ticket| (ticket.key.clone(), ticket)).collect();
         let (settings, now) = (&self.settings, self.now);
-        let looked = Looked { settings, since: enrolment.since, now, tickets };
+        let Enrolment { since, covered, .. } = *enrolment;
+        let looked = Looked { settings, since, covered, now, tickets };
         Ok(looked.standing(slot, types))
     }
 

@@ -85,23 +85,27 @@ impl Ports {
             }
             // Nobody could fetch what is older.
             if now < hour.day_end() + chrono::TimeDelta::days(settings.keep_days.into()) {
-                self.ask_for(workspace, hour).await?;
-                found = true;
+                found |= self.ask_for(workspace, hour).await?;
             }
             hour = hour.next();
             self.enrolments.cover(workspace, NAME, hour.start()).await?;
         }
     }
 
-    async fn ask_for(&self, workspace: &WorkspaceId, hour: Hour) -> Result<(), PortError> {
+    /// Asks for an hour; returns whether it has rows: one without is there as soon as it is covered (GI-34).
+    async fn ask_for(&self, workspace: &WorkspaceId, hour: Hour) -> Result<bool, PortError> {
         self.close(workspace, hour.end()).await?;
         let before = async |at| self.catalog.last_before(workspace, at).await;
-        let range = Some((before(hour.start()).await?, before(hour.end()).await?));
+        let range = (before(hour.start()).await?, before(hour.end()).await?);
+        if self.catalog.rows_between(workspace, range).await? == 0 {
+            return Ok(false);
+        }
         for of in &TYPES {
+            let range = Some(range);
             let asked = Asked { of, hour, lane: of.name.into(), range, gone: None };
             self.draw(workspace, asked).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sees to it that every later commit is at or after that instant (GI-11), which is in the past.

@@ -238,6 +238,8 @@ pub(super) struct Looked<'a> {
     pub(super) settings: &'a Settings,
     /// Since when the project is served.
     pub(super) since: DateTime<Utc>,
+    /// Up to where its hours were asked for; those without a row are there then.
+    pub(super) covered: DateTime<Utc>,
     pub(super) now: DateTime<Utc>,
     /// What is or will be built, by key.
     pub(super) tickets: BTreeMap<String, Ticket>,
@@ -262,7 +264,7 @@ impl Looked<'_> {
         if all.contains(&Standing::Running) {
             return Standing::Running;
         }
-        let missing = all.iter().find_map(|one| match one {
+        let missing = all.iter().rev().find_map(|one| match one {
             Standing::Missing(why) => Some(*why),
             _ => None,
         });
@@ -275,13 +277,14 @@ impl Looked<'_> {
     }
 
     fn one(&self, slot: Slot, hour: Hour, of: &'static DataType) -> Standing {
-        let Self { settings, since, now, tickets } = self;
+        let Self { settings, since, covered, now, tickets } = self;
         let kept = TimeDelta::days(settings.keep_days.into());
         let Some(ticket) = tickets.get(&hour.key(of)) else {
             return match () {
                 () if hour.end() > *now => Standing::Missing(OPEN),
                 () if hour < Hour::of(*since) => Standing::Missing(BEFORE),
                 () if slot.end() + kept <= *now => Standing::Missing(OLD),
+                () if hour.end() <= *covered => Standing::Finished(Vec::new()),
                 () => Standing::Running,
             };
         };
@@ -372,6 +375,7 @@ mod tests {
         let looked = Looked {
             settings: &settings,
             since: at("2026-03-02T02:30:00Z"),
+            covered: at("2026-03-02T04:00:00Z"),
             now: at(now),
             tickets: tickets.collect(),
         };
@@ -452,10 +456,14 @@ mod tests {
         assert_eq!(look("2026030218", now, &[]), Standing::Missing(OPEN));
         assert_eq!(look("2026030219", now, &[]), Standing::Missing(OPEN));
         assert_eq!(look("2026030209", now, &[]), Standing::Missing(BEFORE));
-        assert_eq!(look("2026030210", now, &[]), Standing::Running);
+        assert_eq!(look("2026030212", now, &[]), Standing::Running);
         assert_eq!(look("2026030217", now, &[]), Standing::Running);
+        // Asked for, and nothing was there.
+        let nothing = Standing::Finished(Vec::new());
+        assert_eq!(look("2026030210", now, &[]), nothing);
+        assert_eq!(look("2026030211", now, &[]), nothing);
         // To the instant.
-        assert_eq!(look("2026030210", "2026-03-17T02:59:59Z", &[]), Standing::Running);
+        assert_eq!(look("2026030210", "2026-03-17T02:59:59Z", &[]), nothing);
         assert_eq!(look("2026030210", "2026-03-17T03:00:00Z", &[]), Standing::Missing(OLD));
         let there = [("2026030210", ticket("page", ready()))];
         assert_eq!(look("2026030210", "2026-03-17T03:00:00Z", &there), Standing::Missing(OLD));

@@ -87,6 +87,7 @@ fn ports(app: &App) -> Ports {
 }
 
 async fn tell_enabled(app: &App, workspace: &Workspace) -> Result<(), Failed> {
+    serve::say_first_token(app).await?;
     let ports = (&*app.store as _, &*app.store as _);
     let enabled = enable(ports, workspace, (secret, &*app.clock)).await?;
     let (enrolment, secret) = (&enabled.enrolment, enabled.secret.as_ref());
