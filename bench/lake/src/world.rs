@@ -77,6 +77,7 @@ impl World {
             kind: DatasetKind::Event,
             time_column: None,
             schema: None,
+            receive_time: None,
             files: vec![ImportFile::at("rows", path)],
             format: InputFormat::Jsonl,
             replace: None,

@@ -20,6 +20,7 @@ mod json;
 pub(crate) mod known;
 mod parquet;
 mod plan;
+mod receive;
 mod rejects;
 mod shape;
 mod source;
@@ -225,6 +226,10 @@ impl Importing<'_> {
                 serde_json::json!({ "of": what, "replace": batches })
             }
         };
+        let what = match &self.import.receive_time {
+            None => what,
+            Some(column) => serde_json::json!({ "of": what, "receive_time": column }),
+        };
         let fingerprint = digest::sha256_hex(what.to_string().as_bytes());
         let days = self.import.key_days.and_then(TimeDelta::try_days);
         let until = days.and_then(|days| self.lake.clock.now().checked_add_signed(days));
@@ -403,14 +408,15 @@ impl Importing<'_> {
             let rows = batch.num_rows() as u64;
             let name = &plan.names[at];
             let number = |bad: &BadRow| before + bad.row as u64 + 1;
-            let converted = match convert::batch(&batch, &plan.schema) {
+            let received = self.import.receive_time.as_deref();
+            let converted = match convert::batch(&batch, &plan.schema, received) {
                 Ok(converted) => converted,
                 Err(bad) if !rejects.are_wanted() => {
                     let (file, row) = (name.clone(), number(&bad));
                     return Err(IngestError::Row { file, row, reason: bad.reason }.into());
                 }
                 Err(_) => {
-                    let (good, bad) = convert::good_rows(&batch, &plan.schema);
+                    let (good, bad) = convert::good_rows(&batch, &plan.schema, received);
                     for bad in bad {
                         rejects.add_row((name, number(&bad)), &bad.reason, &bad.text(&batch))?;
                     }

@@ -7,6 +7,9 @@ use crate::dataset::{DatasetKind, NewDataset};
 use crate::ids::DatasetId;
 use crate::schema::Schema;
 
+/// The column of `event` that says when a row was received, if that was elsewhere.
+pub const RECEIVED_AT: &str = "received_at";
+
 /// A canonical dataset.
 #[derive(Debug)]
 pub struct Canonical {
@@ -83,6 +86,13 @@ mod tests {
             assert!(schema.fields.iter().all(|field| field.nullable), "{}", one.name);
             assert_eq!(schema.evolve(&schema).expect("it fits itself"), schema);
         }
+    }
+
+    #[test]
+    fn an_event_may_say_when_it_was_received() {
+        let schema = DATASETS[0].schema();
+        let field = schema.field(RECEIVED_AT).expect("it has the column");
+        assert_eq!(field.kind.to_string(), "timestamp(us, UTC)");
     }
 
     #[test]

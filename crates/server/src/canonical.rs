@@ -97,6 +97,7 @@ pub(crate) async fn take(core: &Core, workspace: &WorkspaceId, rows: Rows) -> Re
         key: rows.key,
         key_days: Some(KEY_DAYS),
         rejects: None,
+        receive_time: None,
     };
     let permit = core.room_for(text_bytes_max).await;
     match core.take_in(import, permit).await {

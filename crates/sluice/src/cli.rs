@@ -341,6 +341,9 @@ pub(crate) struct Import {
     /// The form of the files.
     #[arg(long, value_enum, default_value_t = InputFormat::Auto)]
     pub(crate) format: InputFormat,
+    /// The column that says when each row was received elsewhere: kept as `received_at`; whole numbers are milliseconds.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) receive_time: Option<String>,
     /// Makes a repeat of the same import do nothing.
     #[arg(long)]
     pub(crate) key: Option<String>,

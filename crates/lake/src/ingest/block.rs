@@ -73,6 +73,8 @@ pub(super) struct Layout {
     pub(super) file: usize,
     /// The names of the columns, for CSV; JSON has none.
     pub(super) header: Option<Vec<String>>,
+    /// The name of the column that becomes `received_at`.
+    pub(super) received: Option<String>,
     /// Whether bad records are passed over.
     pub(super) lenient: bool,
 }

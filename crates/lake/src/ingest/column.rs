@@ -9,20 +9,23 @@ mod decimal;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, MapArray, NullArray, NullBufferBuilder, StructArray};
+use arrow::array::{
+    ArrayRef, Int64Builder, ListArray, MapArray, NullArray, NullBufferBuilder, StructArray,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field as ArrowField, Fields, i256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::NaiveDate;
+use model::canonical::RECEIVED_AT;
 use model::schema::{Field, Type, Unit};
 
 use super::csv::Cell;
 use super::error::{IngestError, Reason};
 use super::infer;
 use super::json::{Cursor, Kind};
-use super::time;
+use super::{receive, time};
 use data::Data;
 use decimal::decimal;
 
@@ -73,6 +76,18 @@ impl Record {
                 *digits_max = infer::MICRO_DIGITS;
             }
         }
+        self
+    }
+
+    /// Takes `received_at` from the input's column `given`, which every row must have.
+    pub(super) fn receive(mut self, given: &str) -> Self {
+        let at = self.index.remove(RECEIVED_AT).expect("the plan has that column");
+        if let Some(&other) = self.index.get(given) {
+            // What the dataset has under that name is not what the input means.
+            self.columns[other].quoted.clear();
+        }
+        self.index.insert(given.to_owned(), at);
+        self.columns[at].receive(given);
         self
     }
 
@@ -151,9 +166,14 @@ impl Column {
         let path = join(parent, &field.name);
         let data = Data::new(&field.kind, &path, rows)?;
         let (name, kind) = (field.name.clone(), field.kind.clone());
-        let plain = !name.contains(|c: char| matches!(c, '"' | '\\') || c.is_control());
-        let quoted = if plain { format!("\"{name}\"") } else { String::new() };
-        Ok(Self { name, quoted, path, kind, nullable: field.nullable, data })
+        Ok(Self { quoted: quoted(&name), name, path, kind, nullable: field.nullable, data })
+    }
+
+    /// Makes it take when rows were received, which the input calls `given`.
+    fn receive(&mut self, given: &str) {
+        (self.name, self.path, self.quoted) = (given.into(), given.into(), quoted(given));
+        self.nullable = false;
+        self.data = Data::Received(Int64Builder::new());
     }
 
     fn push_null(&mut self) -> Result<(), Reason> {
@@ -171,7 +191,8 @@ impl Column {
             Data::Boolean(values) => values.append_null(),
             Data::Integer { values, .. }
             | Data::Time { values, .. }
-            | Data::Instant { values, .. } => values.append_null(),
+            | Data::Instant { values, .. }
+            | Data::Received(values) => values.append_null(),
             Data::UInt64(values) => values.append_null(),
             Data::Float32 { values, .. } => values.append_null(),
             Data::Float64(values) => values.append_null(),
@@ -206,7 +227,7 @@ impl Column {
                 let text = cursor.number()?;
                 self.push_number(text, "float64")
             }
-            (Kind::Number, Data::Decimal128(_) | Data::Decimal256(_)) => {
+            (Kind::Number, Data::Decimal128(_) | Data::Decimal256(_) | Data::Received(_)) => {
                 let text = cursor.number()?;
                 self.push_text(text)
             }
@@ -218,7 +239,8 @@ impl Column {
                 | Data::Decimal256(_)
                 | Data::Date(_)
                 | Data::Time { .. }
-                | Data::Instant { .. },
+                | Data::Instant { .. }
+                | Data::Received(_),
             ) => {
                 let text = cursor.string()?;
                 self.push_text(&text)
@@ -357,6 +379,7 @@ impl Column {
                 .filter(|at| at.zoned == *zoned && at.digits <= *digits_max)
                 .and_then(|at| at.count(*unit))
                 .map(|n| values.append_value(n)),
+            Data::Received(values) => receive::micros(text).map(|n| values.append_value(n)),
             _ => None,
         };
         taken.ok_or_else(|| self.not(text))
@@ -377,7 +400,8 @@ impl Column {
             Data::Boolean(mut values) => Arc::new(values.finish()),
             Data::Integer { mut values, .. }
             | Data::Time { mut values, .. }
-            | Data::Instant { mut values, .. } => Arc::new(values.finish()),
+            | Data::Instant { mut values, .. }
+            | Data::Received(mut values) => Arc::new(values.finish()),
             Data::UInt64(mut values) => Arc::new(values.finish()),
             Data::Float32 { mut values, .. } => Arc::new(values.finish()),
             Data::Float64(mut values) => Arc::new(values.finish()),
@@ -413,6 +437,12 @@ impl Column {
         let array = if narrow { cast(&array, &DataType::Int32)? } else { array };
         Ok(cast(&array, &arrow)?)
     }
+}
+
+/// Returns a name as JSON mostly writes it.
+fn quoted(name: &str) -> String {
+    let plain = !name.contains(|c: char| matches!(c, '"' | '\\') || c.is_control());
+    if plain { format!("\"{name}\"") } else { String::new() }
 }
 
 fn push_offset(offsets: &mut Vec<i32>, count: usize, path: &str) -> Result<(), Reason> {

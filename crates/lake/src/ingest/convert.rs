@@ -14,11 +14,12 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use model::canonical::RECEIVED_AT;
 use model::schema::{self, Field, Schema, Type};
 
 use super::block::kept_text;
 use super::error::Reason;
-use super::time;
+use super::{receive, time};
 use crate::read::adapt::strict_cast;
 
 /// Returns the input's columns with the types they take beside the guide's.
@@ -128,12 +129,16 @@ impl BadRow {
 }
 
 /// Returns the rows that can be converted, and what is wrong with the others, in order.
-pub(super) fn good_rows(rows: &RecordBatch, schema: &Schema) -> (RecordBatch, Vec<BadRow>) {
+pub(super) fn good_rows(
+    rows: &RecordBatch,
+    schema: &Schema,
+    received: Option<&str>,
+) -> (RecordBatch, Vec<BadRow>) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     // Halved again and again: where few rows are bad, few conversions are made twice.
     let mut open = vec![(0, rows.num_rows())];
     while let Some((first, count)) = open.pop() {
-        match batch(&rows.slice(first, count), schema) {
+        match batch(&rows.slice(first, count), schema, received) {
             Ok(converted) => good.push(converted),
             Err(one) if count == 1 => bad.push(BadRow { row: first, ..one }),
             Err(_) => {
@@ -146,16 +151,24 @@ pub(super) fn good_rows(rows: &RecordBatch, schema: &Schema) -> (RecordBatch, Ve
     (good.expect("all were made with the columns of one schema"), bad)
 }
 
-/// Returns the rows with the columns of the schema; what the batch lacks is null.
-pub(super) fn batch(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch, BadRow> {
+/// Returns the rows with the columns of the schema; what the batch lacks is null. `received` is the name of the column that becomes
+/// `received_at`.
+pub(super) fn batch(
+    batch: &RecordBatch,
+    schema: &Schema,
+    received: Option<&str>,
+) -> Result<RecordBatch, BadRow> {
     let rows = batch.num_rows();
     let arrow = schema.to_arrow();
     let mut columns = Vec::with_capacity(schema.fields.len());
     for (field, target) in schema.fields.iter().zip(arrow.fields()) {
-        let column = match batch.column_by_name(&field.name) {
-            Some(array) => convert(array, target.data_type())
+        let column = match (batch.column_by_name(&field.name), received) {
+            (_, Some(given)) if field.name == RECEIVED_AT => received_at(batch, field, given)?,
+            // What the dataset has under that name is not what the input means.
+            (_, Some(given)) if field.name == given => new_null_array(target.data_type(), rows),
+            (Some(array), _) => convert(array, target.data_type())
                 .ok_or_else(|| first_bad(array, field, target.data_type()))?,
-            None => new_null_array(target.data_type(), rows),
+            (None, _) => new_null_array(target.data_type(), rows),
         };
         if !field.nullable && column.null_count() > 0 {
             let row = (0..rows).find(|&row| column.is_null(row)).unwrap_or(0);
@@ -168,14 +181,28 @@ pub(super) fn batch(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch,
     Ok(made.expect("every column was made with its field's type"))
 }
 
+fn received_at(batch: &RecordBatch, field: &Field, given: &str) -> Result<ArrayRef, BadRow> {
+    let array = batch.column_by_name(given).expect("the file was planned with it");
+    receive::convert(array).map_err(|row| {
+        let column = given.to_owned();
+        if array.logical_nulls().is_some_and(|nulls| nulls.is_null(row)) {
+            return BadRow { row, reason: Reason::Missing { column } };
+        }
+        bad(array, row, column, &field.kind)
+    })
+}
+
 fn first_bad(array: &ArrayRef, field: &Field, to: &DataType) -> BadRow {
     let row =
         (0..array.len()).find(|&row| convert(&array.slice(row, 1), to).is_none()).unwrap_or(0);
+    bad(array, row, field.name.clone(), &field.kind)
+}
+
+fn bad(array: &ArrayRef, row: usize, column: String, kind: &Type) -> BadRow {
     let options = FormatOptions::default().with_display_error(true);
     let value = ArrayFormatter::try_new(array, &options)
         .map_or_else(|_| "this value".to_owned(), |format| format.value(row).to_string());
-    let (column, have) = (field.name.clone(), field.kind.to_string());
-    BadRow { row, reason: Reason::Value { column, have, value } }
+    BadRow { row, reason: Reason::Value { column, have: kind.to_string(), value } }
 }
 
 /// Returns the array with another type; `None` if a value does not fit.
@@ -311,7 +338,7 @@ mod tests {
         let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
         let rows = RecordBatch::try_from_iter(vec![("n", numbers)]).unwrap();
         let schema = Schema { fields: vec![Field::new("n", Type::Float64)] };
-        let (good, bad) = good_rows(&rows, &schema);
+        let (good, bad) = good_rows(&rows, &schema, None);
         assert_eq!(good.num_rows(), 3);
         assert_eq!(bad.iter().map(|bad| bad.row).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(bad[0].text(&rows), "{\"n\":9007199254740993}");
@@ -325,13 +352,13 @@ mod tests {
         ])
         .unwrap();
         let schema = |field: Field| Schema { fields: vec![field] };
-        let bad = batch(&rows, &schema(Field::new("n", Type::UInt8))).unwrap_err();
+        let bad = batch(&rows, &schema(Field::new("n", Type::UInt8)), None).unwrap_err();
         assert_eq!(
             (bad.row, bad.reason.to_string()),
             (1, "column `n` is `uint8`, which `300` is not".into())
         );
         let at = Type::Timestamp { unit: Unit::Us, zone: Some("UTC".into()) };
-        let bad = batch(&rows, &schema(Field::new("t", at))).unwrap_err();
+        let bad = batch(&rows, &schema(Field::new("t", at)), None).unwrap_err();
         assert_eq!(
             (bad.row, bad.reason.to_string()),
             (1, "column `t` is `timestamp(us, UTC)`, which `soon` is not".into())

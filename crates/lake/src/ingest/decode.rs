@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
+use model::canonical::RECEIVED_AT;
 use model::schema::Schema;
 
 use super::block::{BadRecord, Block, Layout, Record as Line};
@@ -42,11 +43,17 @@ impl Decoder {
     /// Every column of the file is one of the schema's. If it is `exact`, records are also refused that would have
     /// made another schema.
     pub(super) fn new(layout: Layout, schema: &Schema, exact: bool) -> Result<Self, IngestError> {
-        let place = |name: &String| schema.fields.iter().position(|field| field.name == *name);
+        let place = |name: &String| {
+            let name = match &layout.received {
+                Some(given) if given == name => RECEIVED_AT,
+                _ => name,
+            };
+            schema.fields.iter().position(|field| field.name == name)
+        };
         let places = layout.header.iter().flatten().map(place).collect::<Option<Vec<_>>>();
         let places = places.expect("the schema was made from the header");
         // Finds columns that text cannot fill before the first row is read.
-        let spare = Mutex::new(Some(Record::new(&schema.fields, "", 0)?));
+        let spare = Mutex::new(Some(columns(&layout, schema, 0)?));
         Ok(Self { layout, schema: schema.clone(), arrow: schema.to_arrow(), places, exact, spare })
     }
 
@@ -94,7 +101,7 @@ impl Decoder {
         let spare = few.then(|| self.spare.lock().unwrap_or_else(PoisonError::into_inner).take());
         let rows = match spare.flatten() {
             Some(rows) => rows,
-            None => Record::new(&self.schema.fields, "", block.spans.len())?,
+            None => columns(&self.layout, &self.schema, block.spans.len())?,
         };
         Ok(if self.exact { rows.exact() } else { rows })
     }
@@ -130,4 +137,12 @@ impl Decoder {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         Ok(RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options)?)
     }
+}
+
+fn columns(layout: &Layout, schema: &Schema, rows: usize) -> Result<Record, IngestError> {
+    let columns = Record::new(&schema.fields, "", rows)?;
+    Ok(match &layout.received {
+        Some(given) => columns.receive(given),
+        None => columns,
+    })
 }

@@ -186,6 +186,14 @@ pub(crate) enum IngestError {
     NoTimeColumn { column: String },
     #[error("the time column `{column}` is `{kind}`, which is not a time; {hint}")]
     NotATime { column: String, kind: String, hint: String },
+    #[error(
+        "`{file}` has no column `{column}`, which is to say when its rows were received; name one of its columns"
+    )]
+    NoReceiveTime { file: String, column: String },
+    #[error(
+        "`{file}` has `{column}` and `received_at`, and can keep one of them as that; leave one out"
+    )]
+    ReceivedTwice { file: String, column: String },
     #[error("the dataset `{dataset}` has {have}; it cannot become `{asked}`")]
     OtherTimeColumn { dataset: String, have: String, asked: String },
     #[error(
@@ -247,7 +255,9 @@ impl Failure for IngestError {
             | Self::TooManyFiles { .. }
             | Self::BadKey
             | Self::OtherTimeColumn { .. }
-            | Self::NoTimeColumn { .. } => Fault::Request,
+            | Self::NoTimeColumn { .. }
+            | Self::NoReceiveTime { .. }
+            | Self::ReceivedTwice { .. } => Fault::Request,
             Self::Rejects { .. } => Fault::Destination,
             Self::Arrow(_) | Self::Task(_) | Self::Busy { .. } | Self::Unsettled { .. } => {
                 Fault::Own

@@ -27,7 +27,7 @@ pub(super) fn infer(
     let mut root = Node::new(Shape::Object(Fields::default()), Seen::default());
     let mut rows = 0;
     let mixing = layout.mixing();
-    let look = Look { mixing, time_column };
+    let look = Look { mixing, time_column, received: layout.received.as_deref() };
     for record in block.records() {
         let seen = Seen { file: layout.file, line: record.line };
         let looked = if layout.lenient {
@@ -155,6 +155,8 @@ pub(super) fn found(kind: Kind) -> &'static str {
 struct Look<'a> {
     mixing: Mixing,
     time_column: Option<&'a str>,
+    /// The column whose type is known, whatever it holds: whether that is a time is seen row by row.
+    received: Option<&'a str>,
 }
 
 impl Look<'_> {
@@ -177,9 +179,13 @@ impl Look<'_> {
         let Shape::Object(fields) = &mut root.shape else { return Ok(()) };
         let found = csv::cells(text, |at, cell| {
             let Some(name) = header.get(at) else { return Ok(()) };
+            let column = fields.entry(name, at);
+            if self.received == Some(name) {
+                return Ok(());
+            }
             let timed = self.time_column == Some(name);
             let node = leaf(cell_shape(&cell.text, seen, timed), seen);
-            fields.entry(name, at).merge(node, self.mixing);
+            column.merge(node, self.mixing);
             Ok(())
         })?;
         if found == header.len() {
@@ -199,7 +205,7 @@ impl Look<'_> {
             return Err(Reason::NotObject { found: found(kind) });
         }
         let Shape::Object(fields) = &mut root.shape else { return Ok(()) };
-        self.fields(&mut cursor, seen, self.time_column, fields)?;
+        self.fields(&mut cursor, seen, fields)?;
         cursor.end()
     }
 
@@ -207,16 +213,22 @@ impl Look<'_> {
         self,
         cursor: &mut Cursor<'_>,
         seen: Seen,
-        time_column: Option<&str>,
         fields: &mut Fields,
     ) -> Result<(), Reason> {
         let mut at = 0;
         cursor.object(|cursor, name| {
-            let timed = time_column == Some(&*name);
-            self.value(cursor, seen, timed, fields.entry(&name, at))?;
+            let column = fields.entry(&name, at);
             at += 1;
-            Ok(())
+            if self.received == Some(&*name) {
+                return cursor.skip().map(drop);
+            }
+            self.value(cursor, seen, self.time_column == Some(&*name), column)
         })
+    }
+
+    /// Inside a column no name means anything.
+    fn inside(self) -> Self {
+        Self { time_column: None, received: None, ..self }
     }
 
     fn value(
@@ -244,10 +256,10 @@ impl Look<'_> {
             }
             Kind::Object => {
                 if let Shape::Object(fields) = &mut into.shape {
-                    return self.fields(cursor, seen, None, fields);
+                    return self.inside().fields(cursor, seen, fields);
                 }
                 let mut fields = Fields::default();
-                self.fields(cursor, seen, None, &mut fields)?;
+                self.inside().fields(cursor, seen, &mut fields)?;
                 Shape::Object(fields)
             }
         };

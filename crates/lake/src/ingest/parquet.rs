@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use super::convert::relaxed;
 use super::error::IngestError;
 use super::infer::cell_shape;
+use super::receive;
 use super::shape::{Mixing, Node, Seen, Shape};
 use super::source::{open_raw, read_error};
 use crate::files::{FilesError, Written, batch_rows, codec_of, finish_upload, statistics_of};
@@ -62,6 +63,16 @@ impl ParquetInput {
             return Err(IngestError::NoRows { file: file.name.clone() });
         }
         Ok(Self { file: file.clone(), metadata, fields: relaxed(&schema.fields), rows })
+    }
+
+    /// Makes one of its columns `received_at`.
+    pub(super) fn receive(&mut self, given: &str) -> Result<(), IngestError> {
+        let names = self.fields.iter().map(|field| &field.name);
+        receive::Columns::among(names, given).check(&self.file.name, given)?;
+        for field in self.fields.iter_mut().filter(|field| field.name == given) {
+            *field = receive::column();
+        }
+        Ok(())
     }
 
     /// Returns the codec if the file can be kept as it is in a dataset of these columns.

@@ -18,6 +18,7 @@ use super::convert;
 use super::error::{IngestError, Place};
 use super::infer::infer;
 use super::parquet::ParquetInput;
+use super::receive;
 use super::shape::{Fields, Mixing, Node, Resolver, Seen, Shape, check_limits};
 use super::source::{self, Content, Source, TextContent};
 use super::{blocking, half};
@@ -144,6 +145,7 @@ impl Plan {
             time_column: base
                 .time_column()
                 .filter(|name| base.schema().field(name).is_none_or(|f| f.kind == Type::Null)),
+            received: import.receive_time.as_deref(),
             lenient: import.rejects.is_some(),
             depth,
             whole: true,
@@ -169,7 +171,8 @@ impl Plan {
         let schema = look.schema(&names, &inputs, base)?;
         for input in &mut inputs {
             if let Input::Parquet { file, keep } = input {
-                *keep = file.keeps(&schema);
+                // Whether every row says when it was received is seen row by row.
+                *keep = file.keeps(&schema).filter(|_| import.receive_time.is_none());
                 if keep.is_some() {
                     file.check().await?;
                 }
@@ -183,6 +186,8 @@ impl Plan {
 struct Look<'a> {
     /// The time column, where its type is still open.
     time_column: Option<&'a str>,
+    /// The column that becomes `received_at`.
+    received: Option<&'a str>,
     lenient: bool,
     depth: Depth,
     /// Whether nothing was left out so far.
@@ -211,8 +216,12 @@ impl Look<'_> {
             Content::Parquet => {
                 let file = file.clone();
                 let column = self.time_column.map(str::to_owned);
+                let received = self.received.map(str::to_owned);
                 let (file, times) = blocking(move || {
-                    let input = ParquetInput::open(&file)?;
+                    let mut input = ParquetInput::open(&file)?;
+                    if let Some(given) = received {
+                        input.receive(&given)?;
+                    }
                     let times = match column {
                         Some(column) => input.times(&column, at)?,
                         None => None,
@@ -226,8 +235,12 @@ impl Look<'_> {
             }
             Content::Text(text) => {
                 let text = text.clone();
-                let layout =
-                    Layout { file: at, header: text.header.clone(), lenient: self.lenient };
+                let layout = Layout {
+                    file: at,
+                    header: text.header.clone(),
+                    received: self.received.map(str::to_owned),
+                    lenient: self.lenient,
+                };
                 self.text(&source, &text, &layout).await?;
                 Ok((Input::Text { source, text, layout }, size))
             }
@@ -246,13 +259,19 @@ impl Look<'_> {
             (infer(&block, &of, column.as_deref()), block.spans.len())
         });
         let mut blocks = Box::pin(read);
-        let (mut records, mut left, mut told) = (0, count, 0);
+        let (mut records, mut rows, mut left, mut told) = (0, 0, count, 0);
+        let header = layout.header.iter().flatten();
+        let mut found = self.received.map(|given| (receive::Columns::among(header, given), given));
         while let Some(next) = blocks.next().await {
             let ((inferred, count), raw) = next?;
-            let (node, _) = inferred.map_err(|bad| IngestError::Record {
+            let (node, good) = inferred.map_err(|bad| IngestError::Record {
                 place: Place { file: source.file.name.clone(), line: bad.line },
                 reason: bad.reason,
             })?;
+            if let Some((columns, given)) = &mut found {
+                *columns = columns.or(receive::Columns::of(&node, given));
+            }
+            rows += good;
             let into = if layout.header.is_some() { &mut self.cells } else { &mut self.values };
             into.merge(node, layout.mixing());
             records += count;
@@ -268,6 +287,11 @@ impl Look<'_> {
         }
         if records == 0 && count > 0 {
             return Err(IngestError::NoRows { file: source.file.name.clone() });
+        }
+        // Of a file that was not looked at to its end, no row is taken without the column or with both.
+        let is_known = layout.header.is_some() || (left > 0 && rows > 0);
+        if let Some((columns, given)) = found.filter(|_| is_known) {
+            columns.check(&source.file.name, given)?;
         }
         if let Some(header) = &layout.header {
             // A column without a single value is a column all the same.
@@ -289,7 +313,8 @@ impl Look<'_> {
         inputs: &[Input],
         base: &Base,
     ) -> Result<Schema, IngestError> {
-        let resolver = Resolver { files: names, time_column: self.time_column };
+        let Self { time_column, received, .. } = self;
+        let resolver = Resolver { files: names, time_column, received };
         let mut schema = base.schema().clone();
         let of_file = |at: usize| {
             let file = names.get(at).cloned().unwrap_or_default();
@@ -313,6 +338,12 @@ impl Look<'_> {
         if let Shape::Object(fields) = &node.shape {
             let columns = resolver.columns(fields, &schema.fields)?;
             schema = schema.evolve(&Schema { fields: columns }).map_err(of_file(node.seen.file))?;
+            schema = keep_nullability(schema, base.schema());
+        }
+        if received.is_some() {
+            // It is there also where nothing was looked at.
+            let columns = vec![receive::column()];
+            schema = schema.evolve(&Schema { fields: columns }).map_err(of_file(0))?;
             schema = keep_nullability(schema, base.schema());
         }
         check(&schema, base)?;

@@ -11,6 +11,7 @@ use model::limits;
 use model::schema::{Field, Type, Unit};
 
 use super::error::{IngestError, Place, Sighting};
+use super::receive;
 
 /// A value's place: the file's place in the import, and a line in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,6 +233,8 @@ pub(super) struct Resolver<'a> {
     pub(super) files: &'a [String],
     /// The column whose text is time.
     pub(super) time_column: Option<&'a str>,
+    /// The column that becomes `received_at`.
+    pub(super) received: Option<&'a str>,
 }
 
 impl Resolver<'_> {
@@ -243,6 +246,10 @@ impl Resolver<'_> {
     ) -> Result<Vec<Field>, IngestError> {
         let mut out = Vec::with_capacity(fields.list.len());
         for (name, node) in &fields.list {
+            if self.received == Some(name) {
+                out.push(receive::column());
+                continue;
+            }
             let known = guide.iter().find(|field| field.name == *name);
             let kind = match known {
                 Some(field) if field.kind != Type::Null => self.guided(&field.kind, node, name)?,
@@ -438,7 +445,10 @@ mod tests {
 
     /// Conflicts are equal as such: which two places are shown is decided by order of reading.
     fn settled(node: &Node) -> Option<Type> {
-        Resolver { files: &[], time_column: None }.inferred(node, "x").ok().map(sorted)
+        Resolver { files: &[], time_column: None, received: None }
+            .inferred(node, "x")
+            .ok()
+            .map(sorted)
     }
 
     fn sorted(kind: Type) -> Type {
@@ -481,7 +491,7 @@ mod tests {
             let mut node = Node::new(a, seen(1));
             node.merge(Node::new(b, seen(2)), Mixing::Refuse);
             let files = ["f.jsonl".to_owned()];
-            let resolver = Resolver { files: &files, time_column: None };
+            let resolver = Resolver { files: &files, time_column: None, received: None };
             let got = resolver.inferred(&node, "x").map_err(|error| error.to_string());
             assert_eq!(got, want.map_err(str::to_owned));
         };

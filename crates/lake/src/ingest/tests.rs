@@ -6,6 +6,7 @@ mod bad;
 mod depth;
 mod fuzz;
 mod once;
+mod receive;
 mod tables;
 
 use std::io::Write;
@@ -78,6 +79,7 @@ impl Bench {
             kind: DatasetKind::Event,
             time_column: None,
             schema: None,
+            receive_time: None,
             files: files.iter().map(|(name, bytes)| self.file(name, bytes)).collect(),
             format: InputFormat::Auto,
             replace: None,

@@ -273,6 +273,7 @@ impl World {
             kind: DatasetKind::Event,
             time_column: self.by_time.then(|| "at".into()),
             schema: None,
+            receive_time: None,
             files,
             format: InputFormat::Auto,
             replace: replace.clone(),

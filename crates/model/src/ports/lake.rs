@@ -214,6 +214,9 @@ pub struct Import {
     pub time_column: Option<String>,
     /// The columns, if the dataset is made; inferred without.
     pub schema: Option<Schema>,
+    /// The column of the files that says when each row was received elsewhere: kept as `received_at`, `timestamp(us, UTC)`, and as
+    /// nothing else. Whole numbers are milliseconds; a row without a time there is bad.
+    pub receive_time: Option<String>,
     /// The files, in order.
     pub files: Vec<ImportFile>,
     /// Their form.

@@ -326,6 +326,7 @@ async fn import(core: &Core, workspace: &WorkspaceId, upload: &Upload) -> Result
         kind: terms.kind,
         time_column: terms.time_column,
         schema: None,
+        receive_time: None,
         files: upload.files.iter().map(|file| core.shelf.content(file)).collect(),
         format: terms.format,
         replace: terms.replace,

@@ -95,6 +95,7 @@ pub(super) async fn add(
         kind: DatasetKind::default(),
         time_column: None,
         schema: None,
+        receive_time: None,
         files: vec![ImportFile { name: "body".into(), content }],
         format,
         replace: None,

@@ -95,6 +95,7 @@ fn import(app: &App, path: PathBuf, name: &str) -> Import {
         kind: DatasetKind::Event,
         time_column: Some("invoice_date".into()),
         schema: None,
+        receive_time: None,
         replace: None,
         files: vec![ImportFile::at(name, path)],
         format: InputFormat::Parquet,

@@ -47,6 +47,8 @@ pub(super) enum Data {
         /// Digits of a second that may be written.
         digits_max: usize,
     },
+    /// Microseconds, of times and of numbers.
+    Received(Int64Builder),
     List {
         offsets: Vec<i32>,
         valid: NullBufferBuilder,

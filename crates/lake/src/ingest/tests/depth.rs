@@ -51,6 +51,7 @@ struct Case {
     before: Option<String>,
     files: Vec<(String, String)>,
     time_column: bool,
+    receive_time: Option<&'static str>,
 }
 
 fn csv_file() -> impl Strategy<Value = String> {
@@ -63,9 +64,10 @@ fn csv_file() -> impl Strategy<Value = String> {
 }
 
 fn json_file() -> impl Strategy<Value = String> {
-    let row = prop::collection::btree_map("[a-c]", prop::sample::select(VALUES), 0..3);
+    let name = prop::sample::select(vec!["a", "b", "c", "received_at"]);
+    let row = prop::collection::btree_map(name, prop::sample::select(VALUES), 0..3);
     prop::collection::vec(row, 1..8).prop_map(|rows| {
-        let row = |row: &std::collections::BTreeMap<String, &str>| {
+        let row = |row: &std::collections::BTreeMap<&str, &str>| {
             let fields: Vec<_> =
                 row.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             format!("{{{}}}\n", fields.join(","))
@@ -86,10 +88,13 @@ fn case() -> impl Strategy<Value = Case> {
         1..4,
     );
     let before = prop::option::of(json_file());
-    (before, prop_oneof![csv, json, both], any::<bool>()).prop_map(
-        |(before, files, time_column)| {
+    let receive_time =
+        prop::option::weighted(0.2, prop::sample::select(vec!["a", "b", "received_at"]));
+    (before, prop_oneof![csv, json, both], any::<bool>(), receive_time).prop_map(
+        |(before, files, time_column, receive_time)| {
             let name = |(at, (end, text)): (usize, (&str, String))| (format!("{at}{end}"), text);
-            Case { before, files: files.into_iter().enumerate().map(name).collect(), time_column }
+            let files = files.into_iter().enumerate().map(name).collect();
+            Case { before, files, time_column, receive_time }
         },
     )
 }
@@ -107,6 +112,7 @@ async fn outcome(case: &Case, depth: Depth) -> (Result<(String, Vec<String>), St
     let files: Vec<_> = case.files.iter().map(|(name, text)| (&**name, text.as_bytes())).collect();
     let mut import = bench.import(&files);
     import.time_column = case.time_column.then(|| "a".into());
+    import.receive_time = case.receive_time.map(str::to_owned);
     let progress = Arc::new(Furthest::new(bench.told.clone()));
     let job = Importing { lake: &bench.lake, import: &import, progress, depth };
     let outcome = match Box::pin(job.run()).await {

@@ -94,6 +94,7 @@ async fn import(name: &str, bytes: &[u8], block_bytes: usize) {
     let bench = Bench::new();
     let mut import = bench.import(&[(name, bytes)]);
     import.rejects = block_bytes.is_multiple_of(2).then(|| bench.rejects());
+    import.receive_time = block_bytes.is_multiple_of(3).then(|| "a".into());
     let progress = Arc::new(Furthest::new(bench.told.clone()));
     let depth = Depth { blocks: 1, block_bytes };
     let job = Importing { lake: &bench.lake, import: &import, progress, depth };
