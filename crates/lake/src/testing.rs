@@ -332,8 +332,8 @@ impl Catalog for MemoryCatalog {
         time: DateTime<Utc>,
     ) -> Result<CommitNumber, CatalogError> {
         let state = self.state.lock().expect("not poisoned");
-        let before = state.commits.iter().filter(|commit| commit.time < time);
-        Ok(before.last().map_or(CommitNumber(0), |commit| commit.number))
+        let mut before = state.commits.iter().filter(|commit| commit.time < time);
+        Ok(before.next_back().map_or(CommitNumber(0), |commit| commit.number))
     }
 
     async fn rows_between(

@@ -1,6 +1,6 @@
 //! The command line as it is typed: names, help and examples. What commands do is in `commands`.
 
-mod dialects;
+pub(crate) mod dialects;
 mod exports;
 mod groups;
 mod links;
@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use model::access::{DEFAULT, Scope};
 use server::dialects::{Dialect, KINDS, named};
 
-pub(crate) use dialects::{DialectCommand, Growingio};
+use dialects::DialectCommand;
 pub(crate) use exports::{
     BeginAt, Export, ExportArgs, FormatArgs, Missed, SaveArgs, SaveMode, ScheduleArgs,
 };

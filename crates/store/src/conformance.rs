@@ -20,6 +20,7 @@ pub mod looking;
 pub mod machine;
 pub mod opening;
 pub mod places;
+pub mod ranges;
 pub mod rerun;
 pub mod tickets;
 pub mod uploads;
@@ -88,7 +89,7 @@ macro_rules! conformance_tests {
             commits_are_dense_under_concurrency, time_never_runs_back, create_with_commit_race,
             schema_step_race, keys_repeat_and_are_not_reused, keys_lapse, a_lost_answer_is_given_again,
             snapshots_are_of_their_time, commits_are_paged, a_file_needs_a_known_schema,
-            a_mark_has_no_dataset, the_last_before_a_time_is_found, rows_of_a_range_are_counted, a_batch_is_closed_once,
+            a_mark_has_no_dataset, a_batch_is_closed_once,
             a_removed_file_stays_in_older_snapshots, a_merged_file_stands_for_what_it_came_from,
             small_commits_are_kept_until_they_are_sealed, a_full_tail_takes_nothing_more,
             commits_in_a_crowd_have_their_own_answers);
@@ -129,6 +130,7 @@ macro_rules! conformance_tests {
             what_fails_is_drawn_again_and_then_rests, what_cannot_be_opened_counts_and_makes_room,
             not_more_tickets_wait_than_may, old_tickets_are_forgotten, lanes_do_not_wait_for_each_other,
             a_ticket_may_be_of_a_range, what_failed_is_found);
+        $crate::conformance_cases!($on, ranges: the_last_before_a_time_is_found, rows_of_a_range_are_counted);
         $crate::conformance_cases!($on, enrolments:
             a_workspace_is_enrolled_once, names_belong_to_one_workspace, what_was_asked_for_never_goes_back);
         $crate::conformance_cases!($on, documents:

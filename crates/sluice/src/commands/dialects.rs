@@ -5,7 +5,7 @@ mod growingio;
 use chrono::{DateTime, Utc};
 
 use crate::app::App;
-use crate::cli::DialectCommand;
+use crate::cli::dialects::DialectCommand;
 use crate::failed::Failed;
 
 /// Does a command of a dialect.

@@ -96,7 +96,7 @@ pub(super) fn words(jobs: &[Job]) -> Vec<String> {
     let word = |job: &Job| match &job.task {
         Task::Run { run, .. } => run.to_string(),
         Task::Slot { slot, .. } => ((slot.at - hour(0)).num_minutes() / 60).to_string(),
-        Task::Ticket { definition } => definition.relation.source.label().to_owned(),
+        Task::Ticket { definition, .. } => definition.relation.source.label().to_owned(),
         Task::Chore(chore) => panic!("{chore:?} is no export"),
     };
     jobs.iter().map(word).collect()

@@ -63,6 +63,12 @@ impl Rig {
     }
 }
 
+/// What a ticket is whose run was sealed.
+async fn ready(rig: &Rig, run: &RunId) -> TicketState {
+    let sums = rig.runs.brief(&workspace(), run).await.unwrap().sums.unwrap();
+    TicketState::Ready { run: run.clone(), since: at(9), files: sums.files }
+}
+
 pub async fn of_many_who_ask_one_draws(rig: &Rig) {
     rig.commits(1).await;
     assert_eq!(rig.tickets.ticket(&workspace(), "door", "a").await.unwrap(), None);
@@ -120,9 +126,9 @@ pub async fn tickets_are_served_one_after_another(rig: &Rig) {
     assert_eq!(rig.draw("c", 2).await.how, How::Known);
     rig.bring_on(&first, RunState::Sealing).await;
     rig.bring_on(&first, RunState::Sealed).await;
-    assert_eq!(rig.state_of("c").await, TicketState::Ready { run: first.run, since: at(9) });
+    assert_eq!(rig.state_of("c").await, ready(rig, &first.run).await);
     let second = rig.serve(RunState::Sealed).await;
-    assert_eq!(rig.state_of("a").await, TicketState::Ready { run: second.run, since: at(9) });
+    assert_eq!(rig.state_of("a").await, ready(rig, &second.run).await);
     assert_eq!(rig.state_of("b").await, TicketState::Waiting);
     // Runs of exports do not wait for them.
     let other = rig.run_in("e", RunState::Running).await;

@@ -14,7 +14,7 @@ use server::dialects::growingio::{Hour, Ports, Span, change_secret, enable, rebu
 use server::dialects::{self, Dialect};
 
 use crate::app::App;
-use crate::cli::Growingio;
+use crate::cli::dialects::Growingio;
 use crate::commands::access::{mint, principal_for, secret, url};
 use crate::commands::demo::say;
 use crate::commands::serve;

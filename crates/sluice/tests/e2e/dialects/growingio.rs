@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -73,6 +74,9 @@ fn free(more: &str) -> String {
     format!("[growingio]\ncalls_per_second = 0\n{more}\n")
 }
 
+/// Texts that a reader of CSV may take for something else.
+const NASTY: [&str; 6] = ["plain", "a,b", "say \"hi\"", "back\\slash", "", " blank "];
+
 /// Rows of every type; their numbers go on from `first`.
 fn rows(first: u64, count: u64) -> String {
     let types = [
@@ -89,8 +93,7 @@ fn rows(first: u64, count: u64) -> String {
     let mut lines = String::new();
     for n in first..first + count {
         for kind in types {
-            let nasty =
-                ["plain", "a,b", "say \"hi\"", "back\\slash", "", " blank "][n as usize % 6];
+            let nasty = NASTY[usize::try_from(n % 6).expect("small")];
             let time = at("2025-12-31T00:00:00Z") + TimeDelta::milliseconds(n.cast_signed() * 1001);
             let line = json!({
                 "type": kind, "id": format!("{kind}-{n}"), "time": time, "name": format!("event {}", n % 7),
@@ -105,34 +108,8 @@ fn rows(first: u64, count: u64) -> String {
     lines
 }
 
-#[test]
-fn clients_fetch_a_whole_day_that_adds_up_with_the_lake() {
-    let sluice = Sluice::new();
-    sluice.configure(&free("package_bytes = 4096"));
-    let mut time = Time::new(&sluice, "2026-01-01T01:10:00Z");
-    let server = time.serve(&sluice);
-    let project = Project::enable(&sluice, &time);
-    for part in 0..4 {
-        server.rows("event", &rows(part * 1000, 1000), &[]).ok(200);
-        time.set(time.now + TimeDelta::hours(2));
-    }
-    time.set(at("2026-01-01T18:00:00Z"));
-    let folder = sluice.path("fetched");
-    fs::create_dir(&folder).expect("a folder");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/dialects/growingio.py");
-    let url = format!("http://{}", server.address());
-    let tm = time.now.timestamp_millis().to_string();
-    let names = ["project", "ai", "client_id", "secret"].map(|name| project.get(name).to_owned());
-    let run = Command::new("python3")
-        .arg(script)
-        .arg(url)
-        .args(&names)
-        .args(["20260101", &text(&folder), &tm])
-        .output()
-        .expect("python3 runs");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let fetched: Value = serde_json::from_slice(&run.stdout).expect("JSON");
-
+/// Compares what was fetched of each type with the lake, column by column.
+fn check_sums(server: &Server, fetched: &Value) {
     let sums = |kind: &str| {
         let sql = format!(
             "SELECT count(*) AS rows, sum(arrow_cast(arrow_cast(time, 'Timestamp(ms, \"UTC\")'), 'Int64')) AS time,
@@ -163,14 +140,49 @@ fn clients_fetch_a_whole_day_that_adds_up_with_the_lake() {
             assert!((found - wanted).abs() < 1.0, "{name}.{column}: {found} is not {wanted}");
         }
     }
+}
+
+#[test]
+fn clients_fetch_a_whole_day_that_adds_up_with_the_lake() {
+    let sluice = Sluice::new();
+    sluice.configure(&free("package_bytes = 4096"));
+    let mut time = Time::new(&sluice, "2026-01-01T01:10:00Z");
+    let server = time.serve(&sluice);
+    let project = Project::enable(&sluice, &time);
+    for part in 0..4 {
+        server.rows("event", &rows(part * 1000, 1000), &[]).ok(200);
+        time.set(time.now + TimeDelta::hours(2));
+    }
+    time.set(at("2026-01-01T18:00:00Z"));
+    let folder = sluice.path("fetched");
+    fs::create_dir(&folder).expect("a folder");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/dialects/growingio.py");
+    let url = format!("http://{}", server.address());
+    let tm = time.now.timestamp_millis().to_string();
+    let names = ["project", "ai", "client_id", "secret"].map(|name| project.get(name).to_owned());
+    let run = Command::new("python3")
+        .arg(script)
+        .arg(url)
+        .args(&names)
+        .args(["20260101", &text(&folder), &tm])
+        .output()
+        .expect("python3 runs");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let fetched: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+
+    check_sums(&server, &fetched);
     let tags = &fetched["action_tag"];
     assert_eq!(
         (&tags["rows"], &tags["rules"]),
         (&json!(8000), &json!(["r0", "r1", "r2", "r3", "r4"]))
     );
-    // Packages of a limited size, filled to three quarters and more but for the last of each type and hour.
+    check_packages(&folder);
+}
+
+/// Packages are of a limited size, and filled to three quarters and more but for the last of each type and hour.
+fn check_packages(folder: &Path) {
     let mut packages: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
-    for entry in fs::read_dir(&folder).expect("the folder") {
+    for entry in fs::read_dir(folder).expect("the folder") {
         let entry = entry.expect("an entry");
         let name = entry.file_name().into_string().expect("text");
         let (slot, part) = name.split_once("-part-").expect("a package");

@@ -220,10 +220,10 @@ impl Stage {
     /// Keeps in mind what later steps name.
     fn note(&mut self, got: &Got) {
         let Ok(answer) = serde_json::from_slice::<Value>(&got.body) else { return };
-        if let Some(code) = answer["code"].as_str() {
-            if let Some(before) = self.words.insert("code".into(), code.to_owned()) {
-                self.words.insert("code_before".into(), before);
-            }
+        if let Some(code) = answer["code"].as_str()
+            && let Some(before) = self.words.insert("code".into(), code.to_owned())
+        {
+            self.words.insert("code_before".into(), before);
         }
         for (number, link) in links(&answer).into_iter().enumerate() {
             let name = if number == 0 { "link".into() } else { format!("link{number}") };
