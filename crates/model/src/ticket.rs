@@ -64,6 +64,8 @@ pub enum TicketState {
     },
     /// Its run failed, or could not be opened.
     Failed,
+    /// It was settled without a run: there is nothing to be had.
+    Nothing,
 }
 
 /// What asking for a ticket once more does.
@@ -93,7 +95,9 @@ impl Ticket {
     /// Shape: files are held up to and including the instant at which their time is over.
     pub fn next(&self, now: DateTime<Utc>) -> Next {
         match &self.state {
-            TicketState::Waiting | TicketState::Running { .. } => Next::Stays,
+            TicketState::Waiting | TicketState::Running { .. } | TicketState::Nothing => {
+                Next::Stays
+            }
             TicketState::Ready { .. } if self.held_until() >= Some(now) => Next::Stays,
             TicketState::Ready { .. } => Next::Lapsed,
             TicketState::Failed => {
@@ -108,7 +112,7 @@ impl Ticket {
 }
 
 /// Returns how long a ticket rests after so many failures in a row.
-fn pause(failures: u32) -> TimeDelta {
+pub fn pause(failures: u32) -> TimeDelta {
     let Some(more) = failures.checked_sub(TICKET_FAILURES_MAX) else { return TimeDelta::zero() };
     let doubled = TICKET_AGAIN_SECONDS << more.min(20);
     TimeDelta::seconds(doubled.min(TICKET_AGAIN_SECONDS_MAX))
@@ -135,6 +139,8 @@ pub struct NewTicket {
     pub held: TimeDelta,
     /// A run whose files are gone although they should be held: if that is still the ticket's, it is drawn anew.
     pub gone: Option<RunId>,
+    /// Whether one that failed or was settled without a run is drawn anew at once, and does not rest.
+    pub at_once: bool,
     /// When.
     pub now: DateTime<Utc>,
 }
@@ -144,6 +150,7 @@ impl NewTicket {
     pub fn next(&self, ticket: &Ticket) -> Next {
         match (&ticket.state, &self.gone) {
             (TicketState::Ready { run, .. }, Some(gone)) if run == gone => Next::Lapsed,
+            (TicketState::Failed | TicketState::Nothing, _) if self.at_once => Next::Again,
             _ => ticket.next(self.now),
         }
     }

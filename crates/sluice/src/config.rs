@@ -208,9 +208,13 @@ impl Config {
                 "`server.tls_cert` and `server.tls_key` go together; name both files or none";
             return Err(Failed::request(both));
         }
-        let dialects = dialects::Settings::new(config.dialects.clone());
-        dialects::check(&dialects, &config.server.public_url).map_err(Failed::request)?;
         Ok(config)
+    }
+
+    /// Checks what only servers of some dialects need.
+    pub(crate) fn check_dialects(&self) -> Result<(), Failed> {
+        let dialects = dialects::Settings::new(self.dialects.clone());
+        dialects::check(&dialects, &self.server.public_url).map_err(Failed::request)
     }
 }
 

@@ -22,4 +22,6 @@ CREATE INDEX enrolment_name_by_workspace ON enrolment_name (door, workspace);
 ALTER TABLE ticket ADD COLUMN lane TEXT NOT NULL DEFAULT '';
 ALTER TABLE ticket ADD COLUMN from_commit BIGINT;
 ALTER TABLE ticket ADD COLUMN to_commit BIGINT;
-CREATE INDEX ticket_by_failure ON ticket (door, failed_at) WHERE failures > 0;
+-- Until when one that failed rests.
+ALTER TABLE ticket ADD COLUMN again_at BIGINT;
+CREATE INDEX ticket_by_failure ON ticket (door, again_at) WHERE again_at IS NOT NULL;

@@ -129,7 +129,7 @@ macro_rules! conformance_tests {
             of_many_who_ask_one_draws, tickets_are_served_one_after_another, files_are_held_and_then_let_go,
             what_fails_is_drawn_again_and_then_rests, what_cannot_be_opened_counts_and_makes_room,
             not_more_tickets_wait_than_may, old_tickets_are_forgotten, lanes_do_not_wait_for_each_other,
-            a_ticket_may_be_of_a_range, what_failed_is_found);
+            a_ticket_may_be_of_a_range, what_failed_is_found, what_failed_rests, what_is_settled_needs_no_run);
         $crate::conformance_cases!($on, ranges: the_last_before_a_time_is_found, rows_of_a_range_are_counted);
         $crate::conformance_cases!($on, enrolments:
             a_workspace_is_enrolled_once, names_belong_to_one_workspace, what_was_asked_for_never_goes_back);

@@ -8,7 +8,7 @@ use model::job::Priority;
 use model::limits::{TICKET_DAYS, TICKETS_WAITING_MAX};
 use model::ports::{LedgerError, Tickets};
 use model::run::RunState;
-use model::ticket::{Drawn, How, NewTicket, Next, Ticket, TicketState};
+use model::ticket::{Drawn, How, NewTicket, Next, Ticket, TicketState, pause};
 use model::{CommitNumber, JobId, RunId, TicketId, WorkspaceId};
 
 use crate::Store;
@@ -55,14 +55,24 @@ impl Tickets for Store {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
-    async fn failed_tickets(&self, door: &str, limit: u32) -> Result<Vec<Ticket>, LedgerError> {
+    async fn failed_tickets(
+        &self,
+        door: &str,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Ticket>, LedgerError> {
         let tx = &mut self.database.glance().await?;
         let sql = select!(
-            "WHERE t.door = $1 AND t.failures > 0 AND j.id IS NULL AND (t.run IS NULL OR r.state IN ('failed', 'cancelled'))
-             ORDER BY t.failed_at, t.id LIMIT $2"
+            "WHERE t.door = $1 AND t.again_at <= $2 AND j.id IS NULL
+                 AND (t.run IS NULL OR r.state IN ('failed', 'cancelled'))
+             ORDER BY t.again_at, t.id LIMIT $3"
         );
-        let rows = tx.all(sql, args![door, limit]).await?;
+        let rows = tx.all(sql, args![door, truncate(now), limit]).await?;
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    async fn settle(&self, new: &NewTicket) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| settle(tx, new))
     }
 
     async fn draw(&self, new: &NewTicket) -> Result<Drawn, LedgerError> {
@@ -127,7 +137,8 @@ fn state(row: &Row) -> Result<TicketState, Error> {
         return Ok(TicketState::Waiting);
     }
     let Some(run) = row.text_or_null("run")?.map(RunId::new) else {
-        return Ok(TicketState::Failed);
+        let is_settled = row.count::<u32>("failures")? == 0;
+        return Ok(if is_settled { TicketState::Nothing } else { TicketState::Failed });
     };
     Ok(match row.word("state")? {
         RunState::Sealed => {
@@ -136,6 +147,18 @@ fn state(row: &Row) -> Result<TicketState, Error> {
         RunState::Failed | RunState::Cancelled => TicketState::Failed,
         _ => TicketState::Running { run, since: row.at("created_at")? },
     })
+}
+
+async fn settle(tx: &mut Transaction, new: &NewTicket) -> Result<(), LedgerError> {
+    take_head(tx, &new.workspace).await?;
+    let sql = "INSERT INTO ticket (id, workspace, door, key, lane, definition, held, drawn_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+    let (workspace, definition) =
+        (new.workspace.as_str(), exports::definition_text(&new.definition));
+    let (held, now) = (new.held.num_microseconds().unwrap_or(i64::MAX), truncate(new.now));
+    let (id, lane) = (new.id.as_str(), &new.lane);
+    tx.execute(sql, args![id, workspace, &new.door, &new.key, lane, definition, held, now]).await?;
+    Ok(())
 }
 
 /// Reads the range of commits of a ticket.
@@ -239,7 +262,8 @@ pub(crate) async fn ended(
         let until = truncate(now).checked_add_signed(held).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let sql = "UPDATE ticket_run SET held_until = $2 WHERE run = $1";
         tx.execute(sql, args![run.as_str(), until]).await?;
-        let sql = "UPDATE ticket SET failures = 0, reason = NULL, failed_at = NULL WHERE id = $1";
+        let sql = "UPDATE ticket SET failures = 0, reason = NULL, failed_at = NULL, again_at = NULL
+                   WHERE id = $1";
         tx.execute(sql, args![&ticket]).await?;
         return Ok(true);
     }
@@ -256,9 +280,13 @@ pub(crate) async fn failed(
     why: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let sql =
-        "UPDATE ticket SET failures = failures + 1, reason = $2, failed_at = $3 WHERE id = $1";
-    tx.execute(sql, args![ticket, short(why), truncate(now)]).await?;
+    let sql = "UPDATE ticket SET failures = failures + 1, reason = $2, failed_at = $3 WHERE id = $1
+               RETURNING failures";
+    let Some(row) = tx.first(sql, args![ticket, short(why), truncate(now)]).await? else {
+        return Ok(());
+    };
+    let again = truncate(now + pause(row.count("failures")?));
+    tx.execute("UPDATE ticket SET again_at = $2 WHERE id = $1", args![ticket, again]).await?;
     Ok(())
 }
 
@@ -273,7 +301,7 @@ async fn let_go(
     Ok(())
 }
 
-/// Forgets tickets that nobody has drawn for days and that hold nothing.
+/// Forgets tickets that nobody has drawn for days, that hold nothing, and whose files would not be held any more.
 pub(crate) async fn forget(
     tx: &mut Transaction,
     now: DateTime<Utc>,
@@ -281,9 +309,9 @@ pub(crate) async fn forget(
 ) -> Result<u64, Error> {
     // The age once more outside: whoever draws one meanwhile keeps it.
     let sql = "DELETE FROM ticket WHERE drawn_at < $1 AND id IN
-                   (SELECT t.id FROM ticket t WHERE t.drawn_at < $1
+                   (SELECT t.id FROM ticket t WHERE t.drawn_at < $1 AND t.held < $3 - t.drawn_at
                         AND NOT EXISTS (SELECT 1 FROM ticket_run h WHERE h.ticket = t.id)
                         AND NOT EXISTS (SELECT 1 FROM job j WHERE j.kind = 'ticket' AND j.subject = t.id)
                     LIMIT $2)";
-    tx.execute(sql, args![truncate(now - TimeDelta::days(TICKET_DAYS)), limit]).await
+    tx.execute(sql, args![truncate(now - TimeDelta::days(TICKET_DAYS)), limit, truncate(now)]).await
 }

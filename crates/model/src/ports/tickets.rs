@@ -26,8 +26,17 @@ pub trait Tickets: Send + Sync {
         keys: &[String],
     ) -> Result<Vec<Ticket>, LedgerError>;
 
-    /// Returns tickets of a door whose last run failed or could not be opened, up to `limit`, those first that failed longest ago.
-    async fn failed_tickets(&self, door: &str, limit: u32) -> Result<Vec<Ticket>, LedgerError>;
+    /// Returns tickets of a door whose last run failed or could not be opened and that have rested, up to `limit`, those first that
+    /// have for longest.
+    async fn failed_tickets(
+        &self,
+        door: &str,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Ticket>, LedgerError>;
+
+    /// Notes under a key that there is nothing to be had, unless there is a ticket of it.
+    async fn settle(&self, new: &NewTicket) -> Result<(), LedgerError>;
 
     /// Finds the ticket of a key as [`Ticket::next`] says, or draws one: then there is a job that waits behind those of
     /// the tickets drawn before. Of any number who ask at once one draws. Refused where

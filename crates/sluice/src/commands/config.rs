@@ -17,7 +17,7 @@ pub(crate) fn config(cli: &Cli, command: &cli::Config, output: Output) -> Result
         cli::Config::Check { .. } => {
             let path = file(named, &cli.dir)?;
             let settings = settings(named, &cli.dir)?;
-            Config::of(&settings)?;
+            Config::of(&settings)?.check_dialects()?;
             let path = path.map(|path| path.display().to_string());
             let told = json!({ "file": path, "chosen": settings.chosen() });
             let what = path.as_deref().unwrap_or("no file");

@@ -8,10 +8,11 @@ use std::time::Duration;
 use std::{fs, io};
 
 use model::access::{FIRST_PRINCIPAL, NewToken, Scope, TokenText};
-use model::ports::Access;
+use model::ports::{Access, Enrolments};
 use model::{OrganizationId, PrincipalId, TokenId};
 use objects::Local;
 use run::{Pauses, TokioPauses};
+use server::dialects::KINDS;
 use server::links::Minting;
 use server::tls::Tls;
 use server::{
@@ -61,6 +62,12 @@ pub(crate) async fn serve(
     if app.hasty && (is_far(&main) || admin.as_ref().is_some_and(is_far)) {
         let message = "a server with --test-clock listens to this machine only; use 127.0.0.1";
         return Err(Failed::request(message));
+    }
+    for kind in KINDS {
+        // Only those that are in use.
+        if !app.store.enrolments(kind.name).await?.is_empty() {
+            (kind.check)(&app.dialects, &app.server.public_url).map_err(Failed::request)?;
+        }
     }
     tell_first_token(app).await?;
     let shelf = shelf(app)?;

@@ -24,6 +24,7 @@ fn asked(key: &str, now: DateTime<Utc>) -> NewTicket {
         definition: definition(),
         held: TimeDelta::seconds(60),
         gone: None,
+        at_once: false,
         now,
     }
 }
@@ -282,7 +283,7 @@ pub async fn a_ticket_may_be_of_a_range(rig: &Rig) {
 pub async fn what_failed_is_found(rig: &Rig) {
     rig.commits(1).await;
     let failed = async || {
-        let all = rig.tickets.failed_tickets("door", 9).await.unwrap();
+        let all = rig.tickets.failed_tickets("door", at(1000), 9).await.unwrap();
         all.into_iter().map(|ticket| ticket.key).collect::<Vec<_>>()
     };
     let keys = ["b", "a", "c"];
@@ -296,7 +297,7 @@ pub async fn what_failed_is_found(rig: &Rig) {
     rig.jobs.failed(&lease, &failure, at(50)).await.unwrap();
     rig.serve(RunState::Sealed).await;
     assert_eq!(failed().await, ["b", "a"]);
-    assert!(rig.tickets.failed_tickets("other", 9).await.unwrap().is_empty());
+    assert!(rig.tickets.failed_tickets("other", at(1000), 9).await.unwrap().is_empty());
     // What is drawn again is no failure until it fails again.
     rig.draw("b", 60).await;
     assert_eq!(failed().await, ["a"]);
@@ -307,4 +308,38 @@ pub async fn what_failed_is_found(rig: &Rig) {
     assert_eq!(all.len(), 3);
     assert!(rig.tickets.tickets(&workspace(), "other", &keys).await.unwrap().is_empty());
     assert!(rig.tickets.tickets(&workspace(), "door", &[]).await.unwrap().is_empty());
+}
+
+pub async fn what_failed_rests(rig: &Rig) {
+    rig.commits(1).await;
+    let due = async |second| rig.tickets.failed_tickets("door", at(second), 9).await.unwrap().len();
+    for failures in 1..=3 {
+        rig.draw("a", 10_000 * failures).await;
+        rig.serve(RunState::Failed).await;
+    }
+    let rested = 9 + TICKET_AGAIN_SECONDS;
+    assert_eq!((due(rested - 1).await, due(rested).await), (0, 1));
+    // Somebody may not wait.
+    let now = NewTicket { at_once: true, ..asked("a", at(10)) };
+    assert_eq!(rig.tickets.draw(&now).await.unwrap().how, How::Again);
+    assert_eq!(due(1_000_000).await, 0);
+}
+
+pub async fn what_is_settled_needs_no_run(rig: &Rig) {
+    rig.commits(1).await;
+    let settle = async |key| rig.tickets.settle(&asked(key, at(1))).await.unwrap();
+    settle("a").await;
+    settle("a").await;
+    assert_eq!(rig.state_of("a").await, TicketState::Nothing);
+    assert!(rig.waits().await.is_empty());
+    assert!(rig.tickets.failed_tickets("door", at(1000), 9).await.unwrap().is_empty());
+    assert_eq!(rig.draw("a", 2).await.how, How::Known);
+    // What is there stays.
+    rig.draw("b", 1).await;
+    settle("b").await;
+    assert_eq!(rig.state_of("b").await, TicketState::Waiting);
+    // Somebody who knows better has it made.
+    let anew = NewTicket { at_once: true, ..asked("a", at(3)) };
+    assert_eq!(rig.tickets.draw(&anew).await.unwrap().how, How::Again);
+    assert_eq!(rig.state_of("a").await, TicketState::Waiting);
 }

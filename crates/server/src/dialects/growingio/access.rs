@@ -8,9 +8,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use model::access::{Actor, NewToken, TokenText};
+use model::access::{Actor, NewToken, Token, TokenText};
 use model::enrolment::Enrolment;
-use model::{Code, TokenId, WorkspaceId, digest};
+use model::{Code, TokenId, digest};
 use ring::hmac;
 use serde::Serialize;
 use url::form_urlencoded;
@@ -27,6 +27,9 @@ const CLIENT_ID: &str = "x-client-id";
 
 /// Bytes of a request for a code.
 const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// Who acts with codes: tokens of whom nothing else has.
+const CODES: &str = "growingio-codes";
 
 /// Days for which a code is valid (GI-01).
 const CODE_DAYS: i64 = 30;
@@ -194,15 +197,11 @@ pub(super) async fn by_client(core: &Core, client: &str) -> Result<Option<Enrolm
     Ok(core.enrolments.enrolled(NAME, (CLIENT, client)).await?)
 }
 
-async fn code(
-    core: &Core,
-    enrolment: &Enrolment,
-    text: &TokenText,
-) -> Result<model::access::Token, Problem> {
+async fn code(core: &Core, enrolment: &Enrolment, text: &TokenText) -> Result<Token, Problem> {
     let (organization, now) = (&enrolment.organization, core.clock.now());
     let new = NewToken {
         id: TokenId::mint(),
-        principal: principal(&*core.access, organization, now).await?,
+        principal: principal(&*core.access, (organization, CODES), now).await?,
         workspace: Some(enrolment.workspace.to_string()),
         scopes: KIND.scopes.to_vec(),
         expires_at: Some(now + TimeDelta::days(CODE_DAYS)),
@@ -214,19 +213,18 @@ async fn code(
 /// Takes the other codes of a project back (GI-01). Tokens that were made for good stay.
 async fn end_others(core: &Core, of: &Enrolment, newest: &TokenId) -> Result<(), Problem> {
     let now = core.clock.now();
-    let is_code = |token: &model::access::Token, principal, workspace: &WorkspaceId| {
-        token.principal == principal
-            && token.workspace.as_ref() == Some(workspace)
-            && token.revoked_at.is_none()
-            && token.expires_at.is_some_and(|at| at > now)
-    };
     let all = core.access.tokens(&of.organization).await?;
     let Some(own) = all.iter().find(|token| token.id == *newest) else { return Ok(()) };
-    let principal = own.principal.clone();
-    for token in &all {
-        if token.id != *newest && is_code(token, principal.clone(), &of.workspace) {
-            core.access.revoke_token(&of.organization, &token.id, now).await?;
-        }
+    // Of two that are made at once one stays.
+    let age = |token: &Token| (token.created_at, token.id.clone());
+    let is_before = |token: &&Token| {
+        token.principal == own.principal
+            && token.workspace.as_ref() == Some(&of.workspace)
+            && token.revoked_at.is_none()
+            && age(token) < age(own)
+    };
+    for token in all.iter().filter(is_before) {
+        core.access.revoke_token(&of.organization, &token.id, now).await?;
     }
     Ok(())
 }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use model::access::{Principal, Workspace};
 use model::enrolment::{Enrolment, NewEnrolment};
-use model::ports::{Access, AccessError, Enrolments, PlaceError};
-use model::{Clock, OrganizationId, PortError, PrincipalId, SecretText, digest};
+use model::ports::{Access, AccessError, Catalog, Enrolments, PlaceError};
+use model::{Clock, Failure, Fault, OrganizationId, PortError, PrincipalId, SecretText, digest};
 
+use super::platform::READS;
 use super::{AI, CLIENT, Hour, NAME, PROJECT};
+use crate::canonical::{self, Growth};
 
 /// Random bits of the system's.
 type Random = fn() -> Result<[u8; 32], PortError>;
@@ -26,6 +28,8 @@ pub struct Enabled {
     pub enrolment: Enrolment,
     /// Its secret, if it was enabled now.
     pub secret: Option<SecretText>,
+    /// Why its canonical datasets do not fit, if they do not: only views of its own can be exported then.
+    pub misfit: Option<String>,
 }
 
 /// Enables a workspace; one that is enabled stays as it is.
@@ -34,7 +38,7 @@ pub struct Enabled {
 ///
 /// Where no secret can be kept, and whatever the metadata database says.
 pub async fn enable(
-    (enrolments, access): (&dyn Enrolments, &dyn Access),
+    (enrolments, catalog): (&dyn Enrolments, &dyn Catalog),
     workspace: &Workspace,
     (random, clock): (Random, &dyn Clock),
 ) -> Result<Enabled, PortError> {
@@ -55,9 +59,16 @@ pub async fn enable(
         // GI-12: the hour that it is in is the first.
         covered: Hour::of(now).start(),
     };
-    principal(access, &workspace.organization, now).await?;
+    // Before the first hour, so that none is read without a column. What does not fit is for the hours to complain of.
+    let ensured =
+        canonical::ensure((catalog, clock), &workspace.id, (READS, Growth::Allowed)).await;
+    let misfit = ensured.err().map(|error| match error.fault() {
+        Fault::Source => Ok(error.to_string()),
+        _ => Err(error),
+    });
+    let misfit = misfit.transpose()?;
     let (enrolment, is_new) = enrolments.enrol(&new).await?;
-    Ok(Enabled { enrolment, secret: is_new.then_some(secret) })
+    Ok(Enabled { enrolment, secret: is_new.then_some(secret), misfit })
 }
 
 /// Puts another secret in the place of a workspace's; returns it. Codes stay valid, links do not.
@@ -87,12 +98,12 @@ pub async fn change_secret(
 /// Returns the name of whoever acts with codes, made if there is nobody.
 pub(super) async fn principal(
     access: &dyn Access,
-    organization: &OrganizationId,
+    (organization, name): (&OrganizationId, &str),
     now: DateTime<Utc>,
 ) -> Result<String, AccessError> {
     let new = Principal {
         id: PrincipalId::mint(),
-        name: NAME.into(),
+        name: name.into(),
         organization: organization.clone(),
         created_at: now,
         disabled_at: None,

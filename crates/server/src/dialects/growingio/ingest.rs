@@ -11,9 +11,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use flate2::read::GzDecoder;
+use model::access::Actor;
 use model::document::{Basis, NewDocument};
 use model::enrolment::Enrolment;
-use model::{Code, digest};
+use model::{Code, LinkId, digest};
 use serde_json::{Map, Value, json};
 use std::io::Read;
 use url::form_urlencoded;
@@ -23,8 +24,9 @@ use super::answers::shown;
 use super::{AI, COLLECT, CUSTOM, ERASE, KIND, NAME, Settings, USERS};
 use crate::canonical::{self, Rows};
 use crate::http::body::Segments;
+use crate::http::caller::RequestId;
 use crate::http::problem::Problem;
-use crate::http::{Client, Doors, body, caller};
+use crate::http::{Client, Doors, body, caller, watch};
 
 /// Bytes of a request, also of what it unpacks to: 2 MiB.
 const BODY_BYTES_MAX: usize = 2 << 20;
@@ -132,7 +134,7 @@ pub(super) async fn users(
         ids.push(id);
     }
     let message = format!("ai={ai}&loginUserId={}", ids.join(","));
-    check_signed(&doors, &project, (&message, &query)).await?;
+    check_signed((&doors, &client), &project, (&message, &query)).await?;
     // The newest of what is known of a user counts, so a repeat changes nothing.
     let rows = Rows { dataset: "individual", all: rows, key: None };
     canonical::take(&doors.core, &project.workspace, rows).await?;
@@ -146,6 +148,7 @@ pub(super) async fn erase(
     Segments([ai]): Segments<1>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let id = request.extensions().get::<RequestId>().cloned().ok_or_else(Problem::broken)?;
     let (project, query, bytes) = enter_signed(&doors, &client, request, (&ai, ERASE)).await?;
     let asked = read(&bytes)?;
     let ids = asked["visitUserId"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -157,12 +160,13 @@ pub(super) async fn erase(
         ))
     })?;
     let message = format!("projectId={ai}&visitUserId={}", ids.join(","));
-    check_signed(&doors, &project, (&message, &query)).await?;
+    check_signed((&doors, &client), &project, (&message, &query)).await?;
     let (core, now) = (&doors.core, doors.core.clock.now());
     let new = NewDocument {
         kind: ERASURE.into(),
-        // The same request once more is the same document.
-        id: digest::sha256_hex(message.as_bytes())[..32].to_owned(),
+        // The same request once more on that day is the same document.
+        id: digest::sha256_hex(format!("{}\n{message}", now.date_naive()).as_bytes())[..32]
+            .to_owned(),
         body: json!({
             "dataset": "event", "column": "user_id", "values": ids, "state": "recorded",
             "requested_at": now.to_rfc3339_opts(SecondsFormat::Millis, true), "door": NAME,
@@ -171,7 +175,17 @@ pub(super) async fn erase(
         author: NAME.into(),
     };
     match core.documents.write_document(&project.workspace, &new, &Basis::Nothing, now).await {
-        Ok(_) => Ok(done()),
+        Ok(document) => {
+            let entry = watch::Entry {
+                actor: Actor::Link(LinkId::new(format!("{NAME}/{ai}"))),
+                organization: project.organization.clone(),
+                workspace: project.workspace.clone(),
+                action: "growingio.erase",
+                target: document.id,
+            };
+            watch::note(core, (entry, &id)).await;
+            Ok(done())
+        }
         Err(error) if model::Failure::code(&error) == Code::Conflict => Ok(done()),
         Err(error) => Err(error.into()),
     }
@@ -214,17 +228,19 @@ async fn enter_signed(
 ) -> Result<(Enrolment, String, Bytes), Problem> {
     let (parts, body) = request.into_parts();
     client.begins(doors, ("growingio.ingest.signed", route))?;
-    client.signs_in(doors)?;
     let public = parts.headers.get("access-token").and_then(|value| value.to_str().ok());
     let project = by_client(&doors.core, public.unwrap_or_default()).await?;
-    let project = project.filter(|one| one.name(AI) == ai).ok_or_else(unauthorized)?;
+    let Some(project) = project.filter(|one| one.name(AI) == ai) else {
+        client.misses(doors)?;
+        return Err(unauthorized());
+    };
     let bytes = body::whole(body, BODY_BYTES_MAX).await?;
     Ok((project, parts.uri.query().unwrap_or_default().to_owned(), bytes))
 }
 
 /// Refuses what is not signed under the project's secret.
 async fn check_signed(
-    doors: &Doors,
+    (doors, client): (&Doors, &Client),
     project: &Enrolment,
     (message, query): (&str, &str),
 ) -> Result<(), Problem> {
@@ -234,6 +250,7 @@ async fn check_signed(
     if is_signed(secret.reveal(), message, &auth.unwrap_or_default()) {
         return Ok(());
     }
+    client.misses(doors)?;
     Err(unauthorized())
 }
 

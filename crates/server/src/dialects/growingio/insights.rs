@@ -173,7 +173,7 @@ impl<'a> Looking<'a> {
     ) -> Result<Standing, Problem> {
         let hours = slot.hours();
         let keys = hours.iter().flat_map(|hour| types.iter().map(|of| hour.key(of)));
-        let keys: Vec<String> = keys.collect();
+        let keys: Vec<String> = keys.chain(hours.iter().map(|hour| hour.empty_key())).collect();
         let workspace = &self.caller.workspace;
         let tickets = self.doors.core.tickets.tickets(workspace, NAME, &keys).await?;
         let tickets: BTreeMap<_, _> =

@@ -13,10 +13,10 @@ use model::export::Definition;
 use model::format::FormatSpec;
 use model::limits::SCHEDULE_SECONDS;
 use model::relation::{Relation, Selection, Source};
-use model::ticket::{How, NewTicket, Next};
-use model::{CommitNumber, DatasetId, PortError, TicketId, WorkspaceId};
+use model::ticket::{How, NewTicket, Ticket};
+use model::{CommitNumber, DatasetId, Failure, Fault, PortError, TicketId, WorkspaceId};
 
-use super::slots::{Hour, held};
+use super::slots::{Hour, held_until, shown_until};
 use super::types::{DataType, TYPES};
 use super::{NAME, Ports, Settings};
 use crate::Core;
@@ -26,7 +26,7 @@ use crate::canonical::{self, Growth};
 const PLACE: &str = "managed";
 
 /// What views of the dialect read.
-const READS: &[&str] = &["event"];
+pub(super) const READS: &[&str] = &["event"];
 
 /// Tickets that failed, looked at together.
 const FAILED_AT_ONCE: u32 = 100;
@@ -57,13 +57,15 @@ impl Ports {
                 }
             }
         }
-        for ticket in self.tickets.failed_tickets(NAME, FAILED_AT_ONCE).await? {
-            let now = self.clock.now();
-            let Some((of, hour)) = parse(&ticket.key) else { continue };
-            if ticket.next(now) != Next::Again {
+        let now = self.clock.now();
+        for ticket in self.tickets.failed_tickets(NAME, now, FAILED_AT_ONCE).await? {
+            // What nobody could fetch any more is left.
+            let Some((of, hour)) = parse(&ticket.key).filter(|_| now < shown_until(&ticket)) else {
                 continue;
-            }
-            let asked = Asked { of, hour, lane: ticket.lane, range: ticket.range, gone: None };
+            };
+            let until = ticket.drawn_at + ticket.held;
+            let Ticket { lane, range, .. } = ticket.clone();
+            let asked = Asked { of, hour, lane, range, gone: None, until, at_once: false };
             match self.draw(&ticket.workspace, asked).await {
                 Ok(how) => found |= how != How::Known,
                 Err(error) => {
@@ -97,13 +99,24 @@ impl Ports {
         self.close(workspace, hour.end()).await?;
         let before = async |at| self.catalog.last_before(workspace, at).await;
         let range = (before(hour.start()).await?, before(hour.end()).await?);
+        let until = held_until(hour, &self.settings());
+        let asked = |of: &'static DataType| Asked {
+            of,
+            hour,
+            lane: of.name.into(),
+            range: Some(range),
+            gone: None,
+            until,
+            at_once: false,
+        };
         if self.catalog.rows_between(workspace, range).await? == 0 {
+            let new = self.ticket(workspace, asked(&TYPES[0])).await?;
+            let (key, lane) = (hour.empty_key(), String::new());
+            self.tickets.settle(&NewTicket { key, lane, ..new }).await?;
             return Ok(false);
         }
         for of in &TYPES {
-            let range = Some(range);
-            let asked = Asked { of, hour, lane: of.name.into(), range, gone: None };
-            self.draw(workspace, asked).await?;
+            self.draw(workspace, asked(of)).await?;
         }
         Ok(true)
     }
@@ -120,7 +133,7 @@ impl Ports {
         }
         let mark = NewCommit::new(workspace.clone(), CommitKind::Mark, DatasetId::new(""));
         let (Committed::New(marked) | Committed::Repeated(marked)) =
-            self.catalog.commit(&mark, self.clock.now()).await?;
+            self.catalog.commit(&mark, self.clock.now().max(end)).await?;
         Ok(marked.number)
     }
 
@@ -130,26 +143,35 @@ impl Ports {
         workspace: &WorkspaceId,
         asked: Asked,
     ) -> Result<How, PortError> {
-        let (settings, now) = (self.settings(), self.clock.now());
         let views = self.catalog.views(workspace).await?;
         if views.iter().all(|view| view.name != asked.of.view) {
             let ports = (&*self.catalog, &*self.clock);
-            canonical::ensure(ports, workspace, (READS, Growth::Allowed)).await?;
+            let ensured = canonical::ensure(ports, workspace, (READS, Growth::Allowed)).await;
+            // A dataset that does not fit is for the run to complain of, which is told and tried again.
+            ensured.map(drop).or_else(|error| match error.fault() {
+                Fault::Source => Ok(()),
+                _ => Err(error),
+            })?;
         }
+        Ok(self.tickets.draw(&self.ticket(workspace, asked).await?).await?.how)
+    }
+
+    async fn ticket(&self, workspace: &WorkspaceId, asked: Asked) -> Result<NewTicket, PortError> {
+        let (settings, now) = (self.settings(), self.clock.now());
         let destination = self.destinations.resolve(workspace, PLACE).await?;
-        let new = NewTicket {
+        Ok(NewTicket {
             id: TicketId::mint(),
             workspace: workspace.clone(),
             door: NAME.into(),
             key: asked.hour.key(asked.of),
-            held: held(&asked.lane, asked.hour, &settings, now),
+            held: asked.until - now,
             lane: asked.lane,
             range: asked.range,
             definition: definition((asked.of, asked.hour), &settings, destination),
             gone: asked.gone,
+            at_once: asked.at_once,
             now,
-        };
-        Ok(self.tickets.draw(&new).await?.how)
+        })
     }
 }
 
@@ -161,6 +183,10 @@ pub(super) struct Asked {
     pub(super) range: Option<(CommitNumber, CommitNumber)>,
     /// What was built before, and shall be built anew.
     pub(super) gone: Option<model::RunId>,
+    /// Until when files are held.
+    pub(super) until: DateTime<Utc>,
+    /// Whether one that failed does not rest.
+    pub(super) at_once: bool,
 }
 
 /// Returns what a key is of.

@@ -11,7 +11,7 @@ use model::{Code, CommitNumber, Fault, PortError, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 use super::platform::Asked;
-use super::slots::{Hour, rebuild_lane};
+use super::slots::{Hour, rebuild_lane, rebuilt_until};
 use super::types::TYPES;
 use super::{NAME, Ports};
 use crate::http::Doors;
@@ -76,7 +76,7 @@ pub struct Rebuilt {
 ///
 /// # Errors
 ///
-/// Of hours that have not ended or are none, of a workspace that is not enabled, and whatever the metadata database says.
+/// Of hours that have not ended, are none or are being built, of a workspace that is not enabled, and whatever the metadata database says.
 pub async fn rebuild(
     ports: &Ports,
     workspace: &WorkspaceId,
@@ -90,7 +90,18 @@ pub async fn rebuild(
         let text = "the workspace is not enabled; `sluice growingio enable` does it";
         return Err(PortError::new(Code::NotFound, Fault::Request, text));
     }
+    // Before anything is changed: what is being built would be without what came meanwhile.
+    let mut hour = from;
+    while hour <= to {
+        let there = ports.tickets.tickets(workspace, NAME, &hour.keys()).await?;
+        if there.iter().any(|ticket| is_under_way(&ticket.state)) {
+            let text = format!("the hour {} is being built; wait until it is there", hour.name());
+            return Err(PortError::new(Code::Conflict, Fault::Request, text));
+        }
+        hour = hour.next();
+    }
     let head = ports.close(workspace, to.end()).await?;
+    let until = rebuilt_until(&ports.settings(), ports.clock.now());
     let mut rebuilt =
         Rebuilt { from: from.name(), to: to.name(), hours: 0, asked: 0, under_way: 0 };
     let mut hour = from;
@@ -103,7 +114,8 @@ pub async fn rebuild(
                 _ => None,
             });
             let range = Some((CommitNumber(0), head));
-            let asked = Asked { of, hour, lane: rebuild_lane(of), range, gone };
+            let lane = rebuild_lane(of);
+            let asked = Asked { of, hour, lane, range, gone, until, at_once: true };
             match ports.draw(workspace, asked).await? {
                 How::Known => rebuilt.under_way += 1,
                 How::New | How::Again => rebuilt.asked += 1,
@@ -113,6 +125,10 @@ pub async fn rebuild(
         hour = hour.next();
     }
     Ok(rebuilt)
+}
+
+fn is_under_way(state: &TicketState) -> bool {
+    matches!(state, TicketState::Waiting | TicketState::Running { .. })
 }
 
 /// `POST /v1/growingio/rebuilds`.

@@ -23,6 +23,9 @@ const NIGHT_UNTIL: u32 = 3;
 /// How long links are open at most: files are held as much longer than slots can be fetched (GI-16).
 pub(super) const LINKS: TimeDelta = TimeDelta::days(7);
 
+/// What the key of an hour begins with in which no row came; no data type is called so.
+pub(super) const EMPTY: &str = "empty/";
+
 /// What the lane of imported history begins with: it waits for itself alone.
 const REBUILD: &str = "rebuild/";
 
@@ -78,6 +81,11 @@ impl Hour {
     /// Returns the keys of its tickets, for each data type.
     pub fn keys(self) -> Vec<String> {
         TYPES.iter().map(|of| self.key(of)).collect()
+    }
+
+    /// Returns the key under which it is noted that no row came in it.
+    pub(super) fn empty_key(self) -> String {
+        format!("{EMPTY}{}", self.stamp())
     }
 
     /// Returns the end of its day.
@@ -200,11 +208,19 @@ pub(super) fn rebuild_lane(of: &DataType) -> String {
     format!("{REBUILD}{}", of.name)
 }
 
-/// Returns for how long files that are built from now on are held: a little longer than links on them may be open (GI-16).
-pub(super) fn held(lane: &str, hour: Hour, settings: &Settings, now: DateTime<Utc>) -> TimeDelta {
-    let kept = TimeDelta::days(settings.keep_days.into());
-    let from = if lane.starts_with(REBUILD) { now } else { hour.day_end() };
-    from + kept + LINKS - now
+/// Returns until when files of a live hour are held: a little longer than links on them may be open (GI-16).
+pub(super) fn held_until(hour: Hour, settings: &Settings) -> DateTime<Utc> {
+    hour.day_end() + TimeDelta::days(settings.keep_days.into()) + LINKS
+}
+
+/// The same of imported history that is built now.
+pub(super) fn rebuilt_until(settings: &Settings, now: DateTime<Utc>) -> DateTime<Utc> {
+    now + TimeDelta::days(settings.keep_days.into()) + LINKS
+}
+
+/// Returns until when a ticket's hour can be fetched at most: as long as a link may be open its files are held then.
+pub(super) fn shown_until(ticket: &Ticket) -> DateTime<Utc> {
+    ticket.drawn_at + ticket.held - LINKS
 }
 
 /// Where a slot stands.
@@ -255,25 +271,24 @@ impl Looked<'_> {
                 all.push(self.one(slot, hour, of));
             }
         }
-        if let Some(Standing::Failed(why)) = all.iter().find(|one| is_failed(one)) {
-            return Standing::Failed(why.clone());
-        }
         if is_open {
             return Standing::Missing(OPEN);
+        }
+        if let Some(Standing::Failed(why)) = all.iter().find(|one| is_failed(one)) {
+            return Standing::Failed(why.clone());
         }
         if all.contains(&Standing::Running) {
             return Standing::Running;
         }
-        let missing = all.iter().rev().find_map(|one| match one {
-            Standing::Missing(why) => Some(*why),
-            _ => None,
-        });
-        // GI-14: of a day in which the export was enabled there are the hours since.
+        // GI-14: of a day in which the export was enabled there are the hours since; but no day is there in part because the rest is old.
         let is_there = all.iter().any(|one| matches!(one, Standing::Finished(_)));
-        match missing {
-            Some(why) if !is_there => Standing::Missing(why),
-            _ => Standing::Finished(all.into_iter().flat_map(Standing::built).collect()),
+        if all.contains(&Standing::Missing(OLD)) {
+            return Standing::Missing(OLD);
         }
+        if !is_there {
+            return Standing::Missing(BEFORE);
+        }
+        Standing::Finished(all.into_iter().flat_map(Standing::built).collect())
     }
 
     fn one(&self, slot: Slot, hour: Hour, of: &'static DataType) -> Standing {
@@ -284,12 +299,16 @@ impl Looked<'_> {
                 () if hour.end() > *now => Standing::Missing(OPEN),
                 () if hour < Hour::of(*since) => Standing::Missing(BEFORE),
                 () if slot.end() + kept <= *now => Standing::Missing(OLD),
-                () if hour.end() <= *covered => Standing::Finished(Vec::new()),
-                () => Standing::Running,
+                () if hour.end() > *covered => Standing::Running,
+                () if tickets.contains_key(&hour.empty_key()) => Standing::Finished(Vec::new()),
+                // It was kept for a shorter time.
+                () => Standing::Missing(OLD),
             };
         };
-        let from = if ticket.lane.starts_with(REBUILD) { ticket.drawn_at } else { slot.end() };
-        if from + kept <= *now {
+        let until = shown_until(ticket);
+        let until =
+            if ticket.lane.starts_with(REBUILD) { until } else { until.min(slot.end() + kept) };
+        if until <= *now {
             return Standing::Missing(OLD);
         }
         match &ticket.state {
@@ -298,6 +317,7 @@ impl Looked<'_> {
                 let why = ticket.reason.as_deref().unwrap_or("the server failed");
                 Standing::Failed(format!("it could not be built and is tried again: {why}"))
             }
+            TicketState::Nothing => Standing::Finished(Vec::new()),
             TicketState::Ready { run, files, .. } => {
                 let (run, files) = (run.clone(), *files);
                 Standing::Finished(vec![Built { of: of.name, hour, run, files }])
@@ -354,7 +374,7 @@ mod tests {
             lane: lane.into(),
             range: None,
             definition,
-            held: TimeDelta::days(1),
+            held: TimeDelta::days(if lane.starts_with(REBUILD) { 15 } else { 20 }) + LINKS,
             drawn_at: at("2026-03-01T00:00:00Z"),
             state,
             failures: 0,
@@ -370,7 +390,11 @@ mod tests {
     /// A project since 10:30 of the second of March in Beijing, with tickets of pages by hour.
     fn look(slot: &str, now: &str, tickets: &[(&str, Ticket)]) -> Standing {
         let page = DataType::named("page").expect("it is one");
-        let tickets = tickets.iter().map(|(name, ticket)| (hour(name).key(page), ticket.clone()));
+        let key = |name: &str, ticket: &Ticket| match &*ticket.lane {
+            EMPTY => hour(name).empty_key(),
+            _ => hour(name).key(page),
+        };
+        let tickets = tickets.iter().map(|(name, ticket)| (key(name, ticket), ticket.clone()));
         let settings = settings();
         let looked = Looked {
             settings: &settings,
@@ -459,11 +483,15 @@ mod tests {
         assert_eq!(look("2026030212", now, &[]), Standing::Running);
         assert_eq!(look("2026030217", now, &[]), Standing::Running);
         // Asked for, and nothing was there.
-        let nothing = Standing::Finished(Vec::new());
-        assert_eq!(look("2026030210", now, &[]), nothing);
-        assert_eq!(look("2026030211", now, &[]), nothing);
+        let (nothing, settled) =
+            (Standing::Finished(Vec::new()), ticket(EMPTY, TicketState::Nothing));
+        let settled = [("2026030210", settled.clone()), ("2026030211", settled)];
+        assert_eq!(look("2026030210", now, &settled), nothing);
+        assert_eq!(look("2026030211", now, &settled), nothing);
+        // Asked for long ago, and not kept for as long as is asked now.
+        assert_eq!(look("2026030211", now, &[]), Standing::Missing(OLD));
         // To the instant.
-        assert_eq!(look("2026030210", "2026-03-17T02:59:59Z", &[]), nothing);
+        assert_eq!(look("2026030210", "2026-03-17T02:59:59Z", &settled), nothing);
         assert_eq!(look("2026030210", "2026-03-17T03:00:00Z", &[]), Standing::Missing(OLD));
         let there = [("2026030210", ticket("page", ready()))];
         assert_eq!(look("2026030210", "2026-03-17T03:00:00Z", &there), Standing::Missing(OLD));
@@ -498,6 +526,13 @@ mod tests {
         assert_eq!(look("20260302", "2026-03-02T15:59:59Z", &tickets), Standing::Missing(OPEN));
         tickets[5].1.state = TicketState::Waiting;
         assert_eq!(look("20260302", now, &tickets), Standing::Running);
+        // Built anew alone, an hour is there when its day is not any more.
+        let late = [("2026030215", ticket("rebuild/page", ready.state.clone()))];
+        let late =
+            [(late[0].0, Ticket { drawn_at: at("2026-03-10T00:00:00Z"), ..late[0].1.clone() })];
+        let after = "2026-03-18T00:00:00Z";
+        assert_eq!(look("20260302", after, &late), Standing::Missing(OLD));
+        assert!(matches!(look("2026030215", after, &late), Standing::Finished(_)));
         tickets[7].1.state = TicketState::Failed;
         let failed = look("20260302", now, &tickets);
         assert!(
@@ -525,9 +560,7 @@ mod tests {
     fn files_are_held_longer_than_a_link_is_open() {
         let (settings, one) = (settings(), hour("2026030105"));
         let now = at("2026-03-01T00:00:00Z");
-        let until = now + held("page", one, &settings, now);
-        assert_eq!(until, one.day_end() + TimeDelta::days(15) + LINKS);
-        let until = now + held(&rebuild_lane(&TYPES[0]), one, &settings, now);
-        assert_eq!(until, now + TimeDelta::days(15) + LINKS);
+        assert_eq!(held_until(one, &settings), one.day_end() + TimeDelta::days(15) + LINKS);
+        assert_eq!(rebuilt_until(&settings, now), now + TimeDelta::days(15) + LINKS);
     }
 }

@@ -187,6 +187,7 @@ impl Exporting<'_> {
             definition: self.definition(form).await?,
             held: TimeDelta::hours(self.settings.keep_hours.into()),
             gone,
+            at_once: false,
             now,
         };
         let drawn = core.tickets.draw(&new).await?;
@@ -228,7 +229,8 @@ impl Exporting<'_> {
                 How::Again => Status::new_after_failure(of, created, why),
                 How::Known => Status::waiting(of, created),
             },
-            TicketState::Failed => {
+            // Nobody settles one of this dialect.
+            TicketState::Failed | TicketState::Nothing => {
                 let now = self.doors.core.clock.now();
                 let Next::Later(at) = ticket.next(now) else {
                     return Ok(Status::waiting(of, created).into_response());

@@ -88,9 +88,16 @@ fn ports(app: &App) -> Ports {
 
 async fn tell_enabled(app: &App, workspace: &Workspace) -> Result<(), Failed> {
     serve::say_first_token(app).await?;
+    // Links would be cut wrongly from the first one on.
+    (kind().check)(&app.dialects, &app.server.public_url).map_err(Failed::request)?;
     let ports = (&*app.store as _, &*app.store as _);
     let enabled = enable(ports, workspace, (secret, &*app.clock)).await?;
     let (enrolment, secret) = (&enabled.enrolment, enabled.secret.as_ref());
+    if let Some(misfit) = &enabled.misfit {
+        crate::output::say(&format!(
+            "warning: {misfit}; until then only views of your own are exported"
+        ));
+    }
     // A token that never ends, once: others are made by `token create --for`.
     let token = match secret {
         Some(_) => Some(token(app, workspace).await?),
@@ -182,6 +189,10 @@ pub(super) async fn prepare(app: &App, hour: DateTime<Utc>) -> Result<(), Failed
         }
     };
     executor.work(built).await;
+    let all = app.store.tickets(&app.workspace, NAME, &hour.keys()).await?;
+    if all.iter().any(|ticket| !matches!(ticket.state, TicketState::Ready { .. })) {
+        return Err(Failed::internal(format!("the hour {} could not be built", hour.name())));
+    }
     say(app, &format!("7. built the hour {} (Beijing time) for raw data export", hour.name()))
 }
 
