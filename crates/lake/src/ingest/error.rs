@@ -194,6 +194,10 @@ pub(crate) enum IngestError {
         "`{file}` has `{column}` and `received_at`, and can keep one of them as that; leave one out"
     )]
     ReceivedTwice { file: String, column: String },
+    #[error(
+        "`{column}` is the dataset's time column, which says when its rows happened; name another column that says when they were received"
+    )]
+    ReceivedIsTime { column: String },
     #[error("the dataset `{dataset}` has {have}; it cannot become `{asked}`")]
     OtherTimeColumn { dataset: String, have: String, asked: String },
     #[error(
@@ -257,7 +261,8 @@ impl Failure for IngestError {
             | Self::OtherTimeColumn { .. }
             | Self::NoTimeColumn { .. }
             | Self::NoReceiveTime { .. }
-            | Self::ReceivedTwice { .. } => Fault::Request,
+            | Self::ReceivedTwice { .. }
+            | Self::ReceivedIsTime { .. } => Fault::Request,
             Self::Rejects { .. } => Fault::Destination,
             Self::Arrow(_) | Self::Task(_) | Self::Busy { .. } | Self::Unsettled { .. } => {
                 Fault::Own

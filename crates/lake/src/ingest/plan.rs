@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use model::canonical::Canonical;
+use model::canonical::{Canonical, RECEIVED_AT};
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset, DatasetKind, NewDataset};
 use model::ports::{Catalog, CatalogError, Import, ImportFile, InputFormat, Progress};
 use model::schema::{Field, Schema, Type};
@@ -140,6 +140,11 @@ impl Plan {
         depth: Depth,
         progress: &Arc<dyn Progress>,
     ) -> Result<Option<Self>, IngestError> {
+        if let Some(column) = base.time_column().filter(|column| {
+            *column != RECEIVED_AT && import.receive_time.as_deref() == Some(column)
+        }) {
+            return Err(IngestError::ReceivedIsTime { column: column.into() });
+        }
         let names: Vec<String> = import.files.iter().map(|file| file.name.clone()).collect();
         let mut look = Look {
             time_column: base

@@ -244,3 +244,15 @@ async fn a_key_with_another_receive_time_is_other_content() {
         assert!(error.to_string().contains("used before with other content"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn the_time_column_stays_what_it_is() {
+    let bench = Bench::new();
+    let file: &[(&str, &[u8])] = &[("x.jsonl", br#"{"n":1,"at":"2026-01-01T00:00:00Z"}"#)];
+    let timed = |import: Import| Import { time_column: Some("at".into()), ..import };
+    let refused = bench.run(&timed(receiving(&bench, file, "at"))).await.unwrap_err();
+    assert!(refused.to_string().contains("`at` is the dataset's time column"), "{refused}");
+    bench.run(&timed(bench.import(file))).await.unwrap();
+    let refused = bench.run(&receiving(&bench, file, "at")).await.unwrap_err();
+    assert!(refused.to_string().contains("name another column"), "{refused}");
+}

@@ -215,13 +215,13 @@ async fn end_others(core: &Core, of: &Enrolment, newest: &TokenId) -> Result<(),
     let now = core.clock.now();
     let all = core.access.tokens(&of.organization).await?;
     let Some(own) = all.iter().find(|token| token.id == *newest) else { return Ok(()) };
-    // Of two that are made at once one stays.
-    let age = |token: &Token| (token.created_at, token.id.clone());
+    // Of two that are made side by side the later one stays.
     let is_before = |token: &&Token| {
         token.principal == own.principal
             && token.workspace.as_ref() == Some(&of.workspace)
             && token.revoked_at.is_none()
-            && age(token) < age(own)
+            && token.id != own.id
+            && token.created_at <= own.created_at
     };
     for token in all.iter().filter(is_before) {
         core.access.revoke_token(&of.organization, &token.id, now).await?;
