@@ -1,7 +1,7 @@
 //! GrowingIO's raw data export 2.0: hours and days of rows as packages of CSV, whose scripts run unchanged.
 //!
 //! Rules and sources: `docs/dialects/growingio.md`. A project is an enrolment of a workspace; a slot is an hour, of which each data type is a ticket
-//! that [`platform`] draws when its time has come. Files are held, and given out at signed addresses.
+//! that `platform` draws when its time has come. Files are held, and given out at signed addresses.
 
 mod access;
 mod answers;

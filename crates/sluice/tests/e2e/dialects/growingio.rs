@@ -274,12 +274,9 @@ fn each_row_is_in_one_slot_whoever_dies_or_stands_still() {
             };
             let now = (end + TimeDelta::milliseconds(10) + offset).max(time.now);
             time.set(now);
-            match (hour, step) {
-                (1 | 3 | 5, 5) => {
-                    one.kill();
-                    one = time.serve(&sluice);
-                }
-                _ => {}
+            if matches!((hour, step), (1 | 3 | 5, 5)) {
+                one.kill();
+                one = time.serve(&sluice);
             }
             event(&one, number);
             number += 1;
