@@ -65,7 +65,7 @@ impl Tickets for Store {
         let sql = select!(
             "WHERE t.door = $1 AND t.again_at <= $2 AND j.id IS NULL
                  AND (t.run IS NULL OR r.state IN ('failed', 'cancelled'))
-             ORDER BY t.again_at, t.id LIMIT $3"
+             ORDER BY t.again_at DESC, t.id LIMIT $3"
         );
         let rows = tx.all(sql, args![door, truncate(now), limit]).await?;
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)

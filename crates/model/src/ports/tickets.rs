@@ -27,7 +27,7 @@ pub trait Tickets: Send + Sync {
     ) -> Result<Vec<Ticket>, LedgerError>;
 
     /// Returns tickets of a door whose last run failed or could not be opened and that have rested, up to `limit`, those first that
-    /// have for longest.
+    /// have for the shortest time: what nobody takes holds up no other.
     async fn failed_tickets(
         &self,
         door: &str,

@@ -296,7 +296,7 @@ pub async fn what_failed_is_found(rig: &Rig) {
     let failure = SlotFailure { why: "no such column", may_help: false, version: None };
     rig.jobs.failed(&lease, &failure, at(50)).await.unwrap();
     rig.serve(RunState::Sealed).await;
-    assert_eq!(failed().await, ["b", "a"]);
+    assert_eq!(failed().await, ["a", "b"]);
     assert!(rig.tickets.failed_tickets("other", at(1000), 9).await.unwrap().is_empty());
     // What is drawn again is no failure until it fails again.
     rig.draw("b", 60).await;

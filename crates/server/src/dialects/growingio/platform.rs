@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use model::dataset::{CommitKind, Committed, NewCommit};
 use model::enrolment::Enrolment;
 use model::export::Definition;
@@ -79,16 +79,15 @@ impl Ports {
     /// Asks for the hours of a project that are due, in order.
     async fn cover(&self, enrolment: &Enrolment) -> Result<bool, PortError> {
         let (settings, workspace) = (self.settings(), &enrolment.workspace);
-        let (mut hour, mut found) = (Hour::of(enrolment.covered), false);
+        // Nobody could fetch what is older.
+        let kept = TimeDelta::days(i64::from(settings.keep_days) + 1);
+        let oldest = Hour::of(self.clock.now() - kept);
+        let (mut hour, mut found) = (Hour::of(enrolment.covered).max(oldest), false);
         loop {
-            let now = self.clock.now();
-            if now < hour.due(&settings) {
+            if self.clock.now() < hour.due(&settings) {
                 return Ok(found);
             }
-            // Nobody could fetch what is older.
-            if now < hour.day_end() + chrono::TimeDelta::days(settings.keep_days.into()) {
-                found |= self.ask_for(workspace, hour).await?;
-            }
+            found |= self.ask_for(workspace, hour).await?;
             hour = hour.next();
             self.enrolments.cover(workspace, NAME, hour.start()).await?;
         }

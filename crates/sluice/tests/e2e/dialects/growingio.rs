@@ -438,3 +438,52 @@ fn what_is_printed_works_as_it_stands() {
     let log = sluice.ok(&["audit"]);
     assert!(log.contains("growingio.enable") && log.contains("growingio.secret"), "{log}");
 }
+
+/// A file of another system says when rows were received there; the hours that they name are built when somebody asks (GI-17).
+#[test]
+fn imported_history_is_in_the_hours_that_it_names() {
+    let sluice = Sluice::new();
+    sluice.configure(&free(""));
+    sluice.ok(&["dataset", "canonical"]);
+    let project = Project { shown: sluice.json(&["growingio", "enable"]) };
+    let line = |user: &str, sent: i64| {
+        let time = "2010-12-01T00:00:00Z";
+        format!(
+            "{{\"type\":\"custom\",\"time\":\"{time}\",\"user_id\":\"{user}\",\"sendTime\":{sent}}}\n"
+        )
+    };
+    // The first and the last millisecond of an hour, and the next.
+    let lines = [
+        line("u1", 1_291_161_600_000),
+        line("u2", 1_291_165_199_999),
+        line("u3", 1_291_165_200_000),
+    ];
+    let file = sluice.file("history.jsonl", lines.concat());
+    sluice.fails(
+        &["import", "event", &file, "--receive-time", "sent"],
+        3,
+        &["has no column `sent`"],
+    );
+    sluice.fails(&["import", "event", &file, "--receive-time", "time"], 3, &["time column"]);
+    sluice.ok(&["import", "event", &file, "--receive-time", "sendTime"]);
+    let said = sluice.ok(&["growingio", "rebuild", "2010120108", "2010120109"]);
+    assert!(said.contains("20 data types of 2 hours"), "{said}");
+    sluice.fails(&["growingio", "rebuild", "2010120108"], 2, &["is being built"]);
+    let server = Server::start(&sluice);
+    let mut found = Vec::new();
+    for name in ["2010120108", "2010120109"] {
+        let links = server.slot(&project, &format!("hour/custom_event/{{ai}}/{name}.json"));
+        found.push(
+            received(&server, &links)
+                .into_iter()
+                .map(|(n, at)| (n, at.timestamp_millis()))
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(
+        found,
+        [vec![(1, 1_291_161_600_000), (2, 1_291_165_199_999)], vec![(3, 1_291_165_200_000)]]
+    );
+    let log = sluice.ok(&["audit"]);
+    assert!(log.contains("growingio.rebuild") && log.contains("2010120108-2010120109"), "{log}");
+}
