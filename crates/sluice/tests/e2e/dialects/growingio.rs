@@ -453,12 +453,12 @@ fn imported_history_is_in_the_hours_that_it_names() {
         )
     };
     // The first and the last millisecond of an hour, and the next.
-    let lines = [
+    let history = [
         line("u1", 1_291_161_600_000),
         line("u2", 1_291_165_199_999),
         line("u3", 1_291_165_200_000),
     ];
-    let file = sluice.file("history.jsonl", lines.concat());
+    let file = sluice.file("history.jsonl", history.concat());
     sluice.fails(
         &["import", "event", &file, "--receive-time", "sent"],
         3,
