@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use model::SecretText;
 use model::destination::OpenDestination;
-use model::ports::{PlaceError, Places};
+use model::enrolment::NewEnrolment;
+use model::ports::{Enrolments, PlaceError, Places};
 
 use super::{number, on_both, run};
 use crate::conformance::places::{new, terms};
@@ -169,6 +171,34 @@ async fn what_does_not_open_is_named_and_left() {
         assert_eq!(number(&both, left).await, 0);
         store.close().await;
         both.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn secrets_of_enrolments_go_to_the_first_key_too() {
+    on_both(async |url| {
+        let store = open(&url, &[1]).await;
+        let new = NewEnrolment {
+            door: "door".into(),
+            workspace: workspace(),
+            names: std::collections::BTreeMap::new(),
+            secret: SecretText::new("hidden"),
+            since: at(1),
+            covered: at(1),
+        };
+        store.enrol(&new).await.unwrap();
+        let both = open(&url, &[2, 1]).await;
+        let done = both.reseal().await.unwrap();
+        assert_eq!((done.secrets, done.lost.len()), (1, 0));
+        assert_eq!(both.reseal().await.unwrap().secrets, 0);
+        let only = open(&url, &[2]).await;
+        let secret = async |store: &Store| store.enrolment_secret(&workspace(), "door").await;
+        assert_eq!(secret(&only).await.unwrap().reveal(), "hidden");
+        assert!(matches!(secret(&store).await, Err(PlaceError::UnknownKey { .. })));
+        for store in [store, both, only] {
+            store.close().await;
+        }
     })
     .await;
 }
