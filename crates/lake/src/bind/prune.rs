@@ -11,8 +11,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, CaseExpr, IsNotNullExpr, IsNullExpr, Literal,
+};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use futures::{StreamExt, TryStreamExt};
@@ -47,6 +52,7 @@ pub(crate) async fn prune(
     candidates: Vec<Candidate>,
 ) -> Result<Vec<Candidate>, read::Error> {
     let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(table.0));
+    let predicate = &by_cases(predicate);
     let Some(pruning) = builder.build(Arc::clone(predicate)) else { return Ok(candidates) };
     let judge = Judge {
         schema: Arc::clone(table.0),
@@ -63,6 +69,41 @@ pub(crate) async fn prune(
         .buffered(FOOTERS_AT_ONCE)
         .try_collect::<Vec<_>>();
     Ok(groups.await?.into_iter().flatten().collect())
+}
+
+/// Returns the same condition with comparisons of the first of several columns that is not null (`coalesce`) taken apart, since bounds judge single columns:
+/// `coalesce(a, b) < 1` as `a IS NOT NULL AND a < 1 OR a IS NULL AND b < 1`.
+fn by_cases(predicate: &Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr> {
+    let apart = |node: Arc<dyn PhysicalExpr>| {
+        Ok(comparison_of_case(&node).map_or_else(|| Transformed::no(node), Transformed::yes))
+    };
+    // The branches of what was taken apart compare columns, so nothing in them is left to do.
+    Arc::clone(predicate)
+        .transform_up(apart)
+        .map_or_else(|_| Arc::clone(predicate), |done| done.data)
+}
+
+fn comparison_of_case(node: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+    let comparison = node.downcast_ref::<BinaryExpr>()?;
+    let (left, op, right) = (comparison.left(), comparison.op(), comparison.right());
+    let is_literal = right.downcast_ref::<Literal>().is_some();
+    let case = left.downcast_ref::<CaseExpr>().filter(|case| case.expr().is_none())?;
+    let last = case.else_expr().filter(|_| is_literal && op.supports_propagation())?;
+    let compare = |value: &Arc<dyn PhysicalExpr>| binary(value, *op, right);
+    case.when_then_expr().iter().rev().try_fold(compare(last), |others, (when, then)| {
+        let value = when.downcast_ref::<IsNotNullExpr>()?.arg();
+        let is_null: Arc<dyn PhysicalExpr> = Arc::new(IsNullExpr::new(Arc::clone(value)));
+        let first = binary(when, Operator::And, &compare(then));
+        Some(binary(&first, Operator::Or, &binary(&is_null, Operator::And, &others)))
+    })
+}
+
+fn binary(
+    left: &Arc<dyn PhysicalExpr>,
+    op: Operator,
+    right: &Arc<dyn PhysicalExpr>,
+) -> Arc<dyn PhysicalExpr> {
+    Arc::new(BinaryExpr::new(Arc::clone(left), op, Arc::clone(right)))
 }
 
 struct Judge {

@@ -325,6 +325,34 @@ async fn pruning_leaves_out_files_and_row_groups() {
 }
 
 #[tokio::test]
+async fn pruning_judges_the_first_column_that_is_not_null() {
+    let world = World::new();
+    let row = |n| (n, Some("x"), None);
+    world.add("sales", &rows(&[row(Some(1)), row(Some(2)), row(Some(7)), row(None)]), 2).await;
+    world.add("sales", &rows(&[row(None), row(None), row(Some(8))]), 2).await;
+    let groups = async |filter: &str| {
+        let bound = world.bind_all(sales(), picked("n", filter)).await.unwrap();
+        let inputs = bound.inputs.iter().map(|i| (i.runs[0].commit.0, i.first_row, i.rows));
+        inputs.collect::<Vec<_>>()
+    };
+    let first = "coalesce(at, _commit_time)";
+    let within = |from: &str, until: &str| format!("{first} >= '{from}' and {first} < '{until}'");
+    let early = |from, until| {
+        within(&format!("1970-01-01T00:00:0{from}Z"), &format!("1970-01-01T00:00:0{until}Z"))
+    };
+    assert_eq!(groups(&early(1, 2)).await, [(1, 0, 2)]);
+    assert_eq!(groups(&early(3, 7)).await, []);
+    assert_eq!(groups(&early(7, 8)).await, [(1, 2, 2)]);
+    assert_eq!(groups(&early(7, 9)).await, [(1, 2, 2), (2, 2, 1)]);
+    let live = [(1, 2, 2), (2, 0, 2)];
+    assert_eq!(groups(&within("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z")).await, live);
+    let last = "coalesce(at, at + INTERVAL '1 second', _commit_time) > '2026-01-01T00:00:00Z'";
+    assert_eq!(groups(last).await, live);
+    assert_eq!(groups(&format!("NOT ({first} < '2026-01-01T00:00:00Z')")).await, live);
+    assert_eq!(groups(&format!("'1970-01-01T00:00:07Z' < {first}")).await, [(1, 2, 2), (2, 0, 3)]);
+}
+
+#[tokio::test]
 async fn errors_of_rows_are_the_sources_fault() {
     let world = world().await;
     let bound = world.bind_all(sales(), picked("10 / n as x", "")).await.unwrap();
