@@ -46,8 +46,6 @@ pub struct Settings {
     pub owner: String,
     /// Parts that run at the same time; at least 1.
     pub parallel: usize,
-    /// Whether receipts of runs planned here carry md5 too.
-    pub md5: bool,
     /// Bytes up to which a file is held in memory and put at once.
     pub put_bytes_max: usize,
     /// Files that a manifest lists inside itself.
@@ -62,7 +60,6 @@ impl Settings {
         Self {
             owner: owner.into(),
             parallel,
-            md5: false,
             put_bytes_max: limits::PUT_BYTES_MAX,
             manifest_files_max: limits::MANIFEST_FILES_MAX,
             rerun_days: 0,

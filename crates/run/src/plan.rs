@@ -286,7 +286,7 @@ pub(crate) async fn make(session: &Session) -> Result<Plan, Error> {
         reset: draft.reset,
         encoding: draft.encoding,
         relation: Arc::unwrap_or_clone(draft.relation),
-        md5: session.settings.md5 || run.definition.format.md5,
+        md5: run.definition.format.md5,
     };
     patiently(&*ports.pauses, || ports.ledger.planned(&session.lease, &plan)).await?;
     Ok(plan)

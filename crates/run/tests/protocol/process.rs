@@ -111,7 +111,6 @@ impl Process {
         let mut settings = Settings::new("test", scenario.parallel);
         settings.put_bytes_max = scenario.put_bytes_max;
         settings.manifest_files_max = scenario.manifest_files_max;
-        settings.md5 = true;
         Coordinator::new(ports, settings)
     }
 

@@ -146,7 +146,7 @@ impl World {
             file_bytes: self.scenario.file_bytes,
             name: None,
             folder: None,
-            md5: false,
+            md5: true,
         };
         let relation = Relation { source, selection };
         Request {
