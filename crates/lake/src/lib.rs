@@ -27,6 +27,9 @@ use model::ports::{Catalog, Objects};
 pub use session::Limits;
 use tail::Reader;
 
+/// Datasets whose tails are sealed at the same time.
+const SEALS_AT_ONCE: usize = 4;
+
 /// The lake of one data folder.
 #[derive(Clone)]
 pub struct Lake {
@@ -44,6 +47,8 @@ pub struct Lake {
     limits: Limits,
     /// Datasets as they were a moment ago.
     pub(crate) known: ingest::known::Known,
+    /// One is held by whoever seals, by dataset: what several need is sealed once, and not more is in memory than that of a few.
+    pub(crate) sealing: Arc<[tokio::sync::Mutex<()>; SEALS_AT_ONCE]>,
     /// Bytes of rows up to which a commit goes to the tail.
     pub(crate) tail_bytes: usize,
     /// Days for which the files of a commit are not merged with others.
@@ -75,6 +80,7 @@ impl Lake {
             clock,
             limits,
             known,
+            sealing: Arc::default(),
             tail_bytes,
             batch_days,
             rerun_days,
