@@ -15,6 +15,8 @@ import time
 import urllib.parse
 import urllib.request
 
+import duckdb
+
 URL, PROJECT, AI, CLIENT, SECRET, DAY, FOLDER = sys.argv[1:8]
 TM = sys.argv[8] if len(sys.argv) > 8 else None
 TYPES = ["visit", "page", "action", "action_tag", "custom_event", "ads_track_activation",
@@ -87,6 +89,16 @@ def read(path):
     return rows
 
 
+def check_duckdb(paths, rows):
+    """DuckDB reads the same, in the order of the files."""
+    options = "header = true, delim = ',', quote = '\"', escape = '\\', all_varchar = true"
+    read = duckdb.execute("SELECT * FROM read_csv(?, %s)" % options, [paths])
+    names = [column[0] for column in read.description]
+    held = [dict(zip(names, [text or "" for text in row])) for row in read.fetchall()]
+    order = lambda row: sorted(row.items())
+    assert sorted(held, key=order) == sorted(rows, key=order), paths
+
+
 def number(text):
     return float(text) if text else 0.0
 
@@ -108,7 +120,7 @@ def sums(rows):
 
 def main():
     codes = [sign_in(how) for how in ("raw", "form", "query")]
-    fetched, names = {name: [] for name in TYPES}, set()
+    fetched, paths, names = {name: [] for name in TYPES}, {name: [] for name in TYPES}, set()
     for at, name in enumerate(TYPES):
         code = codes[at % 3]
         authorization = code if at % 2 else "Token " + code
@@ -117,7 +129,9 @@ def main():
             table, short, path = fetch(link)
             assert table == name and (name, short) not in names, link
             names.add((name, short))
+            paths[name].append(path)
             fetched[name] += read(path)
+        check_duckdb(paths[name], fetched[name])
     everything = ask(codes[0], "/v2/insights/day/%s/%s.json" % (AI, DAY))["downloadLinks"]
     assert sorted(everything) == sorted(TYPES[:9]), everything
     files = sum(len(links) for links in everything.values())
