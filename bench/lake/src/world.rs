@@ -78,6 +78,7 @@ impl World {
             time_column: None,
             schema: None,
             receive_time: None,
+            live: false,
             files: vec![ImportFile::at("rows", path)],
             format: InputFormat::Jsonl,
             replace: None,

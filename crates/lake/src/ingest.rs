@@ -388,7 +388,7 @@ impl Importing<'_> {
                 rejects.add(name, bad)?;
             }
             let rows = batch.num_rows() as u64;
-            writer.write(batch).await?;
+            writer.write(plan.received(batch)).await?;
             self.progress.add(rows, rest(raw));
         }
         Ok(())
@@ -423,7 +423,7 @@ impl Importing<'_> {
                     good
                 }
             };
-            writer.write(converted).await?;
+            writer.write(plan.received(converted)).await?;
             before += rows;
             let bytes = rest(plan.bytes[at]) * before / file.rows.max(1);
             self.progress.add(rows, bytes - told);

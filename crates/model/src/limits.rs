@@ -147,6 +147,12 @@ pub const LINK_REQUESTS_PER_SECOND: u32 = 100;
 /// Requests of one link at once: each is written to the log of changes.
 pub const LINK_REQUESTS_BURST: u32 = 1000;
 
+/// The same of the files that a project of a dialect fetches: a script may fetch a month of hours as quickly as it can.
+pub const DOWNLOADS_PER_SECOND: u32 = 200;
+
+/// Those at once.
+pub const DOWNLOADS_BURST: u32 = 10_000;
+
 /// Versions of a saved export that are kept; older ones are forgotten.
 pub const EXPORT_VERSIONS_MAX: u64 = 1000;
 
@@ -399,6 +405,9 @@ pub const LINK_FILES_MAX: usize = 1000;
 
 /// Days for which the key of a request over HTTP is known.
 pub const KEY_DAYS: i64 = 7;
+
+/// Days for which tokens that expired or were taken back are still listed.
+pub const TOKEN_DAYS: i64 = 90;
 
 /// Hours after its end at which a failed or cancelled run is cleaned up once more.
 pub const LATE_HOURS: i64 = 1;

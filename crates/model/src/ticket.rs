@@ -139,8 +139,6 @@ pub struct NewTicket {
     pub held: TimeDelta,
     /// A run whose files are gone although they should be held: if that is still the ticket's, it is drawn anew.
     pub gone: Option<RunId>,
-    /// Whether one that failed or was settled without a run is drawn anew at once, and does not rest.
-    pub at_once: bool,
     /// When.
     pub now: DateTime<Utc>,
 }
@@ -150,7 +148,6 @@ impl NewTicket {
     pub fn next(&self, ticket: &Ticket) -> Next {
         match (&ticket.state, &self.gone) {
             (TicketState::Ready { run, .. }, Some(gone)) if run == gone => Next::Lapsed,
-            (TicketState::Failed | TicketState::Nothing, _) if self.at_once => Next::Again,
             _ => ticket.next(self.now),
         }
     }

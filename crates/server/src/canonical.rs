@@ -98,6 +98,7 @@ pub(crate) async fn take(core: &Core, workspace: &WorkspaceId, rows: Rows) -> Re
         key_days: Some(KEY_DAYS),
         rejects: None,
         receive_time: None,
+        live: true,
     };
     let permit = core.room_for(text_bytes_max).await;
     match core.take_in(import, permit).await {

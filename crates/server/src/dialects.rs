@@ -14,11 +14,14 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use model::access::{Scope, TokenText};
+use model::access::{Principal, Scope, TokenText};
 use model::dataset::View;
 use model::enrolment::Enrolment;
+use model::ports::{Access, AccessError};
+use model::{OrganizationId, PrincipalId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::Core;
 use crate::http::{Client, Doors};
@@ -62,6 +65,8 @@ pub struct Dialect {
     routes: fn(&Doors) -> Router<Doors>,
     /// What looks at tokens itself, because it may do without.
     open_routes: fn(&Doors) -> Router<Doors>,
+    /// Its operations under `/v1`, which are described and look as those of the core.
+    own: fn(OpenApiRouter<Core>) -> OpenApiRouter<Core>,
     /// How its errors look.
     dress: fn(Router) -> Router,
     /// What it serves at addresses that no route takes.
@@ -186,6 +191,34 @@ pub fn views() -> Vec<View> {
 /// What is wrong, and the remedy.
 pub fn check(settings: &Settings, public_url: &str) -> Result<(), String> {
     KINDS.iter().try_for_each(|kind| (kind.check)(settings, public_url))
+}
+
+/// Returns the name of whoever acts for scripts that have no principal of their own, made if there is nobody.
+///
+/// # Errors
+///
+/// Whatever the metadata database says.
+pub async fn principal(
+    access: &dyn Access,
+    (organization, name): (&OrganizationId, &str),
+    now: DateTime<Utc>,
+) -> Result<String, AccessError> {
+    let new = Principal {
+        id: PrincipalId::mint(),
+        name: name.into(),
+        organization: organization.clone(),
+        created_at: now,
+        disabled_at: None,
+    };
+    match access.create_principal(&new).await {
+        Ok(()) | Err(AccessError::Exists { .. }) => Ok(new.name),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds the operations that dialects have under `/v1`.
+pub(crate) fn own(router: OpenApiRouter<Core>) -> OpenApiRouter<Core> {
+    KINDS.iter().fold(router, |router, kind| (kind.own)(router))
 }
 
 /// Returns what serves a path that no route takes.

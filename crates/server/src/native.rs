@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Core;
+use crate::dialects;
 use crate::http::operations::SCHEME;
 use crate::http::problem::ProblemBody;
 
@@ -37,7 +38,7 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
     // What answers come to by way of `Problems` alone is not collected.
     let problem = ComponentsBuilder::new().schema_from::<ProblemBody>().build();
     let empty = OpenApiBuilder::new().info(info.build()).components(Some(problem)).build();
-    let (router, description) = OpenApiRouter::with_openapi(empty)
+    let router = OpenApiRouter::with_openapi(empty)
         .routes(routes!(datasets::list, datasets::create))
         .routes(routes!(datasets::show, datasets::update, datasets::drop))
         .routes(routes!(datasets::commits))
@@ -83,8 +84,8 @@ pub(crate) fn parts() -> (Router<Core>, Value) {
         .routes(routes!(access::principals, access::create_principal))
         .routes(routes!(access::disable_principal))
         .routes(routes!(access::tokens, access::create_token))
-        .routes(routes!(access::revoke_token))
-        .split_for_parts();
+        .routes(routes!(access::revoke_token));
+    let (router, description) = dialects::own(router).split_for_parts();
     let mut description = serde_json::to_value(&description).expect("a description is JSON");
     description["components"]["securitySchemes"][SCHEME] =
         json!({ "type": "http", "scheme": "bearer" });

@@ -86,7 +86,7 @@ impl App {
         let store = Arc::new(Store::open(&url).await?.with_keys(keys.keys()));
         let organization = store.organization(&cli.organization).await?.id;
         let workspace = store.workspace(&organization, &cli.workspace).await?.id;
-        let test_clock = cli.command.test_clock();
+        let test_clock = cli.test_clock.as_ref();
         let clock: Arc<dyn Clock> = match test_clock {
             Some(path) => Arc::new(FileClock::open(path)?),
             None => Arc::new(SystemClock),

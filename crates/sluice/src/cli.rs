@@ -68,6 +68,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
+    /// For tests: the time is what this file says; a server listens to this machine only.
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub(crate) test_clock: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -202,9 +206,6 @@ pub(crate) enum Command {
         /// Address and port; `server.listen` of the configuration without it.
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
-        /// For tests: the time is what this file says, and only this machine is listened to.
-        #[arg(long, value_name = "FILE")]
-        test_clock: Option<PathBuf>,
     },
 
     /// Do all that is due for every dataset: seal, merge, remove rows by retention rules, delete what nobody
@@ -237,15 +238,6 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The file that says what time it is, for a test.
-    pub(crate) fn test_clock(&self) -> Option<&PathBuf> {
-        match self {
-            Self::Serve { test_clock, .. } => test_clock.as_ref(),
-            Self::Dialect(command) => command.test_clock(),
-            _ => None,
-        }
-    }
-
     /// Whether it serves until it is asked to stop.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Self::Serve { .. } | Self::Demo { serve: true, .. })

@@ -1,6 +1,6 @@
 //! A clock that a test sets: the text of a file.
 //!
-//! Contract: for `serve --test-clock` alone, which listens on this machine only. Leases stay with the database's clock.
+//! Contract: for tests alone; a server that has it listens on this machine only. Leases stay with the database's clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};

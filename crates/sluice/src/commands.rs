@@ -86,7 +86,7 @@ async fn work(app: &App, command: Command) -> Result<(), Failed> {
         Command::Principal(command) => access::principal(app, command).await,
         Command::Token(command) => access::token(app, command).await,
         Command::Audit(args) => audit::audit(app, &args).await,
-        Command::Serve { listen, .. } => {
+        Command::Serve { listen } => {
             serve::serve(app, (listen, Busy::Refused), |_, _| Vec::new()).await
         }
         Command::Dialect(command) => dialects::dialect(app, command).await,

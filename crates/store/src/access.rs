@@ -81,6 +81,15 @@ impl Access for Store {
         transact!(self.database, AccessError, |tx| tokens::create(tx, organization, new, now))
     }
 
+    async fn renew_token(
+        &self,
+        organization: &OrganizationId,
+        new: &NewToken,
+        now: DateTime<Utc>,
+    ) -> Result<Token, AccessError> {
+        transact!(self.database, AccessError, |tx| tokens::renew(tx, organization, new, now))
+    }
+
     async fn create_first_token(
         &self,
         principal: &PrincipalId,

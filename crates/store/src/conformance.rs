@@ -126,10 +126,11 @@ macro_rules! conformance_tests {
             what_failed_is_cleaned_up_and_once_more,
             what_is_overdue_comes_first_and_each_workspace_has_its_turn);
         $crate::conformance_cases!($on, tickets:
-            of_many_who_ask_one_draws, tickets_are_served_one_after_another, files_are_held_and_then_let_go,
+            of_many_who_ask_one_draws, all_are_drawn_anew_or_none, tickets_are_served_one_after_another, files_are_held_and_then_let_go,
             what_fails_is_drawn_again_and_then_rests, what_cannot_be_opened_counts_and_makes_room,
             not_more_tickets_wait_than_may, old_tickets_are_forgotten, lanes_do_not_wait_for_each_other,
-            a_ticket_may_be_of_a_range, what_failed_is_found, what_failed_rests, what_is_settled_needs_no_run);
+            a_ticket_may_be_of_a_range, what_failed_is_found, what_failed_rests, what_is_settled_needs_no_run,
+            rows_stay_readable_for_tickets_that_are_not_served);
         $crate::conformance_cases!($on, ranges: the_last_before_a_time_is_found, rows_of_a_range_are_counted);
         $crate::conformance_cases!($on, enrolments:
             a_workspace_is_enrolled_once, names_belong_to_one_workspace, what_was_asked_for_never_goes_back);
@@ -138,7 +139,7 @@ macro_rules! conformance_tests {
             documents_are_paged_and_of_their_workspace);
         $crate::conformance_cases!($on, access:
             a_new_database_has_one_workspace, workspaces_are_of_their_organization, names_are_unique,
-            tokens_open_what_they_say, a_token_that_is_over_opens_nothing, uses_are_noted_to_a_minute,
+            tokens_open_what_they_say, a_token_that_is_over_opens_nothing, uses_are_noted_to_a_minute, a_renewed_token_is_the_only_one, tokens_that_are_over_are_forgotten,
             the_first_token_is_made_once, changes_are_paged);
         $crate::conformance_cases!($on, places:
             destinations_read_back, names_are_unique, of_several_makers_one_makes_it,

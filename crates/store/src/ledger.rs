@@ -29,7 +29,7 @@ use model::{CommitNumber, RunId, WorkspaceId};
 use crate::Store;
 use crate::database::transact;
 
-pub(crate) use open::take_head;
+pub(crate) use open::{take_head, take_places};
 
 #[async_trait]
 impl Ledger for Store {

@@ -2,6 +2,8 @@
 //!
 //! Whoever draws holds the workspace's row, so that of any number one does; a look takes no lock.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use model::job::Priority;
@@ -14,7 +16,7 @@ use model::{CommitNumber, JobId, RunId, TicketId, WorkspaceId};
 use crate::Store;
 use crate::database::{Error, Row, Transaction, Value, args, transact, truncate};
 use crate::jobs::short;
-use crate::ledger::{exports, take_head};
+use crate::ledger::{exports, take_head, take_places};
 
 /// The columns of a ticket, with what has become of it.
 macro_rules! select {
@@ -30,6 +32,24 @@ macro_rules! select {
         )
     };
 }
+
+/// What becomes of a ticket that is drawn once more.
+macro_rules! drawn {
+    ($more:literal) => {
+        concat!(
+            "ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, held = excluded.held,
+                 drawn_at = excluded.drawn_at, run = NULL, lane = excluded.lane,
+                 from_commit = excluded.from_commit, to_commit = excluded.to_commit",
+            $more
+        )
+    };
+}
+
+/// It counts its failures on.
+const DRAWN: &str = drawn!("");
+
+/// Nothing of before matters.
+const DRAWN_ANEW: &str = drawn!(", failures = 0, reason = NULL, failed_at = NULL, again_at = NULL");
 
 #[async_trait]
 impl Tickets for Store {
@@ -84,6 +104,10 @@ impl Tickets for Store {
             return Ok(Drawn { ticket, how: How::Known });
         }
         transact!(self.database, LedgerError, |tx| draw(tx, new))
+    }
+
+    async fn redraw(&self, all: &[NewTicket]) -> Result<(), LedgerError> {
+        transact!(self.database, LedgerError, |tx| redraw(tx, all))
     }
 
     async fn lapsed(
@@ -183,42 +207,91 @@ async fn draw(tx: &mut Transaction, new: &NewTicket) -> Result<Drawn, LedgerErro
         }
         None => (new.id.clone(), How::New),
     };
-    let line = line(&new.workspace, &new.door, &new.lane);
-    let sql = "SELECT COUNT(*) AS n FROM job WHERE line = $1";
-    if tx.one(sql, args![&line]).await?.count::<u64>("n")? >= TICKETS_WAITING_MAX {
-        return Err(LedgerError::ManyTickets { most: TICKETS_WAITING_MAX });
-    }
-    let definition = exports::definition_text(&new.definition);
-    let (held, now) = (new.held.num_microseconds().unwrap_or(i64::MAX), truncate(new.now));
-    let sql = "INSERT INTO ticket (id, workspace, door, key, lane, definition, held, drawn_at, from_commit, to_commit)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-               ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, held = excluded.held,
-                   drawn_at = excluded.drawn_at, run = NULL, lane = excluded.lane,
-                   from_commit = excluded.from_commit, to_commit = excluded.to_commit";
-    let workspace = new.workspace.as_str();
-    let (from, to) = new.range.map(|(from, to)| (from.0, to.0)).unzip();
-    let values = args![
-        id.as_str(),
-        workspace,
-        &new.door,
-        &new.key,
-        &new.lane,
-        definition,
-        held,
-        now,
-        from,
-        to
-    ];
-    tx.execute(sql, values).await?;
-    let sql =
-        "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)
-               VALUES ($1, $2, 'ticket', $3, $4, $5, $6, $6, $7)";
-    let (job, asked) = (JobId::mint(), Priority::Asked as i64);
-    let values = args![job.as_str(), workspace, id.as_str(), line, place, now, asked];
-    tx.execute(sql, values).await?;
+    check_room(tx, &line(new), 1).await?;
+    write(tx, &[(id, new)], (place, DRAWN)).await?;
     let drawn = find(tx, &new.workspace, (&new.door, &new.key)).await?;
     let ticket = drawn.ok_or_else(|| missing(&new.key))?;
     Ok(Drawn { ticket, how })
+}
+
+async fn redraw(tx: &mut Transaction, all: &[NewTicket]) -> Result<(), LedgerError> {
+    let Some(NewTicket { workspace, door, .. }) = all.first() else { return Ok(()) };
+    let (_, last) = take_places(tx, workspace, all.len() as u64).await?;
+    let keys: Vec<Value> = all.iter().map(|new| new.key.as_str().into()).collect();
+    let sql = select!("WHERE t.workspace = $1 AND t.door = $2 AND t.key IN ({})");
+    let mut known = BTreeMap::new();
+    for row in tx.all_among(sql, args![workspace.as_str(), door], &keys).await? {
+        let ticket = read(&row)?;
+        if matches!(ticket.state, TicketState::Waiting | TicketState::Running { .. }) {
+            return Err(LedgerError::UnderWay { key: ticket.key });
+        }
+        known.insert(ticket.key, ticket.id);
+    }
+    let mut lines = BTreeMap::<String, u64>::new();
+    for new in all {
+        *lines.entry(line(new)).or_default() += 1;
+    }
+    for (line, more) in lines {
+        check_room(tx, &line, more).await?;
+    }
+    let id = |new: &NewTicket| known.get(&new.key).unwrap_or(&new.id).clone();
+    let drawn: Vec<_> = all.iter().map(|new| (id(new), new)).collect();
+    write(tx, &drawn, (last, DRAWN_ANEW)).await
+}
+
+/// Refuses more tickets of a line than may wait.
+async fn check_room(tx: &mut Transaction, line: &str, more: u64) -> Result<(), LedgerError> {
+    let sql = "SELECT COUNT(*) AS n FROM job WHERE line = $1";
+    let waiting = tx.one(sql, args![line]).await?.count::<u64>("n")?;
+    if waiting + more > TICKETS_WAITING_MAX {
+        return Err(LedgerError::ManyTickets { most: TICKETS_WAITING_MAX });
+    }
+    Ok(())
+}
+
+/// Writes tickets, and the jobs by which their turn comes; the last of them waits at `place`.
+async fn write(
+    tx: &mut Transaction,
+    all: &[(TicketId, &NewTicket)],
+    (place, drawn): (i64, &'static str),
+) -> Result<(), LedgerError> {
+    let (mut tickets, mut jobs) = (Vec::new(), Vec::new());
+    for (before, (id, new)) in (0_i64..).zip(all.iter().rev()) {
+        let (workspace, now) = (new.workspace.as_str(), truncate(new.now));
+        let held = new.held.num_microseconds().unwrap_or(i64::MAX);
+        let (from, to) = new.range.map(|(from, to)| (from.0, to.0)).unzip();
+        let definition = exports::definition_text(&new.definition);
+        tickets.extend_from_slice(args![
+            id.as_str(),
+            workspace,
+            &new.door,
+            &new.key,
+            &new.lane,
+            definition,
+            held,
+            now,
+            from,
+            to
+        ]);
+        let (job, asked) = (JobId::mint(), Priority::Asked as i64);
+        jobs.extend_from_slice(args![
+            job.as_str(),
+            workspace,
+            "ticket",
+            id.as_str(),
+            line(new),
+            place - before,
+            now,
+            now,
+            asked
+        ]);
+    }
+    let into = "INSERT INTO ticket (id, workspace, door, key, lane, definition, held, drawn_at, from_commit, to_commit)";
+    tx.insert(into, 10, &tickets, drawn).await?;
+    let into =
+        "INSERT INTO job (id, workspace, kind, subject, line, place, due_at, created_at, priority)";
+    tx.insert(into, 9, &jobs, "").await?;
+    Ok(())
 }
 
 fn missing(key: &str) -> LedgerError {
@@ -226,8 +299,8 @@ fn missing(key: &str) -> LedgerError {
 }
 
 /// Tickets of one line are served one after another.
-fn line(workspace: &WorkspaceId, door: &str, lane: &str) -> String {
-    match lane {
+fn line(NewTicket { workspace, door, lane, .. }: &NewTicket) -> String {
+    match &**lane {
         "" => format!("{door}/{workspace}"),
         lane => format!("{door}/{workspace}/{lane}"),
     }

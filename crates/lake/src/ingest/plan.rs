@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use model::canonical::{Canonical, RECEIVED_AT};
 use model::dataset::{COMMIT_COLUMN, COMMIT_TIME_COLUMN, Dataset, DatasetKind, NewDataset};
@@ -61,6 +62,8 @@ pub(super) struct Plan {
     pub(super) schema: Schema,
     /// Whether every record was looked at.
     pub(super) whole: bool,
+    /// Whether they are events that come in as they happen.
+    is_live: bool,
 }
 
 /// How much of each text file is looked at.
@@ -124,6 +127,14 @@ impl Base {
         }
     }
 
+    /// Whether it is that of canonical events, and no other of its name.
+    fn is_canonical_event(&self, name: &str, schema: &Schema) -> bool {
+        let canonical = Canonical::named(name).filter(|one| one.kind == DatasetKind::Event);
+        let has_time = |one: &Canonical| self.time_column() == Some(one.time_column);
+        let received = schema.field(RECEIVED_AT).map(|field| &field.kind);
+        canonical.is_some_and(has_time) && received == Some(&receive::column().kind)
+    }
+
     pub(super) fn time_column(&self) -> Option<&str> {
         match self {
             Self::Known(dataset) => dataset.time_column.as_deref(),
@@ -174,16 +185,23 @@ impl Plan {
         }
         let whole = look.whole;
         let schema = look.schema(&names, &inputs, base)?;
+        let is_live = import.live && base.is_canonical_event(&import.dataset, &schema);
         for input in &mut inputs {
             if let Input::Parquet { file, keep } = input {
-                // Whether every row says when it was received is seen row by row.
-                *keep = file.keeps(&schema).filter(|_| import.receive_time.is_none());
+                // When rows were received is seen row by row.
+                let as_it_is = import.receive_time.is_none() && !is_live;
+                *keep = file.keeps(&schema).filter(|_| as_it_is);
                 if keep.is_some() {
                     file.check().await?;
                 }
             }
         }
-        Ok(Some(Self { inputs, names, bytes, schema, whole }))
+        Ok(Some(Self { inputs, names, bytes, schema, whole, is_live }))
+    }
+
+    /// Returns rows as they are kept: of events that come in live their commit says when they were received.
+    pub(super) fn received(&self, rows: RecordBatch) -> RecordBatch {
+        if self.is_live { receive::live(rows) } else { rows }
     }
 }
 

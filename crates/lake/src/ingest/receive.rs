@@ -6,7 +6,9 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, new_null_array,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use model::canonical::RECEIVED_AT;
@@ -85,6 +87,18 @@ fn of_integers(array: &ArrayRef, micros: impl Fn(i64) -> Option<i64>) -> Vec<Opt
         }
         Err(_) => vec![None; array.len()],
     }
+}
+
+/// Returns rows that come in as they happen: when they were received is for their commit to say, so `received_at` is null.
+pub(super) fn live(batch: RecordBatch) -> RecordBatch {
+    let Some((at, field)) = batch.schema_ref().column_with_name(RECEIVED_AT) else { return batch };
+    if !field.is_nullable() {
+        return batch;
+    }
+    let nothing = new_null_array(field.data_type(), batch.num_rows());
+    let (schema, mut columns, _) = batch.into_parts();
+    columns[at] = nothing;
+    RecordBatch::try_new(schema, columns).expect("null is of any type")
 }
 
 /// The columns of a file that matter here.

@@ -80,6 +80,7 @@ impl Bench {
             time_column: None,
             schema: None,
             receive_time: None,
+            live: false,
             files: files.iter().map(|(name, bytes)| self.file(name, bytes)).collect(),
             format: InputFormat::Auto,
             replace: None,
@@ -120,8 +121,12 @@ impl Bench {
 
     /// Returns every data file's rows, in order.
     async fn batches(&self) -> Vec<RecordBatch> {
+        self.batches_of("d").await
+    }
+
+    async fn batches_of(&self, dataset: &str) -> Vec<RecordBatch> {
         let workspace = WorkspaceId::default_workspace();
-        let snapshot = self.catalog.snapshot(&workspace, "d", None).await.unwrap();
+        let snapshot = self.catalog.snapshot(&workspace, dataset, None).await.unwrap();
         let mut out = Vec::new();
         for file in &snapshot.files {
             let bytes = self.objects.bytes(&file.key).unwrap();

@@ -274,6 +274,7 @@ impl World {
             time_column: self.by_time.then(|| "at".into()),
             schema: None,
             receive_time: None,
+            live: false,
             files,
             format: InputFormat::Auto,
             replace: replace.clone(),

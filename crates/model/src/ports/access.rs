@@ -68,6 +68,14 @@ pub trait Access: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Token, AccessError>;
 
+    /// Does so, and takes back all other tokens that the principal has for that workspace, in one step: of those who ask at once the last has one that is valid.
+    async fn renew_token(
+        &self,
+        organization: &OrganizationId,
+        new: &NewToken,
+        now: DateTime<Utc>,
+    ) -> Result<Token, AccessError>;
+
     /// Makes the first principal with an administrator's token, unless the default organization ever had a principal;
     /// returns whether it did. Asked again with the same token, by id and text, it says so again.
     async fn create_first_token(

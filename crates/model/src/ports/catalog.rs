@@ -123,7 +123,8 @@ pub trait Catalog: Send + Sync {
     ///
     /// Nobody needs a merged file that no run opened before may be reading, once it was merged before
     /// `spare.merged_before`; nor one whose rows ended, or whose dataset was dropped, before
-    /// `spare.ended_before`, unless an open run reads a snapshot that shows them. Snapshots that showed them are [`CatalogError::Gone`] from then on.
+    /// `spare.ended_before`, unless an open run reads a snapshot that shows them, or what was
+    /// asked for since `spare.pinned_since` and not made, or hours of an enrolment that nobody has asked for yet. Snapshots that showed them are [`CatalogError::Gone`] from then on.
     async fn doom(
         &self,
         workspace: &WorkspaceId,
@@ -211,7 +212,7 @@ pub struct Pin {
     /// Who needs them.
     #[serde(flatten)]
     pub owner: PinOwner,
-    /// An export needs every row of later commits; a run needs the snapshot at this one.
+    /// An export needs every row of later commits; a run and a ticket need the snapshot at this one.
     pub at: CommitNumber,
     /// An export needs none after this one.
     pub until: Option<CommitNumber>,
@@ -227,6 +228,8 @@ pub enum PinOwner {
     Export(String),
     /// An open run.
     Run(RunId),
+    /// What was asked for at a door and is not made yet, by door and key; the first of them.
+    Ticket(String),
 }
 
 /// What went wrong in the catalog.

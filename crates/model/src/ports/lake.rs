@@ -217,6 +217,9 @@ pub struct Import {
     /// The column of the files that says when each row was received elsewhere: kept as `received_at`, `timestamp(us, UTC)`, and as
     /// nothing else. Whole numbers are milliseconds; a row without a time there is bad.
     pub receive_time: Option<String>,
+    /// Whether the rows come in as they happen: of canonical events the time of the commit is when they were received, and `received_at` stays empty whatever they
+    /// say.
+    pub live: bool,
     /// The files, in order.
     pub files: Vec<ImportFile>,
     /// Their form.

@@ -416,6 +416,12 @@ pub enum LedgerError {
         /// How many.
         most: u64,
     },
+    /// A ticket that waits or whose run is open.
+    #[error("`{key}` is being made; wait until it is there")]
+    UnderWay {
+        /// Its key.
+        key: String,
+    },
     /// Somebody else took the slot that the run was opened for, or its export was paused since.
     #[error(
         "the slot of this run was taken by another process, or its export does not run by itself any more"
@@ -480,6 +486,7 @@ impl Failure for LedgerError {
             | Self::Changed { .. }
             | Self::Restart { .. }
             | Self::SlotTaken
+            | Self::UnderWay { .. }
             | Self::Bound { .. }
             | Self::InGroup { .. }
             | Self::State { .. } => Code::Conflict,

@@ -43,6 +43,10 @@ pub trait Tickets: Send + Sync {
     /// [`crate::limits::TICKETS_WAITING_MAX`] wait.
     async fn draw(&self, new: &NewTicket) -> Result<Drawn, LedgerError>;
 
+    /// Draws tickets of one workspace and door, each of a key of its own, anew, whatever became of those before: all of them, or none. Refused where one of them waits or runs, and where more
+    /// would wait than may.
+    async fn redraw(&self, all: &[NewTicket]) -> Result<(), LedgerError>;
+
     /// Returns runs of tickets whose files have not been held any more since `before`, up to `limit`, oldest first. They are
     /// returned until they are let go.
     async fn lapsed(

@@ -30,6 +30,7 @@ use model::ports::{Catalog, Enrolments, Tickets};
 use run::Destinations;
 use serde::Deserialize;
 use url::Url;
+use utoipa_axum::routes;
 
 use super::{Dialect, Door, Example, Files, Rule};
 use crate::Core;
@@ -62,9 +63,6 @@ const COLLECT: &str = "/v3/{project}/{platform}/{kind}";
 /// Attributes of users; visitors to be erased.
 const USERS: &str = "/{project}/loginUserId";
 const ERASE: &str = "/{project}/deleteVisitor";
-
-/// Slots of imported history.
-const REBUILDS: &str = "/v1/growingio/rebuilds";
 
 /// What the dialect is called.
 const NAME: &str = "growingio";
@@ -107,10 +105,10 @@ pub(super) static KIND: Dialect = Dialect {
         door(Method::POST, COLLECT, "growingio.collect", Scope::DataWrite),
         door(Method::POST, USERS, "growingio.users", Scope::DataWrite),
         door(Method::POST, ERASE, "growingio.erase", Scope::DataWrite),
-        door(Method::POST, REBUILDS, "growingio.rebuild", Scope::ExportRun),
     ],
     routes,
     open_routes,
+    own: |router| router.routes(routes!(rebuild::asked)),
     dress,
     files: Some(Files { takes: files::takes, answer: |asked| files::answer(asked).boxed() }),
     works: Some(|core| platform::work(core).boxed()),
@@ -219,13 +217,15 @@ fn check(settings: &super::Settings, public_url: &str) -> Result<(), String> {
     let is_plain = matches!(url.scheme(), "http" | "https")
         && url.query().is_none()
         && url.fragment().is_none()
-        && url.username().is_empty();
+        && url.username().is_empty()
+        && url.password().is_none();
     if !is_plain || url.path() != "/" {
         return Err(format!(
             "`{key}` is `{text}`, and links of GrowingIO's clients are http or https without a path; {remedy}"
         ));
     }
-    if text.contains("part") {
+    // As it is written in links.
+    if url.as_str().contains("part") {
         return Err(format!(
             "`{key}` is `{text}`, and GrowingIO's clients cut links at the first `part`; {remedy}"
         ));
@@ -239,7 +239,6 @@ fn routes(_: &Doors) -> Router<Doors> {
         .route(ALL, get(insights::all))
         .route(V1, get(insights::v1))
         .route(RULES, get(rules::rules))
-        .route(REBUILDS, post(rebuild::asked))
 }
 
 fn open_routes(_: &Doors) -> Router<Doors> {
@@ -329,6 +328,8 @@ mod tests {
             ("", "https://example.com/sluice", "a", "`server.public_url`"),
             ("https://example.com/x", "", "a", "without a path"),
             ("", "https://partner.example.com", "a", "the first `part`"),
+            ("", "https://PARTNER.example.com", "a", "the first `part`"),
+            ("https://:secret@example.com", "", "a", "without a path"),
             ("nowhere", "", "a", "is no URL"),
             ("ftp://example.com", "", "a", "http or https"),
             ("", "", "a_b", "`growingio.prefix`"),

@@ -82,6 +82,7 @@ pub(super) static KIND: Dialect = Dialect {
     ],
     routes,
     open_routes,
+    own: |router| router,
     dress,
     files: None,
     works: None,

@@ -34,6 +34,8 @@ pub(crate) struct Limits {
     misses: Rates<IpAddr>,
     /// Requests of a link.
     links: Rates<LinkId>,
+    /// Files that a project of a dialect fetches.
+    downloads: Rates<LinkId>,
     /// Codes and the like that an address asks for.
     sign_ins: Rates<IpAddr>,
     /// Requests of a workspace at a dialect.
@@ -54,18 +56,21 @@ impl Limits {
             let burst = NonZeroU32::new(settings.burst).unwrap_or(rate);
             Rates::new(Quota::per_second(rate).allow_burst(burst), TokenId::new(""))
         });
-        let rate = NonZeroU32::new(limits::GUESSES_PER_SECOND).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(limits::GUESSES_BURST).unwrap_or(NonZeroU32::MIN);
-        let guesses = Quota::per_second(rate).allow_burst(burst);
-        let rate = NonZeroU32::new(limits::LINK_REQUESTS_PER_SECOND).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(limits::LINK_REQUESTS_BURST).unwrap_or(NonZeroU32::MIN);
-        let of_link = Quota::per_second(rate).allow_burst(burst);
+        let quota = |rate, burst| {
+            let [rate, burst] =
+                [rate, burst].map(|n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
+            Quota::per_second(rate).allow_burst(burst)
+        };
+        let guesses = quota(limits::GUESSES_PER_SECOND, limits::GUESSES_BURST);
+        let of_link = quota(limits::LINK_REQUESTS_PER_SECOND, limits::LINK_REQUESTS_BURST);
+        let downloads = quota(limits::DOWNLOADS_PER_SECOND, limits::DOWNLOADS_BURST);
         Self {
             places: places.map(|many| Arc::new(Semaphore::new(many.min(Semaphore::MAX_PERMITS)))),
             tokens,
             guesses: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
             misses: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
             links: Rates::new(of_link, LinkId::new("")),
+            downloads: Rates::new(downloads, LinkId::new("")),
             sign_ins: Rates::new(guesses, Ipv4Addr::UNSPECIFIED.into()),
             doors: doors.iter().filter_map(of_door).collect(),
             seen: Mutex::default(),
@@ -123,11 +128,12 @@ impl Limits {
 
     /// Counts a request of a link.
     pub(crate) fn ask_link(&self, link: &LinkId) -> Result<(), Problem> {
-        self.links.take(link).map_err(|seconds| {
-            let detail =
-                "this link is asked more often than it may be; wait, and ask for more at once";
-            Problem::new(Code::RateLimited, detail).after(seconds)
-        })
+        self.links.take(link).map_err(too_often)
+    }
+
+    /// Counts a file that a project of a dialect fetches.
+    pub(crate) fn fetch(&self, project: &LinkId) -> Result<(), Problem> {
+        self.downloads.take(project).map_err(too_often)
     }
 
     /// Keeps in mind whether a token opened something.
@@ -158,6 +164,7 @@ impl Limits {
         self.guesses.sweep();
         self.misses.sweep();
         self.links.sweep();
+        self.downloads.sweep();
         self.sign_ins.sweep();
         self.doors.values().for_each(Rates::sweep);
         if let Some(tokens) = &self.tokens {
@@ -169,6 +176,11 @@ impl Limits {
         // A set is whole whatever broke off.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn too_often(seconds: u64) -> Problem {
+    let detail = "this link is asked more often than it may be; wait, and ask for more at once";
+    Problem::new(Code::RateLimited, detail).after(seconds)
 }
 
 /// A rate for each key.

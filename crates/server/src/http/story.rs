@@ -56,12 +56,12 @@ impl Story {
         request: Request,
     ) -> (Arc<Self>, Request) {
         metrics.in_flight.inc();
-        let path = request.uri().path().chars().filter(|c| !c.is_control());
+        let path = shown(request.uri().path());
         let story = Arc::new(Self {
             metrics,
             id,
             method: request.method().clone(),
-            path: path.take(PATH_CHARS).collect(),
+            path,
             begun: Instant::now(),
             operation: OnceLock::new(),
             caller: OnceLock::new(),
@@ -116,6 +116,13 @@ impl Story {
         here.fetch_add(bytes, Ordering::Relaxed);
         everywhere.inc_by(bytes);
     }
+}
+
+/// Returns what is logged of a path: nothing of a query string that was sent as a part of it, since there secrets are.
+fn shown(path: &str) -> String {
+    let query = path.as_bytes().windows(3).position(|three| three.eq_ignore_ascii_case(b"%3f"));
+    let path = query.and_then(|at| path.get(..at)).unwrap_or(path);
+    path.chars().filter(|c| !c.is_control()).take(PATH_CHARS).collect()
 }
 
 impl Drop for Story {
@@ -226,5 +233,19 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_query_string_is_shown() {
+        assert_eq!(shown("/a/part-0.csv.gz"), "/a/part-0.csv.gz");
+        for query in ["%3FExpires=1&Signature=s", "%3fauth=a", "%3F"] {
+            assert_eq!(shown(&format!("/a/b{query}")), "/a/b", "{query}");
+        }
+        assert_eq!(shown(&"/é".repeat(PATH_CHARS)).chars().count(), PATH_CHARS);
     }
 }

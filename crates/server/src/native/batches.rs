@@ -327,6 +327,7 @@ async fn import(core: &Core, workspace: &WorkspaceId, upload: &Upload) -> Result
         time_column: terms.time_column,
         schema: None,
         receive_time: None,
+        live: false,
         files: upload.files.iter().map(|file| core.shelf.content(file)).collect(),
         format: terms.format,
         replace: terms.replace,

@@ -62,7 +62,7 @@ impl From<ImportReport> for Added {
 /// Adds rows; all of them in one commit, durable before the answer, or none.
 ///
 /// A JSON object a line (`application/x-ndjson`) or an array of objects (`application/json`), as it is or packed with gzip or
-/// zstd. The dataset is made by its first rows.
+/// zstd. The dataset is made by its first rows. Of canonical events (`event`) the commit says when they were received: `received_at` stays empty.
 #[utoipa::path(post, path = "/v1/datasets/{dataset}/rows", operation_id = "rows.add", tag = "datasets",
     params(("dataset" = String, Path, description = "Its name"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat within 7 days return the first answer")),
@@ -96,6 +96,7 @@ pub(super) async fn add(
         time_column: None,
         schema: None,
         receive_time: None,
+        live: true,
         files: vec![ImportFile { name: "body".into(), content }],
         format,
         replace: None,

@@ -1,7 +1,5 @@
 //! The commands of dialects.
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 
 /// What only one dialect needs.
@@ -20,9 +18,6 @@ pub(crate) enum Growingio {
         /// The workspace, by name or id; that of --workspace without it.
         #[arg(value_name = "WORKSPACE")]
         name: Option<String>,
-        /// For tests: the time is what this file says.
-        #[arg(long, value_name = "FILE", hide = true)]
-        test_clock: Option<PathBuf>,
     },
     /// Put another secret in the place of a workspace's, and print it. Codes and tokens stay valid, links do not.
     #[command(after_help = "Example: sluice growingio secret default")]
@@ -42,18 +37,10 @@ pub(crate) enum Growingio {
 }
 
 impl DialectCommand {
-    /// The file that says what time it is, for a test.
-    pub(crate) fn test_clock(&self) -> Option<&PathBuf> {
-        match self {
-            Self::Growingio(Growingio::Enable { test_clock, .. }) => test_clock.as_ref(),
-            Self::Growingio(_) => None,
-        }
-    }
-
     /// Returns what it changes, and of what, for the log.
     pub(crate) fn change(&self) -> (&'static str, String) {
         match self {
-            Self::Growingio(Growingio::Enable { name, .. }) => {
+            Self::Growingio(Growingio::Enable { name }) => {
                 ("growingio.enable", name.clone().unwrap_or_default())
             }
             Self::Growingio(Growingio::Secret { name }) => {

@@ -5,7 +5,7 @@ use model::access::{self, NewToken, TokenText};
 use model::ports::{Access, Enrolments};
 use model::{Code, Fault, OrganizationId, PortError, PrincipalId, TokenId, WorkspaceId, names};
 use serde::Serialize;
-use server::dialects::{Dialect, Example};
+use server::dialects::{self, Dialect, Example};
 
 use super::demo::canonical::newest;
 use super::serve::say_first_token;
@@ -154,18 +154,8 @@ async fn create_token(app: &App, args: CreateToken) -> Result<(), Failed> {
 /// Returns the name of whoever acts for scripts of a dialect, made if there is nobody.
 pub(crate) async fn principal_for(app: &App, kind: &Dialect) -> Result<String, Failed> {
     say_first_token(app).await?;
-    let all = app.store.principals(&app.organization).await?;
-    if all.iter().all(|one| one.name != kind.name) {
-        let new = access::Principal {
-            id: PrincipalId::mint(),
-            name: kind.name.into(),
-            organization: app.organization.clone(),
-            created_at: app.clock.now(),
-            disabled_at: None,
-        };
-        app.store.create_principal(&new).await?;
-    }
-    Ok(kind.name.into())
+    let name = (&app.organization, kind.name);
+    Ok(dialects::principal(&*app.store, name, app.clock.now()).await?)
 }
 
 /// Returns lines to paste, each complete in itself.

@@ -205,6 +205,9 @@ fn write_health(out: &mut dyn Write, health: &Health) -> io::Result<()> {
             PinOwner::Run(id) => {
                 writeln!(out, "pin      the run {id} reads commit {at}, since {day}")?;
             }
+            PinOwner::Ticket(name) => {
+                writeln!(out, "pin      `{name}` is to be made of commit {at}, since {day}")?;
+            }
         }
     }
     Ok(())

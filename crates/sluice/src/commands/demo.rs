@@ -96,6 +96,7 @@ fn import(app: &App, path: PathBuf, name: &str) -> Import {
         time_column: Some("invoice_date".into()),
         schema: None,
         receive_time: None,
+        live: false,
         replace: None,
         files: vec![ImportFile::at(name, path)],
         format: InputFormat::Parquet,

@@ -193,6 +193,9 @@ fn pinned(dataset: &str, pin: &Pin) -> String {
             format!("export `{name}` needs rows of `{dataset}` after commit {}", pin.at)
         }
         PinOwner::Run(id) => format!("run {id} reads `{dataset}` at commit {}", pin.at),
+        PinOwner::Ticket(name) => {
+            format!("`{name}` is to be made of `{dataset}` at commit {}", pin.at)
+        }
     }
 }
 

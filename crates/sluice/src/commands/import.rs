@@ -29,6 +29,7 @@ pub(crate) async fn import(app: &App, args: cli::Import) -> Result<(), Failed> {
         time_column: None,
         schema: None,
         receive_time: args.receive_time,
+        live: false,
         files: args.files.iter().map(|path| file(path)).collect(),
         format: match args.format {
             cli::InputFormat::Auto => InputFormat::Auto,

@@ -74,6 +74,7 @@ fn body(id: &str, n: u32) -> Vec<u8> {
         "group.save" => json!({ "datasets": ["ledgers"], "restart": true }),
         "run.create" | "export.plan" | "sql.query" => json!({ "sql": "SELECT 1 AS one" }),
         "export.backfill" => json!({}),
+        "growingio.rebuild" => json!({ "from": "2010120100" }),
         "link.create" => json!({ "expires_in": 60 }),
         "token.create" => json!({ "principal": "admin", "scopes": ["data:read"] }),
         other => panic!("`{other}` takes a body: give it one here"),
@@ -200,6 +201,9 @@ fn every_route_keeps_tenants_apart() {
     let description = server.send("GET", "/v1/openapi.json", ("", &[]), b"").ok(200);
     assert_eq!(description["openapi"], "3.1.0");
     let (ours, theirs) = (token(&sluice, "ours"), token(&sluice, "theirs"));
+    for organization in ["ours", "theirs"] {
+        sluice.ok(&["--organization", organization, "growingio", "enable"]);
+    }
     let params = fixtures(&server, &ours);
     let never: BTreeMap<&str, String> = params
         .iter()

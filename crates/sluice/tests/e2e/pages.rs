@@ -133,6 +133,14 @@ fn the_demo_stays_and_answers_what_it_prints() {
         }
         assert!(said.lines().count() > 100, "{line}: {said}");
     }
+    let slot = lines.iter().find(|line| line.contains("/v2/insights/")).expect("a slot");
+    let said = bash(&sluice, slot).stdout;
+    let answer: serde_json::Value = serde_json::from_str(&said).expect(&said);
+    assert_eq!(answer["status"], "FINISHED", "{said}");
+    let of = &answer["downloadLinks"];
+    let link = [of, &of["custom_event"]].iter().find_map(|all| all[0].as_str()).expect(&said);
+    let fetched = bash(&sluice, &format!("curl -s '{link}' | gunzip | tail -n +2 | wc -l"));
+    assert!(fetched.stdout.trim().parse().is_ok_and(|rows: u64| rows > 10), "{}", fetched.stdout);
     assert!(server.stop(), "it ends well when it is asked to");
 }
 

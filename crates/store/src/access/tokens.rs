@@ -41,6 +41,25 @@ pub(super) async fn create(
     find(tx, organization, &new.id).await
 }
 
+pub(super) async fn renew(
+    tx: &mut Transaction,
+    organization: &OrganizationId,
+    new: &NewToken,
+    now: DateTime<Utc>,
+) -> Result<Token, AccessError> {
+    // Whoever comes second waits here, and sees what the first has made.
+    let sql = "UPDATE organization SET created_at = created_at WHERE id = $1";
+    tx.execute(sql, args![organization.as_str()]).await?;
+    let made = create(tx, organization, new, now).await?;
+    let sql = "UPDATE token SET revoked_at = $4 WHERE principal = $1 AND id <> $2
+                   AND COALESCE(workspace, '') = $3 AND revoked_at IS NULL
+                   AND (expires_at IS NULL OR expires_at > $4)";
+    let workspace = made.workspace.as_ref().map_or("", WorkspaceId::as_str);
+    let (principal, id) = (made.principal.as_str(), made.id.as_str());
+    tx.execute(sql, args![principal, id, workspace, truncate(now)]).await?;
+    Ok(made)
+}
+
 pub(super) async fn create_first(
     tx: &mut Transaction,
     principal: &PrincipalId,

@@ -67,7 +67,7 @@ async fn merged(tx: &mut Transaction, workspace: &WorkspaceId, spare: &Spare) ->
 }
 
 /// Dooms files whose rows have ended, and those of datasets that were dropped, but for those that the snapshot
-/// of an open run shows, or of a backfill that has not come to its end; up to `limit` of each.
+/// of an open run shows, of a backfill that has not come to its end, of a ticket that waits or failed, or of what is not asked for yet; up to `limit` of each.
 async fn ended(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
@@ -89,6 +89,11 @@ async fn ended(
                          JOIN pin ON pin.owner = e.id AND pin.owner_kind = 'cursor'
                          WHERE e.workspace = $1 AND e.bound < f.removed AND e.cursor_commit < e.bound
                              AND pin.created_at >= $3)
+                     AND f.removed <= COALESCE((SELECT MIN(t.to_commit) FROM ticket t
+                         WHERE t.workspace = $1 AND (t.run IS NULL OR t.again_at IS NOT NULL)
+                             AND t.drawn_at >= $3), f.removed)
+                     AND NOT EXISTS (SELECT 1 FROM enrolment e
+                         WHERE e.workspace = $1 AND e.covered <= c.time AND c.time >= $3)
                  ORDER BY f.in_tail LIMIT $4";
     let dropped = "SELECT f.id FROM data_file f JOIN dataset d ON d.id = f.dataset
                    WHERE d.workspace = $1 AND d.dropped_at < $2

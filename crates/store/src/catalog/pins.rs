@@ -6,7 +6,7 @@ use model::{CommitNumber, DatasetId, RunId, WorkspaceId};
 
 use crate::database::{Error, Row, Transaction, args};
 
-/// Returns the exports of the dataset that have delivered something, and open runs that may read it.
+/// Returns the exports of the dataset that have delivered something, open runs that may read it, and the ticket for which most is kept.
 pub(super) async fn of_dataset(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
@@ -32,6 +32,13 @@ pub(super) async fn of_dataset(
             found.push(pin(&row, PinOwner::Run(RunId::new(row.text("owner")?)))?);
         }
     }
+    let ticket = "SELECT door, key, to_commit AS at_commit, drawn_at AS created_at FROM ticket
+                  WHERE workspace = $1 AND to_commit IS NOT NULL AND (run IS NULL OR again_at IS NOT NULL)
+                  ORDER BY to_commit, key LIMIT 1";
+    for row in tx.all(ticket, args![workspace.as_str()]).await? {
+        let name = format!("{} {}", row.text("door")?, row.text("key")?);
+        found.push(pin(&row, PinOwner::Ticket(name))?);
+    }
     Ok(found)
 }
 
@@ -45,7 +52,7 @@ fn pin(row: &Row, owner: PinOwner) -> Result<Pin, Error> {
     let at = CommitNumber(row.count("at_commit")?);
     let until = match owner {
         PinOwner::Export(_) => row.int_or_null("bound")?,
-        PinOwner::Run(_) => None,
+        PinOwner::Run(_) | PinOwner::Ticket(_) => None,
     };
     let until = until.map(|bound| CommitNumber(bound.unsigned_abs()));
     Ok(Pin { owner, at, until, since: row.at("created_at")? })

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use model::access::{
     Actor, DEFAULT, Grant, NewAudit, NewToken, Organization, Principal, Scope, TokenText, Workspace,
 };
+use model::limits::TOKEN_DAYS;
 use model::ports::AccessError;
 use model::{AuditId, OrganizationId, PrincipalId, TokenId, WorkspaceId};
 use tokio::task::JoinSet;
@@ -153,6 +155,56 @@ pub async fn a_token_that_is_over_opens_nothing(rig: &Rig) {
     assert!(!open(3, 61).await);
     let refused = rig.access.create_token(&default(), &token("ada", 4), at(70)).await;
     refused!(refused, AccessError::Disabled { .. });
+}
+
+pub async fn a_renewed_token_is_the_only_one(rig: &Rig) {
+    for name in ["ada", "bob"] {
+        rig.access.create_principal(&principal(&default(), name)).await.unwrap();
+    }
+    let shop = workspace(&default(), "shop");
+    rig.access.create_workspace(&shop).await.unwrap();
+    let in_shop = |new| NewToken { workspace: Some("shop".into()), ..new };
+    let all = [token("ada", 1), in_shop(token("ada", 2)), in_shop(token("bob", 3))];
+    for new in &all {
+        rig.access.create_token(&default(), new, at(3)).await.unwrap();
+    }
+    // By a clock that is behind.
+    let made = rig.access.renew_token(&default(), &in_shop(token("ada", 4)), at(1)).await.unwrap();
+    assert_eq!(made.workspace, Some(shop.id));
+    let open = async |secret: u8| {
+        let sha256 = token("ada", secret).sha256;
+        rig.access.grant(&sha256, at(9)).await.unwrap().is_some()
+    };
+    let opens = [open(1).await, open(2).await, open(3).await, open(4).await];
+    assert_eq!(opens, [true, false, true, true]);
+    let mut tasks = JoinSet::new();
+    for secret in 5..13 {
+        let (access, new) = (rig.access.clone(), in_shop(token("ada", secret)));
+        tasks.spawn(async move { access.renew_token(&default(), &new, at(5)).await.unwrap() });
+    }
+    tasks.join_all().await;
+    let mut valid = 0;
+    for secret in 4..13 {
+        valid += u32::from(open(secret).await);
+    }
+    assert_eq!(valid, 1);
+}
+
+pub async fn tokens_that_are_over_are_forgotten(rig: &Rig) {
+    rig.access.create_principal(&principal(&default(), "ada")).await.unwrap();
+    let expiring = NewToken { expires_at: Some(at(10)), ..token("ada", 1) };
+    for new in [expiring, token("ada", 2), token("ada", 3)] {
+        rig.access.create_token(&default(), &new, at(3)).await.unwrap();
+        if new.sha256 == token("ada", 2).sha256 {
+            rig.access.revoke_token(&default(), &new.id, at(20)).await.unwrap();
+        }
+    }
+    let left = async |time| {
+        rig.jobs.forget(at(time) + TimeDelta::days(TOKEN_DAYS), 100).await.unwrap();
+        rig.access.tokens(&default()).await.unwrap().len()
+    };
+    assert_eq!([left(10).await, left(11).await, left(20).await, left(21).await], [3, 2, 2, 1]);
+    assert_eq!(left(1_000_000).await, 1);
 }
 
 pub async fn uses_are_noted_to_a_minute(rig: &Rig) {

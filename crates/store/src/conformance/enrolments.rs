@@ -8,7 +8,7 @@ use model::{SecretText, WorkspaceId, access};
 
 use super::{Rig, at, refused, workspace};
 
-fn new(workspace: WorkspaceId, name: &str) -> NewEnrolment {
+pub(super) fn new(workspace: WorkspaceId, name: &str) -> NewEnrolment {
     NewEnrolment {
         door: "door".into(),
         workspace,

@@ -2,16 +2,18 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::access;
+use model::dataset::{CommitKind, NewCommit, Removal};
+use model::enrolment::NewEnrolment;
 use model::export::{Advance, NewRun, OpenSlot, Rerun};
 use model::job::{AfterFailure, Job, JobLease, Shift, SlotFailure, Task};
 use model::limits::{TICKET_AGAIN_SECONDS, TICKET_DAYS, TICKETS_WAITING_MAX};
-use model::ports::{Lease, LedgerError};
+use model::ports::{Lease, LedgerError, PinOwner, Spare};
 use model::run::RunState;
 use model::ticket::{Drawn, How, NewTicket, Ticket, TicketState};
 use model::{CommitNumber, OrganizationId, RunId, TicketId, WorkspaceId};
 
 use super::jobs::words;
-use super::{Rig, at, definition, incremental, refused, workspace};
+use super::{Rig, append, at, definition, enrolments, incremental, refused, workspace};
 
 fn asked(key: &str, now: DateTime<Utc>) -> NewTicket {
     NewTicket {
@@ -24,7 +26,6 @@ fn asked(key: &str, now: DateTime<Utc>) -> NewTicket {
         definition: definition(),
         held: TimeDelta::seconds(60),
         gone: None,
-        at_once: false,
         now,
     }
 }
@@ -320,9 +321,12 @@ pub async fn what_failed_rests(rig: &Rig) {
     let rested = 9 + TICKET_AGAIN_SECONDS;
     assert_eq!((due(rested - 1).await, due(rested).await), (0, 1));
     // Somebody may not wait.
-    let now = NewTicket { at_once: true, ..asked("a", at(10)) };
-    assert_eq!(rig.tickets.draw(&now).await.unwrap().how, How::Again);
+    rig.tickets.redraw(&[asked("a", at(10))]).await.unwrap();
+    assert_eq!(rig.state_of("a").await, TicketState::Waiting);
     assert_eq!(due(1_000_000).await, 0);
+    // It begins anew: what fails now is tried at once.
+    rig.serve(RunState::Failed).await;
+    assert_eq!(due(9).await, 1);
 }
 
 pub async fn what_is_settled_needs_no_run(rig: &Rig) {
@@ -339,7 +343,76 @@ pub async fn what_is_settled_needs_no_run(rig: &Rig) {
     settle("b").await;
     assert_eq!(rig.state_of("b").await, TicketState::Waiting);
     // Somebody who knows better has it made.
-    let anew = NewTicket { at_once: true, ..asked("a", at(3)) };
-    assert_eq!(rig.tickets.draw(&anew).await.unwrap().how, How::Again);
+    rig.tickets.redraw(&[asked("a", at(3))]).await.unwrap();
     assert_eq!(rig.state_of("a").await, TicketState::Waiting);
+}
+
+pub async fn all_are_drawn_anew_or_none(rig: &Rig) {
+    rig.commits(1).await;
+    let redraw = async |keys: &[&str], second| {
+        let all: Vec<NewTicket> = keys.iter().map(|key| asked(key, at(second))).collect();
+        rig.tickets.redraw(&all).await
+    };
+    rig.draw("b", 1).await;
+    let before = rig.serve(RunState::Sealed).await.run;
+    rig.draw("d", 1).await;
+    refused!(redraw(&["a", "b", "c", "d"], 2).await, LedgerError::UnderWay { .. });
+    let find = async |key| rig.tickets.ticket(&workspace(), "door", key).await.unwrap();
+    assert_eq!((find("a").await, find("c").await), (None, None));
+    assert!(matches!(rig.state_of("b").await, TicketState::Ready { .. }));
+    redraw(&["a", "b", "c"], 3).await.unwrap();
+    for key in ["a", "b", "c"] {
+        let ticket = find(key).await.unwrap();
+        assert_eq!((ticket.state, ticket.drawn_at), (TicketState::Waiting, at(3)), "{key}");
+    }
+    // In order, behind what waited before.
+    for key in ["d", "a", "b", "c"] {
+        let run = rig.serve(RunState::Sealed).await.run;
+        assert!(matches!(rig.state_of(key).await, TicketState::Ready { .. }), "{key}");
+        assert_ne!(run, before);
+    }
+    // The files of before are held for as long as they were to be.
+    let lapsed = rig.tickets.lapsed(&workspace(), at(1_000_000), 9).await.unwrap();
+    assert!(lapsed.contains(&before), "{lapsed:?}");
+    assert_eq!(lapsed.len(), 5);
+    redraw(&[], 4).await.unwrap();
+    let many: Vec<String> = (0..=TICKETS_WAITING_MAX).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    refused!(redraw(&many, 5).await, LedgerError::ManyTickets { .. });
+    assert_eq!(find("0").await, None);
+    redraw(&many[1..], 6).await.unwrap();
+    assert_eq!(rig.waits().await.len(), 1);
+    refused!(rig.tickets.draw(&asked("0", at(7))).await, LedgerError::ManyTickets { .. });
+}
+
+pub async fn rows_stay_readable_for_tickets_that_are_not_served(rig: &Rig) {
+    let orders = rig.orders().await;
+    let file = append(&orders, 10);
+    rig.commit(&file).await;
+    let ticket = NewTicket { range: Some((CommitNumber(0), CommitNumber(1))), ..asked("a", at(3)) };
+    rig.tickets.draw(&ticket).await.unwrap();
+    let expire = NewCommit::new(workspace(), CommitKind::Expire, orders.clone());
+    let remove = Removal::Files(vec![file.files[0].id.clone()]);
+    rig.commit(&NewCommit { remove, ..expire }).await;
+    let spare = Spare {
+        merged_before: at(0),
+        ended_before: at(99),
+        pinned_since: at(0),
+        kept_since: at(0),
+    };
+    let doomed = async || rig.catalog.doom(&workspace(), &spare, 9).await.unwrap().len();
+    let pins = async || rig.catalog.pins(&workspace(), &orders).await.unwrap();
+    assert_eq!(doomed().await, 0);
+    rig.serve(RunState::Failed).await;
+    assert_eq!(doomed().await, 0);
+    let pin = pins().await.remove(0);
+    assert_eq!((pin.owner, pin.at), (PinOwner::Ticket("door a".into()), CommitNumber(1)));
+    let new = NewEnrolment { covered: at(0), ..enrolments::new(workspace(), "a") };
+    rig.enrolments.enrol(&new).await.unwrap();
+    rig.tickets.redraw(&[ticket]).await.unwrap();
+    rig.serve(RunState::Sealed).await;
+    // Nobody has asked yet for what was there when the rows ended.
+    assert_eq!(doomed().await, 0);
+    rig.enrolments.cover(&workspace(), &new.door, at(98)).await.unwrap();
+    assert_eq!((doomed().await, pins().await), (1, Vec::new()));
 }

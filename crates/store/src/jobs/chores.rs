@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::job::{JobLease, Priority};
-use model::limits::{INTENT_DAYS, KEEP_HOURS, KEY_DAYS, SEAL_SECONDS};
+use model::limits::{INTENT_DAYS, KEEP_HOURS, KEY_DAYS, SEAL_SECONDS, TOKEN_DAYS};
 use model::ports::LedgerError;
 
 use crate::database::{Error, Transaction, Value, args, truncate};
@@ -162,8 +162,16 @@ pub(super) async fn forget(
                        (SELECT i.run, i.sequence, i.split, i.epoch FROM intent i
                         JOIN run r ON r.id = i.run
                         WHERE r.state = 'sealed' AND r.ended_at < $1 LIMIT $2)";
+    let tokens = "DELETE FROM token WHERE id IN
+                      (SELECT id FROM token WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)";
+    let all = [
+        (lapsed, now),
+        (runs, days(KEY_DAYS)),
+        (intents, days(INTENT_DAYS)),
+        (tokens, days(TOKEN_DAYS)),
+    ];
     let mut forgotten = 0;
-    for (sql, until) in [(lapsed, now), (runs, days(KEY_DAYS)), (intents, days(INTENT_DAYS))] {
+    for (sql, until) in all {
         forgotten += tx.execute(sql, args![until, limit]).await?;
     }
     Ok(forgotten + tickets::forget(tx, now, limit).await?)

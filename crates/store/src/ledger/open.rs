@@ -56,8 +56,17 @@ pub(crate) async fn take_head(
     tx: &mut Transaction,
     workspace: &WorkspaceId,
 ) -> Result<(CommitNumber, i64), LedgerError> {
-    let sql = "UPDATE workspace SET opened = opened + 1 WHERE id = $1 RETURNING head, opened";
-    let row = tx.first(sql, args![workspace.as_str()]).await?.ok_or_else(|| {
+    take_places(tx, workspace, 1).await
+}
+
+/// Does so for several; returns the last of their places.
+pub(crate) async fn take_places(
+    tx: &mut Transaction,
+    workspace: &WorkspaceId,
+    many: u64,
+) -> Result<(CommitNumber, i64), LedgerError> {
+    let sql = "UPDATE workspace SET opened = opened + $2 WHERE id = $1 RETURNING head, opened";
+    let row = tx.first(sql, args![workspace.as_str(), many]).await?.ok_or_else(|| {
         let name = workspace.to_string();
         LedgerError::NotFound { what: "workspace", name, nearest: None }
     })?;

@@ -256,3 +256,41 @@ async fn the_time_column_stays_what_it_is() {
     let refused = bench.run(&receiving(&bench, file, "at")).await.unwrap_err();
     assert!(refused.to_string().contains("name another column"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_canonical_events_say_that_come_in_live_is_passed_over() {
+    let check = async |before: &Import, name: &str, bytes: &[u8], kept: usize| {
+        let bench = Bench::new();
+        let before = Import { dataset: "event".into(), ..before.clone() };
+        bench.run(&before).await.unwrap();
+        let mut live = bench.import(&[(name, bytes)]);
+        (live.dataset, live.live) = ("event".into(), true);
+        bench.run(&live).await.unwrap();
+        let batches = bench.batches_of("event").await;
+        let column = |rows: &RecordBatch| rows.column_by_name("received_at").unwrap().clone();
+        let said: usize = batches.iter().map(column).map(|c| c.len() - c.null_count()).sum();
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!((rows, said), (2, kept), "{name}");
+    };
+    let bench = Bench::new();
+    let line = r#"{"id":"e","time":"2026-01-01T00:00:00Z","received_at":"2026-01-01T00:00:00Z"}"#;
+    let before = bench.import(&[("before.jsonl", line.as_bytes())]);
+    check(&before, "1.jsonl", line.as_bytes(), 1).await;
+    check(&before, "1.json", format!("[{line}]").as_bytes(), 1).await;
+    let times = |second: i64| {
+        let micros = arrow::array::TimestampMicrosecondArray::from(vec![second * 1_000_000]);
+        Arc::new(micros.with_timezone("UTC")) as ArrayRef
+    };
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("time", times(1), true),
+        ("received_at", times(2), true),
+    ]);
+    check(&before, "1.parquet", &parquet(&batch.unwrap(), Compression::SNAPPY), 1).await;
+    // Events of somebody's own, by the same name: with another time, or without one.
+    for own in [Some("received_at"), None] {
+        let line = br#"{"x":1,"received_at":"2026-01-01T00:00:00Z"}"#;
+        let time_column = own.map(str::to_owned);
+        let before = Import { time_column, ..bench.import(&[("own.jsonl", line)]) };
+        check(&before, "1.jsonl", line, 2).await;
+    }
+}

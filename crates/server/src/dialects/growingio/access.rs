@@ -15,9 +15,9 @@ use ring::hmac;
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::enable::principal;
 use super::{AI, CLIENT, KIND, NAME, PROJECT, SIGN_IN, Settings};
 use crate::Core;
+use crate::dialects;
 use crate::http::caller::{Caller, RequestId};
 use crate::http::problem::Problem;
 use crate::http::{Client, Doors, body, watch};
@@ -165,7 +165,8 @@ pub(super) async fn sign_in(
         return Err(unauthorized());
     }
     let text = TokenText::from_random((core.secret)()?);
-    let token = code(core, &enrolment, &text).await?;
+    let settings: Settings = core.dialects.of(&KIND);
+    let token = code((core, &settings), &enrolment, &text).await?;
     let entry = watch::Entry {
         actor: Actor::Token { principal: token.principal.clone(), token: token.id.clone() },
         organization: enrolment.organization.clone(),
@@ -174,9 +175,7 @@ pub(super) async fn sign_in(
         target: token.id.to_string(),
     };
     watch::note(core, (entry, id)).await;
-    let settings: Settings = core.dialects.of(&KIND);
     if settings.one_code {
-        end_others(core, &enrolment, &token.id).await?;
         doors.grants.forget();
     }
     Ok(Json(Made { status: "success", code: text.bare() }).into_response())
@@ -197,36 +196,27 @@ pub(super) async fn by_client(core: &Core, client: &str) -> Result<Option<Enrolm
     Ok(core.enrolments.enrolled(NAME, (CLIENT, client)).await?)
 }
 
-async fn code(core: &Core, enrolment: &Enrolment, text: &TokenText) -> Result<Token, Problem> {
+/// Makes a code; where there is to be one alone, the others of the project end in the same step (GI-01). Tokens that were made for good stay.
+async fn code(
+    (core, settings): (&Core, &Settings),
+    enrolment: &Enrolment,
+    text: &TokenText,
+) -> Result<Token, Problem> {
     let (organization, now) = (&enrolment.organization, core.clock.now());
     let new = NewToken {
         id: TokenId::mint(),
-        principal: principal(&*core.access, (organization, CODES), now).await?,
+        principal: dialects::principal(&*core.access, (organization, CODES), now).await?,
         workspace: Some(enrolment.workspace.to_string()),
         scopes: KIND.scopes.to_vec(),
         expires_at: Some(now + TimeDelta::days(CODE_DAYS)),
         sha256: text.sha256(),
     };
-    Ok(core.access.create_token(organization, &new, now).await?)
-}
-
-/// Takes the other codes of a project back (GI-01). Tokens that were made for good stay.
-async fn end_others(core: &Core, of: &Enrolment, newest: &TokenId) -> Result<(), Problem> {
-    let now = core.clock.now();
-    let all = core.access.tokens(&of.organization).await?;
-    let Some(own) = all.iter().find(|token| token.id == *newest) else { return Ok(()) };
-    // Of two that are made side by side the later one stays.
-    let is_before = |token: &&Token| {
-        token.principal == own.principal
-            && token.workspace.as_ref() == Some(&of.workspace)
-            && token.revoked_at.is_none()
-            && token.id != own.id
-            && token.created_at <= own.created_at
+    let made = if settings.one_code {
+        core.access.renew_token(organization, &new, now).await
+    } else {
+        core.access.create_token(organization, &new, now).await
     };
-    for token in all.iter().filter(is_before) {
-        core.access.revoke_token(&of.organization, &token.id, now).await?;
-    }
-    Ok(())
+    Ok(made?)
 }
 
 #[cfg(test)]

@@ -98,11 +98,8 @@ pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect()
 }
 
-/// Takes tokens as clients send them, and gives problems the vendor's look, wherever they came from. What is under `/v1` is not the vendor's.
+/// Takes tokens as clients send them, and gives problems the vendor's look, wherever they came from.
 pub(super) async fn dress(mut request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/v1/") {
-        return next.run(request).await;
-    }
     access::normalize(request.headers_mut());
     refused(next.run(request).await)
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use model::access::{Principal, Workspace};
+use model::access::Workspace;
 use model::enrolment::{Enrolment, NewEnrolment};
-use model::ports::{Access, AccessError, Catalog, Enrolments, PlaceError};
-use model::{Clock, Failure, Fault, OrganizationId, PortError, PrincipalId, SecretText, digest};
+use model::ports::{Catalog, Enrolments, PlaceError};
+use model::{Clock, Failure, Fault, PortError, SecretText, digest};
 
 use super::platform::READS;
 use super::{AI, CLIENT, Hour, NAME, PROJECT};
@@ -93,23 +92,4 @@ pub async fn change_secret(
         }
     })?;
     Ok(secret)
-}
-
-/// Returns the name of whoever acts with codes, made if there is nobody.
-pub(super) async fn principal(
-    access: &dyn Access,
-    (organization, name): (&OrganizationId, &str),
-    now: DateTime<Utc>,
-) -> Result<String, AccessError> {
-    let new = Principal {
-        id: PrincipalId::mint(),
-        name: name.into(),
-        organization: organization.clone(),
-        created_at: now,
-        disabled_at: None,
-    };
-    match access.create_principal(&new).await {
-        Ok(()) | Err(AccessError::Exists { .. }) => Ok(new.name),
-        Err(error) => Err(error),
-    }
 }

@@ -15,6 +15,7 @@ use model::enrolment::Enrolment;
 use model::{Code, LinkId, RunId};
 use ring::hmac;
 use serde::Deserialize;
+use url::Url;
 use uuid::Uuid;
 
 use super::slots::Built;
@@ -58,7 +59,8 @@ impl Addresses {
     ) -> Result<Self, Problem> {
         let base = match &*settings.public_url {
             "" => core.minting.at.to_string(),
-            own => own.to_owned(),
+            // As it was checked.
+            own => Url::parse(own).map_or_else(|_| own.to_owned(), String::from),
         };
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
@@ -164,7 +166,7 @@ async fn served(asked: &AskedFile) -> Result<Response, Problem> {
         return Err(wrong());
     };
     let link = LinkId::new(format!("{NAME}/{}", named.ai));
-    doors.limits.ask_link(&link)?;
+    doors.limits.fetch(&link)?;
     let (core, workspace) = (&doors.core, &enrolment.workspace);
     let mut file = files::file(core, workspace, &named.run, named.number + 1).await?;
     file.name.clone_from(&named.name);

@@ -15,7 +15,7 @@ use url::form_urlencoded;
 
 use super::answers::{Insight, InsightV1, Links, Status, request_time, shown};
 use super::files::Addresses;
-use super::slots::{Built, Kind, Looked, Slot, Standing};
+use super::slots::{Built, Kind, LINK_MINUTES_MAX, Looked, Slot, Standing};
 use super::types::{DataType, TYPES};
 use super::{KIND, NAME, Settings, access};
 use crate::http::Doors;
@@ -25,9 +25,6 @@ use crate::http::problem::Problem;
 
 /// Minutes for which links are open without a choice (GI-09).
 const MINUTES: i64 = 5;
-
-/// Minutes for which they may be: a week.
-const MINUTES_MAX: i64 = 10_080;
 
 /// What the minutes may be called.
 const EXPIRE: [&str; 3] = ["expire", "minutes", "minute"];
@@ -230,10 +227,10 @@ fn minutes(query: &str) -> Result<i64, String> {
     };
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let minutes =
-        text.parse().ok().filter(|minutes| is_plain && (1..=MINUTES_MAX).contains(minutes));
+        text.parse().ok().filter(|minutes| is_plain && (1..=LINK_MINUTES_MAX).contains(minutes));
     minutes.ok_or_else(|| {
         let text = shown(&text);
-        format!("`{name}` is `{text}`; it must be a whole number of minutes from 1 to {MINUTES_MAX}, which are 7 days")
+        format!("`{name}` is `{text}`; it must be a whole number of minutes from 1 to {LINK_MINUTES_MAX}, which are 7 days")
     })
 }
 

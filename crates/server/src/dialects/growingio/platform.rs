@@ -12,9 +12,10 @@ use model::enrolment::Enrolment;
 use model::export::Definition;
 use model::format::FormatSpec;
 use model::limits::SCHEDULE_SECONDS;
+use model::ports::LedgerError;
 use model::relation::{Relation, Selection, Source};
 use model::ticket::{How, NewTicket, Ticket};
-use model::{CommitNumber, DatasetId, Failure, Fault, PortError, TicketId, WorkspaceId};
+use model::{Code, CommitNumber, DatasetId, Failure, Fault, PortError, TicketId, WorkspaceId};
 
 use super::slots::{Hour, held_until, shown_until};
 use super::types::{DataType, TYPES};
@@ -65,7 +66,7 @@ impl Ports {
             };
             let until = ticket.drawn_at + ticket.held;
             let Ticket { lane, range, .. } = ticket.clone();
-            let asked = Asked { of, hour, lane, range, gone: None, until, at_once: false };
+            let asked = Asked { of, hour, lane, range, until };
             match self.draw(&ticket.workspace, asked).await {
                 Ok(how) => found |= how != How::Known,
                 Err(error) => {
@@ -104,12 +105,10 @@ impl Ports {
             hour,
             lane: of.name.into(),
             range: Some(range),
-            gone: None,
             until,
-            at_once: false,
         };
         if self.catalog.rows_between(workspace, range).await? == 0 {
-            let new = self.ticket(workspace, asked(&TYPES[0])).await?;
+            let new = self.ticket(workspace, asked(&TYPES[0]), &self.place(workspace).await?);
             let (key, lane) = (hour.empty_key(), String::new());
             self.tickets.settle(&NewTicket { key, lane, ..new }).await?;
             return Ok(false);
@@ -137,28 +136,55 @@ impl Ports {
     }
 
     /// Has a data type of an hour built, unless it is or will be.
-    pub(super) async fn draw(
-        &self,
-        workspace: &WorkspaceId,
-        asked: Asked,
-    ) -> Result<How, PortError> {
-        let views = self.catalog.views(workspace).await?;
-        if views.iter().all(|view| view.name != asked.of.view) {
-            let ports = (&*self.catalog, &*self.clock);
-            let ensured = canonical::ensure(ports, workspace, (READS, Growth::Allowed)).await;
-            // A dataset that does not fit is for the run to complain of, which is told and tried again.
-            ensured.map(drop).or_else(|error| match error.fault() {
-                Fault::Source => Ok(()),
-                _ => Err(error),
-            })?;
-        }
-        Ok(self.tickets.draw(&self.ticket(workspace, asked).await?).await?.how)
+    async fn draw(&self, workspace: &WorkspaceId, asked: Asked) -> Result<How, PortError> {
+        self.fit(workspace, &[asked.of]).await?;
+        let new = self.ticket(workspace, asked, &self.place(workspace).await?);
+        Ok(self.tickets.draw(&new).await?.how)
     }
 
-    async fn ticket(&self, workspace: &WorkspaceId, asked: Asked) -> Result<NewTicket, PortError> {
+    /// Has data types of hours built anew, all of them or none.
+    pub(super) async fn redraw(
+        &self,
+        workspace: &WorkspaceId,
+        all: Vec<Asked>,
+    ) -> Result<(), PortError> {
+        self.fit(workspace, &TYPES.iter().collect::<Vec<_>>()).await?;
+        let place = self.place(workspace).await?;
+        let all = all.into_iter().map(|asked| self.ticket(workspace, asked, &place));
+        let all: Vec<NewTicket> = all.collect();
+        self.tickets.redraw(&all).await.map_err(|error| match &error {
+            LedgerError::UnderWay { key } => {
+                let hour = parse(key).map_or_else(|| key.clone(), |(_, hour)| hour.name());
+                let text = format!("the hour {hour} is being built; wait until it is there");
+                PortError::new(Code::Conflict, Fault::Request, text)
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// Sees to it that there is what data types are read from, but for those of which the workspace has a view of its own.
+    async fn fit(&self, workspace: &WorkspaceId, types: &[&DataType]) -> Result<(), PortError> {
+        let views = self.catalog.views(workspace).await?;
+        if types.iter().all(|of| views.iter().any(|view| view.name == of.view)) {
+            return Ok(());
+        }
+        let ports = (&*self.catalog, &*self.clock);
+        let ensured = canonical::ensure(ports, workspace, (READS, Growth::Allowed)).await;
+        // A dataset that does not fit is for the run to complain of, which is told and tried again.
+        match ensured {
+            Err(error) if error.fault() != Fault::Source => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns where files are held.
+    async fn place(&self, workspace: &WorkspaceId) -> Result<String, PortError> {
+        self.destinations.resolve(workspace, PLACE).await
+    }
+
+    fn ticket(&self, workspace: &WorkspaceId, asked: Asked, place: &str) -> NewTicket {
         let (settings, now) = (self.settings(), self.clock.now());
-        let destination = self.destinations.resolve(workspace, PLACE).await?;
-        Ok(NewTicket {
+        NewTicket {
             id: TicketId::mint(),
             workspace: workspace.clone(),
             door: NAME.into(),
@@ -166,11 +192,10 @@ impl Ports {
             held: asked.until - now,
             lane: asked.lane,
             range: asked.range,
-            definition: definition((asked.of, asked.hour), &settings, destination),
-            gone: asked.gone,
-            at_once: asked.at_once,
+            definition: definition((asked.of, asked.hour), &settings, place.to_owned()),
+            gone: None,
             now,
-        })
+        }
     }
 }
 
@@ -180,12 +205,8 @@ pub(super) struct Asked {
     pub(super) hour: Hour,
     pub(super) lane: String,
     pub(super) range: Option<(CommitNumber, CommitNumber)>,
-    /// What was built before, and shall be built anew.
-    pub(super) gone: Option<model::RunId>,
     /// Until when files are held.
     pub(super) until: DateTime<Utc>,
-    /// Whether one that failed does not rest.
-    pub(super) at_once: bool,
 }
 
 /// Returns what a key is of.

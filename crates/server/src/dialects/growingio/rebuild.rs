@@ -1,30 +1,31 @@
 //! Slots of imported history: asked for by people, by the times at which rows were received elsewhere.
 //!
 //! Contract: each data type of each hour is built anew from all rows whose time of receipt is in it, whatever commit brought them, and replaces
-//! what was built before, whose links go on (GI-17).
+//! what was built before, whose links go on (GI-17). All that is asked for at once is asked for, or nothing.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
-use model::ticket::{How, TicketState};
 use model::{Code, CommitNumber, Fault, PortError, WorkspaceId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::platform::Asked;
 use super::slots::{Hour, rebuild_lane, rebuilt_until};
 use super::types::TYPES;
 use super::{NAME, Ports};
-use crate::http::Doors;
+use crate::Core;
 use crate::http::body::JsonBody;
 use crate::http::caller::Caller;
 use crate::http::change::Target;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Problems};
 
 /// Hours that are asked for at once: a month.
 const HOURS_MAX: i64 = 31 * 24;
 
 /// Hours of Beijing, as somebody asks for them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = RebuildSpan)]
 #[serde(deny_unknown_fields)]
 pub struct Span {
     /// The first, as `yyyyMMddHH`.
@@ -58,7 +59,7 @@ fn refused(text: String) -> PortError {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rebuilt {
     /// The first hour.
     pub from: String,
@@ -68,8 +69,6 @@ pub struct Rebuilt {
     pub hours: u64,
     /// Data types of hours that are built now.
     pub asked: u64,
-    /// Those that were being built already.
-    pub under_way: u64,
 }
 
 /// Has hours built anew.
@@ -90,58 +89,38 @@ pub async fn rebuild(
         let text = "the workspace is not enabled; `sluice growingio enable` does it";
         return Err(PortError::new(Code::NotFound, Fault::Request, text));
     }
-    // Before anything is changed: what is being built would be without what came meanwhile.
-    let mut hour = from;
-    while hour <= to {
-        let there = ports.tickets.tickets(workspace, NAME, &hour.keys()).await?;
-        if there.iter().any(|ticket| is_under_way(&ticket.state)) {
-            let text = format!("the hour {} is being built; wait until it is there", hour.name());
-            return Err(PortError::new(Code::Conflict, Fault::Request, text));
-        }
-        hour = hour.next();
-    }
+    // What is being built would be without what came meanwhile, so it is waited for.
     let head = ports.close(workspace, to.end()).await?;
     let until = rebuilt_until(&ports.settings(), ports.clock.now());
-    let mut rebuilt =
-        Rebuilt { from: from.name(), to: to.name(), hours: 0, asked: 0, under_way: 0 };
-    let mut hour = from;
+    let (mut all, mut hour) = (Vec::new(), from);
     while hour <= to {
-        let there = ports.tickets.tickets(workspace, NAME, &hour.keys()).await?;
-        for of in &TYPES {
-            let known = there.iter().find(|ticket| ticket.key == hour.key(of));
-            let gone = known.and_then(|ticket| match &ticket.state {
-                TicketState::Ready { run, .. } => Some(run.clone()),
-                _ => None,
-            });
-            let range = Some((CommitNumber(0), head));
-            let lane = rebuild_lane(of);
-            let asked = Asked { of, hour, lane, range, gone, until, at_once: true };
-            match ports.draw(workspace, asked).await? {
-                How::Known => rebuilt.under_way += 1,
-                How::New | How::Again => rebuilt.asked += 1,
-            }
-        }
-        rebuilt.hours += 1;
+        let range = Some((CommitNumber(0), head));
+        all.extend(TYPES.iter().map(|of| Asked { of, hour, lane: rebuild_lane(of), range, until }));
         hour = hour.next();
     }
-    Ok(rebuilt)
+    let asked = all.len() as u64;
+    // All or none: half an hour would pass for a whole one.
+    ports.redraw(workspace, all).await?;
+    let hours = (to.end() - from.start()).num_hours().unsigned_abs();
+    Ok(Rebuilt { from: from.name(), to: to.name(), hours, asked })
 }
 
-fn is_under_way(state: &TicketState) -> bool {
-    matches!(state, TicketState::Waiting | TicketState::Running { .. })
-}
-
-/// `POST /v1/growingio/rebuilds`.
+/// Has hours of imported history built, all of them or none.
+///
+/// For a workspace that is enabled for GrowingIO. A server builds them one after another; each can be fetched when it is there.
+#[utoipa::path(post, path = "/v1/growingio/rebuilds", operation_id = "growingio.rebuild", tag = "exports",
+    request_body = Span, security(("token" = ["export:run"])),
+    responses(
+        (status = 202, body = Rebuilt), Problems))]
 pub(super) async fn asked(
-    State(doors): State<Doors>,
+    State(core): State<Core>,
     caller: Caller,
     JsonBody(span): JsonBody<Span>,
-) -> Result<Response, Problem> {
-    let core = &doors.core;
-    let rebuilt = rebuild(&Ports::of(core), &caller.workspace, &span).await?;
+) -> Result<(StatusCode, Extension<Target>, Json<Rebuilt>), Problem> {
+    let rebuilt = rebuild(&Ports::of(&core), &caller.workspace, &span).await?;
     core.executor.wake.notify_one();
     let target = Target(format!("{}-{}", rebuilt.from, rebuilt.to));
-    Ok((axum::http::StatusCode::ACCEPTED, Extension(target), Json(rebuilt)).into_response())
+    Ok((StatusCode::ACCEPTED, Extension(target), Json(rebuilt)))
 }
 
 #[cfg(test)]

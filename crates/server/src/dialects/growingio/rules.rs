@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use model::Code;
 use model::format::FormatSpec;
 
-use super::{PROJECT, access};
+use super::{NAME, PROJECT, access};
 use crate::answer;
 use crate::canonical;
 use crate::http::Doors;
@@ -35,6 +35,7 @@ pub(super) async fn rules(
     if enrolment.is_none_or(|own| own.name(PROJECT) != uid) {
         return Err(Problem::new(Code::NotFound, "there is no such project"));
     }
+    doors.limits.ask_door(NAME, &caller.workspace)?;
     let core = &doors.core;
     canonical::ensure_for(core, &caller, &["rule"]).await?;
     let options =

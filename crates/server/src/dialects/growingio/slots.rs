@@ -20,8 +20,11 @@ const DAY: i64 = 24;
 /// The hour that ends last of those that are built later (GI-13).
 const NIGHT_UNTIL: u32 = 3;
 
-/// How long links are open at most: files are held as much longer than slots can be fetched (GI-16).
-pub(super) const LINKS: TimeDelta = TimeDelta::days(7);
+/// Minutes for which a link is open at most: 7 days (GI-09).
+pub(super) const LINK_MINUTES_MAX: i64 = 10_080;
+
+/// Files are held as much longer than slots can be fetched (GI-16).
+pub(super) const LINKS: TimeDelta = TimeDelta::minutes(LINK_MINUTES_MAX);
 
 /// What the key of an hour begins with in which no row came; no data type is called so.
 pub(super) const EMPTY: &str = "empty/";
@@ -248,6 +251,8 @@ pub(super) struct Built {
 const OPEN: &str = "it has not ended yet";
 const BEFORE: &str = "the export was enabled later";
 const OLD: &str = "it is older than what is kept";
+const PART: &str =
+    "some of its hours have not been built; ask for those that were, or have the others built, too";
 
 /// What standings follow from.
 pub(super) struct Looked<'a> {
@@ -280,13 +285,16 @@ impl Looked<'_> {
         if all.contains(&Standing::Running) {
             return Standing::Running;
         }
-        // GI-14: of a day in which the export was enabled there are the hours since; but no day is there in part because the rest is old.
+        // GI-14: of a day in which the export was enabled there are the hours since; no other is there in part.
         let is_there = all.iter().any(|one| matches!(one, Standing::Finished(_)));
         if all.contains(&Standing::Missing(OLD)) {
             return Standing::Missing(OLD);
         }
         if !is_there {
             return Standing::Missing(BEFORE);
+        }
+        if all.contains(&Standing::Missing(BEFORE)) && slot.end() <= self.since {
+            return Standing::Missing(PART);
         }
         Standing::Finished(all.into_iter().flat_map(Standing::built).collect())
     }
@@ -507,11 +515,13 @@ mod tests {
         let built = look("2010120108", "2026-03-15T23:59:59Z", &there);
         assert!(matches!(built, Standing::Finished(_)), "{built:?}");
         assert_eq!(look("2010120108", "2026-03-16T00:00:00Z", &there), Standing::Missing(OLD));
-        // Of its day there is that hour.
-        let Standing::Finished(all) = look("20101201", "2026-03-02T00:00:00Z", &there) else {
-            panic!("it is there")
-        };
-        assert_eq!(all.len(), 1);
+        // Its day is when all hours are.
+        let names: Vec<String> = (0..24).map(|at| format!("20101201{at:02}")).collect();
+        let all: Vec<_> = names.iter().map(|name| (&**name, there[0].1.clone())).collect();
+        let now = "2026-03-02T00:00:00Z";
+        assert_eq!(look("20101201", now, &there), Standing::Missing(PART));
+        assert_eq!(look("20101201", now, &all[1..]), Standing::Missing(PART));
+        assert!(matches!(look("20101201", now, &all), Standing::Finished(all) if all.len() == 24));
     }
 
     #[test]

@@ -187,7 +187,6 @@ impl Exporting<'_> {
             definition: self.definition(form).await?,
             held: TimeDelta::hours(self.settings.keep_hours.into()),
             gone,
-            at_once: false,
             now,
         };
         let drawn = core.tickets.draw(&new).await?;

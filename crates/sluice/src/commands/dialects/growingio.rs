@@ -46,7 +46,7 @@ struct Shown<'a> {
 /// Does a `growingio` command.
 pub(crate) async fn growingio(app: &App, command: Growingio) -> Result<(), Failed> {
     match command {
-        Growingio::Enable { name, .. } => tell_enabled(app, &workspace(app, name).await?).await,
+        Growingio::Enable { name } => tell_enabled(app, &workspace(app, name).await?).await,
         Growingio::Secret { name } => {
             let workspace = workspace(app, name).await?;
             let new = change_secret(&*app.store, &workspace, secret).await?;
@@ -87,9 +87,9 @@ fn ports(app: &App) -> Ports {
 }
 
 async fn tell_enabled(app: &App, workspace: &Workspace) -> Result<(), Failed> {
-    serve::say_first_token(app).await?;
     // Links would be cut wrongly from the first one on.
     (kind().check)(&app.dialects, &app.server.public_url).map_err(Failed::request)?;
+    serve::say_first_token(app).await?;
     let ports = (&*app.store as _, &*app.store as _);
     let enabled = enable(ports, workspace, (secret, &*app.clock)).await?;
     let (enrolment, secret) = (&enabled.enrolment, enabled.secret.as_ref());

@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
+use super::scenarios::hmac;
 use crate::helper::{Sluice, text};
 use crate::schedules::{Time, at};
 use crate::server::Server;
@@ -163,13 +164,16 @@ fn clients_fetch_a_whole_day_that_adds_up_with_the_lake() {
     let url = format!("http://{}", server.address());
     let tm = time.now.timestamp_millis().to_string();
     let names = ["project", "ai", "client_id", "secret"].map(|name| project.get(name).to_owned());
-    let run = Command::new("python3")
-        .arg(script)
-        .arg(url)
-        .args(&names)
-        .args(["20260101", &text(&folder), &tm])
-        .output()
-        .expect("python3 runs");
+    let python = std::env::var("SLUICE_TEST_DUCKDB");
+    let run = Command::new(
+        python.expect("SLUICE_TEST_DUCKDB names a Python; run the tests with scripts/test"),
+    )
+    .arg(script)
+    .arg(url)
+    .args(&names)
+    .args(["20260101", &text(&folder), &tm])
+    .output()
+    .expect("Python runs");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let fetched: Value = serde_json::from_slice(&run.stdout).expect("JSON");
 
@@ -368,6 +372,11 @@ fn what_is_signed_is_in_no_log() {
     assert_eq!(server.send("POST", &path, ("", &client), b"").status, 401);
     let path = format!("/{}/deleteVisitor?auth={auth}", project.get("ai"));
     assert_eq!(server.send("POST", &path, ("", &client), b"{\"visitUserId\":[\"a\"]}").status, 401);
+    // As clients send it that take what follows `?` for a part of the path.
+    let path = format!("/auth/token%3Fauth={auth}");
+    assert_eq!(server.send("POST", &path, ("", &client), b"").status, 404);
+    let path = links[0].replace('?', "%3f").split_off(server.address().len() + "http://".len());
+    assert_eq!(server.send("GET", &path, ("", &[]), b"").status, 404);
     assert!(server.stop());
     let log = fs::read_to_string(log).expect("the log");
     assert!(log.contains("growingio.download") && log.contains("growingio.sign_in"), "{log}");
@@ -378,17 +387,80 @@ fn what_is_signed_is_in_no_log() {
 
 #[test]
 fn links_that_clients_would_cut_wrongly_are_refused() {
-    let sluice = Sluice::new();
     for (settings, words) in [
         ("[server]\npublic_url = \"https://example.com/sluice\"", "`server.public_url`"),
         ("[growingio]\npublic_url = \"https://partner.example.com\"", "the first `part`"),
         ("[growingio]\nprefix = \"a_b\"", "`growingio.prefix`"),
     ] {
+        let sluice = Sluice::new();
         sluice.configure(settings);
-        sluice.fails(&["config", "check"], 2, &[words]);
+        for args in [&["config", "check"][..], &["growingio", "enable"]] {
+            sluice.fails(args, 2, &[words]);
+        }
+        // Nobody uses the dialect yet.
+        sluice.configure("");
+        sluice.ok(&["growingio", "enable"]);
+        sluice.configure(settings);
+        sluice.fails(&["serve", "--listen", "127.0.0.1:0"], 2, &[words]);
     }
+    let sluice = Sluice::new();
     sluice.configure("[server]\npublic_url = \"https://example.com/sluice\"\n[growingio]\npublic_url = \"https://files.example.com\"");
     sluice.ok(&["config", "check"]);
+}
+
+/// A link that was given out at the last moment can be fetched to its end, whatever upkeep takes away; another secret ends all at once (GI-16, GI-24).
+#[test]
+fn files_stay_until_the_last_link_ends() {
+    let sluice = Sluice::new();
+    sluice.configure(&free("keep_days = 1"));
+    let mut time = Time::new(&sluice, "2026-01-01T12:10:00Z");
+    let server = time.serve(&sluice);
+    let project = Project::enable(&sluice, &time);
+    event(&server, 7);
+    // A minute before the hour is too old.
+    time.set(at("2026-01-02T12:59:00Z"));
+    let hour = "hour/custom_event/{ai}/2026010120.json";
+    let link = server.slot(&project, &format!("{hour}?expire=10080")).remove(0);
+    let path = format!("/v2/insights/{}", hour.replace("{ai}", project.get("ai")));
+    let status = |link: &str| match ureq::get(link).call() {
+        Ok(got) => got.status().as_u16(),
+        Err(ureq::Error::StatusCode(status)) => status,
+        Err(error) => panic!("{error}"),
+    };
+    for (now, wanted) in [("2026-01-09T12:58:59Z", 200), ("2026-01-09T12:59:01Z", 403)] {
+        time.set(at(now));
+        sluice.ok(&["upkeep", "--test-clock", &time.path()]);
+        let answer = server.send("GET", &path, (project.get("token"), &[]), b"").ok(200);
+        assert_eq!(answer["errorMsg"], "it is older than what is kept");
+        assert_eq!(status(&link), wanted, "{now}");
+    }
+    event(&server, 8);
+    time.set(at("2026-01-09T13:30:00Z"));
+    let link = server.slot(&project, "hour/custom_event/{ai}/2026010920.json").remove(0);
+    assert_eq!(status(&link), 200);
+    sluice.ok(&["growingio", "secret"]);
+    assert_eq!(status(&link), 403);
+    let link = server.slot(&project, "hour/custom_event/{ai}/2026010920.json").remove(0);
+    assert_eq!(status(&link), 200);
+}
+
+/// Whoever guesses at signatures is slowed down; the documented example of one is what `openssl` makes of it (GI-02).
+#[test]
+fn an_address_may_not_sign_in_often() {
+    let message = "POST\n/auth/token\nproject=nxog09md&ai=0123456789abcdef&tm=1465020309123";
+    assert_eq!(
+        hmac("s3cret", message),
+        "1f3f5c8f67f7a5daafb7eb3fc0048de54fe8ac2bee9dd6171b4e16701aa58c5f"
+    );
+    let sluice = Sluice::new();
+    let project = Project { shown: sluice.json(&["growingio", "enable"]) };
+    let server = Server::start(&sluice);
+    let client = [("x-client-id", project.get("client_id"))];
+    let path = format!("/auth/token?project=p&ai=a&tm=1&auth={}", "0".repeat(64));
+    let mut answers = (0..200).map(|_| server.send("POST", &path, ("", &client), b""));
+    let refused = answers.find(|answer| answer.status != 401).expect("not that many");
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    assert!(refused.text.contains("signs in more often than it may"), "{}", refused.text);
 }
 
 /// Runs a line in a real shell.

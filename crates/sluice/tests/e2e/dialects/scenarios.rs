@@ -1,7 +1,7 @@
 //! Scenario files: requests and the answers that they must have, as data.
 //!
 //! Each file below `scenarios/DIALECT` is a server of its own whose clock stands where the file says; its steps are done in order. A step is a
-//! request (`get`, `head`, `post`), rows that come in, another time, or an end and a new start. `docs/dialects` has the rules that the files name.
+//! request (`get`, `head`, `post`), rows that come in, a file that is imported, another time, or an end and a new start. `docs/dialects` has the rules that the files name.
 //!
 //! Words between braces stand for what is only known then: `{ai}`, `{project}`, `{client}`, `{secret}` and `{token}` of a dialect that enrols workspaces, the same
 //! of another workspace with `other_` in front, `{tm+5}` the time five minutes from now in milliseconds and `{auth+5}` its signature, `{code}` of the last answer that had one and `{code_before}` of the one before, and
@@ -53,6 +53,9 @@ struct Step {
     say: String,
     /// The dataset that `lines` go to.
     rows: String,
+    /// The dataset that a file of `lines` is imported into, with the column that says when they were received, if any.
+    import: String,
+    receive_time: String,
     lines: String,
     /// A view to be made: its name, its text and its time column.
     view: Option<NewView>,
@@ -119,8 +122,7 @@ struct NewView {
 
 /// A server and who talks to it.
 struct Stage {
-    /// Its folder goes with it.
-    _sluice: Sluice,
+    sluice: Sluice,
     time: Time,
     server: Server,
     tokens: BTreeMap<&'static str, String>,
@@ -187,7 +189,7 @@ impl Stage {
             ("reader", token(&["--scope", "data:read"])),
             ("none", String::new()),
         ]);
-        Self { _sluice: sluice, time, server, tokens, words }
+        Self { sluice, time, server, tokens, words }
     }
 
     /// Puts what words between braces stand for in their place.
@@ -292,6 +294,16 @@ impl Stage {
             let answer = self.server.rows(&step.rows, &step.lines, &[]);
             assert_eq!(answer.status, 200, "{answer:?}");
         }
+        if !step.import.is_empty() {
+            let file = self.sluice.file("lines.jsonl", &step.lines);
+            let mut args = vec!["import", &step.import, &file];
+            if !step.receive_time.is_empty() {
+                args.extend(["--receive-time", &step.receive_time]);
+            }
+            let clock = self.time.path();
+            args.extend(["--test-clock", &clock]);
+            self.sluice.ok(&args);
+        }
         if let Some(NewView { name, sql, time_column, window }) = &step.view {
             let window = window.as_deref().unwrap_or("output");
             let view = serde_json::json!({
@@ -310,7 +322,7 @@ impl Stage {
 }
 
 /// Signs as the vendors' pages tell people to try it.
-fn hmac(secret: &str, message: &str) -> String {
+pub(super) fn hmac(secret: &str, message: &str) -> String {
     let mut openssl = Command::new("openssl")
         .args(["dgst", "-sha256", "-hmac", secret])
         .stdin(Stdio::piped())
