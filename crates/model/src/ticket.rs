@@ -25,8 +25,6 @@ pub struct Ticket {
     pub lane: String,
     /// The range of commits `(from, to]` that it is of.
     pub range: Option<(CommitNumber, CommitNumber)>,
-    /// What is exported, as what, where to.
-    pub definition: Definition,
     /// For how long its files are held, from the end of the run on.
     pub held: TimeDelta,
     /// When it was drawn last.
@@ -133,7 +131,7 @@ pub struct NewTicket {
     pub lane: String,
     /// See [`Ticket::range`]; where the ticket stays as it is, so does its own.
     pub range: Option<(CommitNumber, CommitNumber)>,
-    /// See [`Ticket::definition`]; where the ticket stays as it is, so does its own.
+    /// What is exported, as what, where to; where the ticket stays as it is, so does its own.
     pub definition: Definition,
     /// See [`Ticket::held`].
     pub held: TimeDelta,
@@ -176,16 +174,12 @@ pub enum How {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::FormatSpec;
-    use crate::relation::{Relation, Selection, Source};
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).expect("in range")
     }
 
     fn ticket(state: TicketState, failures: u32) -> Ticket {
-        let relation =
-            Relation { source: Source::View("v".into()), selection: Selection::default() };
         Ticket {
             id: TicketId::mint(),
             workspace: WorkspaceId::default_workspace(),
@@ -193,12 +187,6 @@ mod tests {
             key: "k".into(),
             lane: String::new(),
             range: None,
-            definition: Definition {
-                relation,
-                format: FormatSpec::new("jsonl"),
-                destination: "managed:".into(),
-                meaning: None,
-            },
             held: TimeDelta::hours(24),
             drawn_at: at(0),
             state,

@@ -22,7 +22,7 @@ use crate::ledger::{exports, take_head, take_places};
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT t.id, t.workspace, t.door, t.key, t.definition, t.held, t.drawn_at, t.run, t.failures, t.reason,
+            "SELECT t.id, t.workspace, t.door, t.key, t.held, t.drawn_at, t.run, t.failures, t.reason,
                  t.failed_at, t.lane, t.from_commit, t.to_commit, r.state, r.created_at, r.ended_at, m.file_count, j.id AS job
              FROM ticket t
              LEFT JOIN run r ON r.id = t.run
@@ -146,7 +146,6 @@ fn read(row: &Row) -> Result<Ticket, Error> {
         key: row.text("key")?,
         lane: row.text("lane")?,
         range: range(row)?,
-        definition: row.json("definition")?,
         held: TimeDelta::microseconds(row.int("held")?),
         drawn_at: row.at("drawn_at")?,
         state: state(row)?,

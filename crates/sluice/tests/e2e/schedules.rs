@@ -30,7 +30,12 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
 impl Time {
     /// Makes a clock that lies beside a data folder.
     pub(crate) fn new(sluice: &Sluice, now: &str) -> Self {
-        let mut time = Self { clock: sluice.path("clock"), now: at(now) };
+        Self::called("clock", sluice, now)
+    }
+
+    /// Makes another one.
+    pub(crate) fn called(name: &str, sluice: &Sluice, now: &str) -> Self {
+        let mut time = Self { clock: sluice.path(name), now: at(now) };
         time.set(at(now));
         time
     }

@@ -349,9 +349,6 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
-    use model::export::Definition;
-    use model::format::FormatSpec;
-    use model::relation::{Relation, Selection, Source};
     use model::{TicketId, WorkspaceId};
 
     use super::super::tests::settings;
@@ -366,14 +363,6 @@ mod tests {
     }
 
     fn ticket(lane: &str, state: TicketState) -> Ticket {
-        let source = Source::View("v".into());
-        let relation = Relation { source, selection: Selection::default() };
-        let definition = Definition {
-            relation,
-            format: FormatSpec::new("csv"),
-            destination: "managed:".into(),
-            meaning: None,
-        };
         Ticket {
             id: TicketId::mint(),
             workspace: WorkspaceId::default_workspace(),
@@ -381,7 +370,6 @@ mod tests {
             key: String::new(),
             lane: lane.into(),
             range: None,
-            definition,
             held: TimeDelta::days(if lane.starts_with(REBUILD) { 15 } else { 20 }) + LINKS,
             drawn_at: at("2026-03-01T00:00:00Z"),
             state,

@@ -312,6 +312,51 @@ fn each_row_is_in_one_slot_whoever_dies_or_stands_still() {
     assert_eq!((found, seen.len() as u64), (number, number), "none is lost");
 }
 
+/// Two servers of one folder, the clock of one minutes behind that of the other, and rows at both around the ends of hours: what comes to the slow one when the
+/// fast one has closed an hour is in the next.
+#[test]
+fn clocks_that_differ_lose_and_double_nothing() {
+    let sluice = Sluice::new();
+    sluice.configure(&free("delay_minutes = 0\nnight_delay_minutes = 0"));
+    let mut fast = Time::new(&sluice, "2026-01-01T05:57:00Z");
+    let mut slow = Time::called("slow", &sluice, "2026-01-01T05:53:00Z");
+    let project = Project::enable(&sluice, &fast);
+    let (one, other) = (fast.serve(&sluice), slow.serve(&sluice));
+    let (mut number, mut seen) = (0, BTreeMap::new());
+    for hour in 6..9 {
+        for minute in [-3, -1, 0, 1, 3, 5] {
+            let now = at("2026-01-01T00:00:00Z") + TimeDelta::minutes(hour * 60 + minute);
+            fast.set(now);
+            slow.set(now - TimeDelta::minutes(4));
+            for server in [&one, &other, &one] {
+                event(server, number);
+                number += 1;
+            }
+            if minute == 0 {
+                // The fast one builds the hour that the slow one is still in.
+                let name = (now + TimeDelta::hours(7)).format("%Y%m%d%H").to_string();
+                one.slot(&project, &format!("hour/custom_event/{{ai}}/{name}.json"));
+            }
+        }
+    }
+    for time in [&mut fast, &mut slow] {
+        time.set(at("2026-01-01T10:00:00Z"));
+    }
+    for hour in 13..18 {
+        let of = format!("hour/custom_event/{{ai}}/20260101{hour}.json");
+        let links = other.slot(&project, &of);
+        assert_eq!(links.len(), one.slot(&project, &of).len());
+        for (row, sent) in received(&other, &links) {
+            let start = at(&format!("2026-01-01T{:02}:00:00Z", hour - 8));
+            assert!(start <= sent && sent < start + TimeDelta::hours(1), "{row}: {sent} in {hour}");
+            assert_eq!(seen.insert(row, hour), None, "{row} is there twice");
+        }
+    }
+    assert_eq!(seen.len() as u64, number, "none is lost");
+    let hours: Vec<_> = (0..number).map(|row| seen[&row]).collect();
+    assert!(hours.is_sorted(), "{hours:?}");
+}
+
 /// A month, of which servers were away for most.
 #[test]
 fn a_month_has_each_row_once() {
