@@ -20,6 +20,9 @@ pub struct Terms {
     pub format: InputFormat,
     /// What the rows come in place of; they are added without.
     pub replace: Option<Replace>,
+    /// The column that says when rows were received elsewhere, as in an import.
+    #[serde(default)]
+    pub receive_time: Option<String>,
 }
 
 /// A batch to be uploaded.

@@ -52,6 +52,8 @@ pub(super) struct UploadBody {
     kind: &'static str,
     /// The time column, if the dataset is made.
     time_column: Option<String>,
+    /// The column that says when rows were received elsewhere.
+    receive_time: Option<String>,
     /// `auto`, `jsonl`, `json`, `csv` or `parquet`.
     #[schema(value_type = String)]
     format: InputFormat,
@@ -137,6 +139,7 @@ impl From<Upload> for UploadBody {
             dataset: terms.dataset,
             kind: terms.kind.as_str(),
             time_column: terms.time_column,
+            receive_time: terms.receive_time,
             format: terms.format,
             replace: terms.replace.map(ReplaceBody::from),
             created_at,
@@ -165,6 +168,8 @@ pub(super) struct NewBatchBody {
     time_column: Option<String>,
     /// What the rows come in place of: `"all"`, or a list of batches. They are added without.
     replace: Option<ReplaceBody>,
+    /// The column that says when each row was received elsewhere: kept as `received_at`; whole numbers are milliseconds.
+    receive_time: Option<String>,
 }
 
 impl NewBatchBody {
@@ -186,8 +191,8 @@ impl NewBatchBody {
                 Some(Replace::Batches(batches))
             }
         };
-        let Self { dataset, format, kind, time_column, .. } = self;
-        Ok(Terms { dataset, kind, time_column, format, replace })
+        let Self { dataset, format, kind, time_column, receive_time, .. } = self;
+        Ok(Terms { dataset, kind, time_column, format, replace, receive_time })
     }
 }
 
@@ -326,7 +331,7 @@ async fn import(core: &Core, workspace: &WorkspaceId, upload: &Upload) -> Result
         kind: terms.kind,
         time_column: terms.time_column,
         schema: None,
-        receive_time: None,
+        receive_time: terms.receive_time,
         live: false,
         files: upload.files.iter().map(|file| core.shelf.content(file)).collect(),
         format: terms.format,

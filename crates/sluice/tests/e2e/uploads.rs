@@ -367,3 +367,19 @@ fn an_upload_killed_anywhere_is_open_or_closed() {
         assert!(!states.is_empty(), "{calls}: never killed");
     }
 }
+
+/// A batch keeps when its rows were received elsewhere, as an import of files does.
+#[test]
+fn a_column_may_say_when_rows_were_received() {
+    let sluice = Sluice::new();
+    let server = Server::start(&sluice);
+    let batch = reserve(&server, &json!({ "dataset": "d", "receive_time": "sent" }));
+    assert_eq!(show(&server, &batch).ok(200)["upload"]["receive_time"], "sent");
+    put(&server, &batch, "a.jsonl", "{\"n\":1,\"sent\":1700000000123}\n").ok(201);
+    close(&server, &batch).ok(200);
+    let rows = server.sql("SELECT n, CAST(received_at AS STRING) AS at FROM d");
+    assert_eq!(rows, [json!({ "n": 1, "at": "2023-11-14T22:13:20.123Z" })]);
+    let batch = reserve(&server, &json!({ "dataset": "d", "receive_time": "received" }));
+    put(&server, &batch, "a.jsonl", "{\"n\":1,\"sent\":1}\n").ok(201);
+    close(&server, &batch).problem(400, "invalid", &["`a.jsonl`", "`received`"]);
+}

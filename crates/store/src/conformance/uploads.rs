@@ -21,6 +21,7 @@ fn terms() -> Terms {
         time_column: Some("at".into()),
         format: InputFormat::Csv,
         replace: Some(Replace::Batches(vec![BatchId::new("b")])),
+        receive_time: Some("sent".into()),
     }
 }
 
