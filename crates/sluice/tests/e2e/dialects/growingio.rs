@@ -300,6 +300,20 @@ fn an_address_may_not_sign_in_often() {
     assert!(refused.text.contains("signs in more often than it may"), "{}", refused.text);
 }
 
+/// A project may ask twice a second, unless the settings say something else (GI-18).
+#[test]
+fn a_project_asks_twice_a_second() {
+    let sluice = Sluice::new();
+    let project = Project { shown: sluice.json(&["growingio", "enable"]) };
+    let server = Server::start(&sluice);
+    let path = format!("/v2/insights/hour/{}/2026010120.json", project.get("ai"));
+    let ask = || server.send("GET", &path, (project.get("token"), &[]), b"");
+    assert_eq!([ask().status, ask().status], [200, 200]);
+    let refused = (0..50).map(|_| ask()).find(|answer| answer.status != 200);
+    let refused = refused.expect("not that many");
+    assert_eq!((refused.status, refused.retry_after), (429, 1), "{}", refused.text);
+}
+
 /// Runs a line in a real shell.
 fn shell(line: &str) -> String {
     let done = Command::new("bash").args(["-c", line]).output().expect("bash runs");

@@ -260,3 +260,25 @@ fn imported_history_is_in_the_hours_that_it_names() {
     let log = sluice.ok(&["audit"]);
     assert!(log.contains("growingio.rebuild") && log.contains("2010120108-2010120109"), "{log}");
 }
+
+/// What waits is `RUNNING`, and is not asked for a second time: this server's clock has not come to where it was asked for (GI-17).
+#[test]
+fn what_is_being_built_is_told() {
+    let sluice = Sluice::new();
+    sluice.configure(&free(""));
+    let time = Time::new(&sluice, "2026-01-01T12:10:00Z");
+    let project = Project::enable(&sluice, &time);
+    sluice.ok(&["growingio", "rebuild", "2010120108", "2010120109"]);
+    let server = time.serve(&sluice);
+    for of in ["hour/page/{ai}/2010120108.json", "hour/{ai}/2010120109.json"] {
+        let path = format!("/v2/insights/{}", of.replace("{ai}", project.get("ai")));
+        let answer = server.send("GET", &path, (project.get("token"), &[]), b"").ok(200);
+        assert_eq!(answer["status"], "RUNNING", "{answer}");
+    }
+    let again = json!({ "from": "2010120107", "to": "2010120108" });
+    let refused = server.post("/v1/growingio/rebuilds", &again);
+    refused.problem(409, "conflict", &["the hour 2010120108 is being built"]);
+    let path = format!("/v2/insights/hour/{}/2010120107.json", project.get("ai"));
+    let answer = server.send("GET", &path, (project.get("token"), &[]), b"").ok(200);
+    assert_eq!(answer["status"], "NOT_EXISTS", "nothing of what was refused is asked for");
+}
