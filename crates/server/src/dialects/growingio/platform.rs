@@ -113,7 +113,10 @@ impl Ports {
             self.tickets.settle(&NewTicket { key, lane, ..new }).await?;
             return Ok(false);
         }
-        for of in &TYPES {
+        // One that was built before it was due, because somebody asked, is of all commits and stays so, also if it failed.
+        let there = self.tickets.tickets(workspace, NAME, &hour.keys()).await?;
+        let is_new = |of: &&DataType| there.iter().all(|ticket| ticket.key != hour.key(of));
+        for of in TYPES.iter().filter(is_new) {
             self.draw(workspace, asked(of)).await?;
         }
         Ok(true)

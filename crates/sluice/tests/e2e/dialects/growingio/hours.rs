@@ -282,3 +282,42 @@ fn what_is_being_built_is_told() {
     let answer = server.send("GET", &path, (project.get("token"), &[]), b"").ok(200);
     assert_eq!(answer["status"], "NOT_EXISTS", "nothing of what was refused is asked for");
 }
+
+/// An hour that somebody had built before it was due has what was imported after its end, also if that failed at first (GI-17).
+#[test]
+fn what_was_asked_for_early_is_of_all_commits() {
+    let sluice = Sluice::new();
+    sluice.configure(&free(""));
+    let mut time = Time::new(&sluice, "2026-01-01T12:10:00Z");
+    let project = Project::enable(&sluice, &time);
+    let server = time.serve(&sluice);
+    event(&server, 1);
+    time.set(at("2026-01-01T13:05:00Z"));
+    let line = json!({ "type": "custom", "time": "2026-01-01T00:00:00Z", "user_id": "u2", "at": "2026-01-01T12:30:00Z" });
+    let (file, clock) = (sluice.file("late.jsonl", format!("{line}\n")), time.path());
+    sluice.ok(&["import", "event", &file, "--receive-time", "at", "--test-clock", &clock]);
+    let broken = json!({ "name": "growingio.custom_event", "time_column": "sentAt",
+        "sql": "SELECT user_id AS \"visitUserId\", _commit_time AS \"sentAt\" FROM event" });
+    server.post("/v1/views", &broken).ok(201);
+    server.post("/v1/growingio/rebuilds", &json!({ "from": "2026010120" })).ok(202);
+    let of = "hour/custom_event/{ai}/2026010120.json";
+    let path = format!("/v2/insights/{}", of.replace("{ai}", project.get("ai")));
+    // Until it rests: before that it is tried at once.
+    let mut failed = 0;
+    for _ in 0..LOOKS_MAX {
+        let answer = server.send("GET", &path, (project.get("token"), &[]), b"").ok(200);
+        failed = if answer["status"] == "ERROR" { failed + 1 } else { 0 };
+        if failed == STILL_LOOKS / 5 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(failed, STILL_LOOKS / 5, "it fails for good");
+    server.kill();
+    sluice.ok(&["view", "drop", "growingio.custom_event"]);
+    time.set(at("2026-01-01T13:31:00Z"));
+    let server = time.serve(&sluice);
+    let links = server.slot(&project, of);
+    let rows: Vec<_> = received(&server, &links).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(rows, [1, 2]);
+}
