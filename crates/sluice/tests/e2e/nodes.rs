@@ -146,9 +146,10 @@ async fn each_slot_has_one_run_although_a_node_is_cut_off() {
         while !both(nodes.server(0)) {
             looks += 1;
             let runs = || nodes.server(0).get("/v1/runs").text;
-            assert!(looks < 1800, "{trouble:?} in hour {hour}: {}", runs());
+            assert!(looks < 3600, "{trouble:?} in hour {hour}: {}", runs());
             std::thread::sleep(Duration::from_millis(50));
-            if looks % 20 == 0 && looks <= 60 * 20 {
+            // Who is cut off may be the one that tries, with ever longer pauses.
+            if looks % 20 == 0 {
                 let now = nodes.time.now + TimeDelta::seconds(1);
                 nodes.time.set(now);
             }
